@@ -1,0 +1,28 @@
+"""The feature store: the only room that imports h5py. `layout.py` specifies the format."""
+
+from erc_features.store.file import FeatureFile, list_features
+from erc_features.store.layout import (
+    FORMAT,
+    FORMAT_VERSION,
+    PARTIAL,
+    SUFFIX,
+    Provenance,
+    Rows,
+    Status,
+)
+from erc_features.store.writer import FeatureWriter, Shape, open_writer
+
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "PARTIAL",
+    "SUFFIX",
+    "FeatureFile",
+    "FeatureWriter",
+    "Provenance",
+    "Rows",
+    "Shape",
+    "Status",
+    "list_features",
+    "open_writer",
+]

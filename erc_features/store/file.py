@@ -1,0 +1,219 @@
+"""Reading a feature file; the layout is in `layout.py`."""
+
+import json
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import h5py
+import numpy as np
+
+from erc_features.errors import FeatureFileError, listed
+from erc_features.store.layout import PARTIAL, SUFFIX, check_layout, plain, read_provenance
+from erc_features.utterance import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class FeatureFile:
+    """A feature file, open for reading; nothing is loaded before it is asked for.
+
+    Use it as a context manager. Columns are properties of shape (N,): `key`, `split`,
+    `speaker`, `text`, `label` (str), `dialogue`, `sequence` (int32), `status` (uint8),
+    `reason` (str).
+
+    Raises:
+        FeatureFileError: if the file is absent, being written, not HDF5, truncated,
+            not a feature file, or of a newer format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = open_for_reading(self.path)
+        try:
+            check_layout(self._file, self.path)
+            attributes = self._file.attrs
+            self.complete = bool(attributes["complete"])
+            self.labels: tuple[str, ...] = tuple(json.loads(attributes["labels"]))
+            self.provenance = read_provenance(self._file)
+        except (KeyError, ValueError, TypeError) as error:
+            self.close()
+            raise FeatureFileError(
+                f"{self.path}: an attribute of the feature file is absent or damaged ({error}). "
+                "Extract it again with --overwrite."
+            ) from error
+        except FeatureFileError:
+            self.close()
+            raise
+
+    @property
+    def stem(self) -> str:
+        """The file's name without `.h5`: `audio.wav2vec2-base`."""
+        return self.path.name.removesuffix(".partial").removesuffix(SUFFIX)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, L, D): rows, layers, dimensions."""
+        rows, layers, dim = self._file["x"].shape
+        return rows, layers, dim
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float16 or float32, as stored."""
+        return self._file["x"].dtype
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Every attribute of the file, JSON ones decoded."""
+        found = {name: plain(value) for name, value in self._file.attrs.items()}
+        for name in ("labels", "config", "versions"):
+            if name in found:
+                found[name] = json.loads(found[name])
+        return found
+
+    def _text(self, name: str) -> np.ndarray:
+        return self._file[name].asstr()[()]
+
+    @cached_property
+    def key(self) -> np.ndarray:
+        return self._text("key")
+
+    @cached_property
+    def split(self) -> np.ndarray:
+        return self._text("split")
+
+    @cached_property
+    def speaker(self) -> np.ndarray:
+        return self._text("speaker")
+
+    @cached_property
+    def text(self) -> np.ndarray:
+        return self._text("text")
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        return self._text("label")
+
+    @cached_property
+    def reason(self) -> np.ndarray:
+        return self._text("reason")
+
+    @cached_property
+    def dialogue(self) -> np.ndarray:
+        return self._file["dialogue"][()]
+
+    @cached_property
+    def sequence(self) -> np.ndarray:
+        return self._file["sequence"][()]
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        return self._file["status"][()].astype(np.uint8)
+
+    def rows(
+        self, *, keys: Iterable[str] | None = None, split: Split | str | None = None
+    ) -> np.ndarray:
+        """Row numbers of some keys, in the order given, or of a split; all without either.
+
+        Raises:
+            FeatureFileError: lists the keys that the file does not have.
+        """
+        if keys is not None:
+            place = {key: row for row, key in enumerate(self.key)}
+            wanted = list(keys)
+            unknown = [key for key in wanted if key not in place]
+            if unknown:
+                raise FeatureFileError(
+                    f"{self.path}: {len(unknown)} keys are not in it:{listed(unknown)}"
+                )
+            return np.array([place[key] for key in wanted], dtype=np.int64)
+        if split is not None:
+            return np.flatnonzero(self.split == str(split))
+        return np.arange(self.shape[0])
+
+    def x(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Embeddings (n, L, D) of those rows, in their order; only they are read from disk."""
+        dataset = self._file["x"]
+        if rows is None:
+            return dataset[()]
+        rows = np.asarray(rows, dtype=np.int64)
+        out = np.empty((len(rows), *dataset.shape[1:]), dtype=dataset.dtype)
+        if len(rows) == 0:
+            return out
+        # h5py's own fancy indexing needs sorted, unique rows and is slow; runs are neither.
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        for run in np.split(np.arange(len(rows)), breaks):
+            first = rows[run[0]]
+            out[run[0] : run[-1] + 1] = dataset[first : first + len(run)]
+        return out
+
+    def to_pandas(
+        self,
+        *,
+        keys: Iterable[str] | None = None,
+        split: Split | str | None = None,
+        layer: int | None = None,
+    ) -> "pd.DataFrame":
+        """Rows as a DataFrame indexed by key; with `layer`, also columns x0 … x{D-1}."""
+        import pandas as pd
+
+        rows = self.rows(keys=keys, split=split)
+        columns = ("split", "dialogue", "sequence", "speaker", "text", "label", "status", "reason")
+        frame = pd.DataFrame(
+            {name: getattr(self, name)[rows] for name in columns},
+            index=pd.Index(self.key[rows], name="key"),
+        )
+        if layer is None:
+            return frame
+        names = [f"x{i}" for i in range(self.shape[2])]
+        values = pd.DataFrame(self.x(rows)[:, layer], columns=names, index=frame.index)
+        return frame.join(values)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        n, layers, dim = self.shape
+        state = "" if self.complete else ", unfinished"
+        return f"FeatureFile({str(self.path)!r}, N={n}, L={layers}, D={dim}{state})"
+
+
+def list_features(folder: Path, *, partial: bool = False) -> list[Path]:
+    """The feature files of a corpus's folder, by name; with `partial`, unfinished ones too."""
+    found = [*folder.glob("*" + SUFFIX), *(folder.glob("*" + PARTIAL) if partial else ())]
+    return sorted(path for path in found if path.is_file())
+
+
+def open_for_reading(path: Path) -> h5py.File:
+    if not path.exists():
+        raise FeatureFileError(f"{path}: no such file. `erc extract` writes feature files.")
+    if path.is_dir():
+        raise FeatureFileError(f"{path} is a folder, not a feature file.")
+    try:
+        return h5py.File(path, "r")
+    except BlockingIOError as error:
+        raise FeatureFileError(
+            f"{path}: another process is writing it; wait until it is done."
+        ) from error
+    except PermissionError as error:
+        raise FeatureFileError(f"{path}: may not be read ({os.strerror(error.errno)}).") from error
+    except OSError as error:
+        what = "is truncated" if "truncated" in str(error) else "is not an HDF5 file"
+        raise FeatureFileError(
+            f"{path} {what}, or is damaged. Extract it again with --overwrite."
+        ) from error

@@ -1,0 +1,150 @@
+"""The feature store: one HDF5 file for one corpus, modality and encoder. Format version 1.
+
+A file can be used with h5py alone:
+
+    features/<corpus>/<modality>.<name>[+variant…].h5
+
+    /key /split /speaker /text /label   (N,) variable-length utf-8, in manifest order
+    /dialogue /sequence                 (N,) int32
+    /x        (N, L, D) float16 or float32: the pooled embedding, layer by layer;
+              zeros where the row is not ok
+    /status   (N,) enum uint8: pending 0, ok 1, missing 2 (no medium, blank text),
+              failed 3 (the decoder, the encoder, NaN, or past what float16 holds)
+    /reason   (N,) utf-8 of at most 200 bytes: why a row is missing or failed
+
+    attributes of the root group
+      format "erc-features", format_version 1, complete (bool)
+      corpus, fingerprint, labels (JSON list)         what was encoded
+      modality, encoder, revision, config (JSON)      how; these must agree to resume
+      versions (JSON), created, finished, device, engine, workers      for the record
+
+A writer MUST create `<stem>.h5.partial` exclusively, write `format` as the last attribute of
+creation, and for every batch write x, flush, status, flush: a row's status never says ok
+before its numbers are in the file. A finished file has `complete` true and its final name.
+A reader MUST refuse another `format` and a larger `format_version`, MAY ignore attributes and
+datasets it doesn't know, and MUST NOT use rows of `x` whose status is not ok.
+
+x and status are contiguous and allocated at creation, so that a full disk shows at the start
+and a SIGKILL leaves the file openable: after creation no metadata of the file changes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from erc_features.errors import FeatureFileError
+
+FORMAT = "erc-features"
+FORMAT_VERSION = 1
+REASON_BYTES = 200
+SUFFIX = ".h5"
+PARTIAL = ".h5.partial"
+
+TEXT_COLUMNS = ("key", "split", "speaker", "text", "label")
+DATASETS = (*TEXT_COLUMNS, "dialogue", "sequence", "x", "status", "reason")
+
+
+class Status(IntEnum):
+    """What became of a row. `MISSING` and `FAILED` are done, as `OK` is."""
+
+    PENDING = 0
+    OK = 1
+    MISSING = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What must agree for two extractions to belong into one file."""
+
+    corpus: str
+    fingerprint: str
+    modality: str
+    encoder: str
+    revision: str
+    config: Mapping[str, Any]
+
+    def differences(self, other: "Provenance") -> list[str]:
+        """Lines that name each value that differs, here and there. The corpus's name may."""
+        lines = [
+            f"{name}: {mine} here, {theirs} now"
+            for name in ("fingerprint", "modality", "encoder", "revision")
+            if (mine := getattr(self, name)) != (theirs := getattr(other, name))
+        ]
+        for name in sorted({*self.config, *other.config}):
+            mine, theirs = self.config.get(name), other.config.get(name)
+            if mine != theirs:
+                lines.append(f"{name}: {mine!r} here, {theirs!r} now")
+        return lines
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a feature file, column by column, in manifest order; each (N,)."""
+
+    key: Sequence[str]
+    split: Sequence[str]
+    dialogue: Sequence[int]
+    sequence: Sequence[int]
+    speaker: Sequence[str]
+    text: Sequence[str]
+    label: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+def read_provenance(file: h5py.File) -> Provenance:
+    """The provenance in an open file's attributes."""
+    attributes = file.attrs
+    return Provenance(
+        corpus=str(attributes["corpus"]),
+        fingerprint=str(attributes["fingerprint"]),
+        modality=str(attributes["modality"]),
+        encoder=str(attributes["encoder"]),
+        revision=str(attributes["revision"]),
+        config=json.loads(attributes["config"]),
+    )
+
+
+def check_layout(file: h5py.File, path: Path) -> None:
+    """Refuse what is not a feature file of a version that this erc reads.
+
+    Raises:
+        FeatureFileError: says which part of the layout is wrong.
+    """
+    if plain(file.attrs.get("format")) != FORMAT:
+        raise FeatureFileError(
+            f"{path} is an HDF5 file, but not a feature file: its attribute `format` is not "
+            f"{FORMAT!r}. `erc extract` writes feature files."
+        )
+    version = int(file.attrs.get("format_version", 0))
+    if version > FORMAT_VERSION:
+        raise FeatureFileError(
+            f"{path} is of format version {version}; this erc reads up to {FORMAT_VERSION}. "
+            "Upgrade erc to read it."
+        )
+    absent = [name for name in DATASETS if not isinstance(file.get(name), h5py.Dataset)]
+    if absent:
+        raise FeatureFileError(f"{path}: damaged, it has no {', '.join(absent)}.")
+    rows = file["key"].shape
+    wrong = [
+        f"{name} {file[name].shape}"
+        for name in DATASETS
+        if file[name].shape[:1] != rows or file[name].ndim != (3 if name == "x" else 1)
+    ]
+    if wrong:
+        raise FeatureFileError(
+            f"{path}: damaged, shapes do not agree with key {rows}: {', '.join(wrong)}."
+        )
+
+
+def plain(value: Any) -> Any:
+    """An attribute's value as a Python one."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,180 @@
+"""A run directory: what one `erc fuse` leaves behind. Format version 1.
+
+    runs/<corpus>/<name>/
+      config.toml           every setting (`erc fuse --config` takes it)
+      inputs.json           format, format_version, corpus, fingerprint, labels, counts by split,
+                            files: [{stem, modality, encoder, revision, config, shape, path}],
+                            versions, command
+      history.jsonl         a line for each seed and epoch: {"seed": 0, "epoch": 1,
+                            "train": {"loss", "accuracy"},
+                            "dev": {"loss", "accuracy", "weighted_f1"}}
+      metrics.json          see :mod:`erc_fusion.metrics`
+      predictions.parquet   a row for each utterance of dev, test (and new) and each seed:
+                            key, split, dialogue, sequence, speaker, text, label, seed, predicted,
+                            and the probability of each label in `p_<label>`
+      model.safetensors     weights, every tensor with the seeds leading: (S, …)
+      DONE                  written last: without it the run is unfinished and begins anew
+"""
+
+import json
+import os
+import shutil
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erc_features.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "erc-run"
+FORMAT_VERSION = 1
+DONE = "DONE"
+FILES = (
+    "config.toml",
+    "inputs.json",
+    "history.jsonl",
+    "metrics.json",
+    "predictions.parquet",
+    "model.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read on demand.
+
+    Raises:
+        RunError: where a file of it is absent, damaged or of a newer format.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def corpus(self) -> str:
+        return self.inputs["corpus"]
+
+    @property
+    def done(self) -> bool:
+        return (self.path / DONE).is_file()
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings as nested tables, as in `config.toml`."""
+        try:
+            return tomllib.loads(self._read("config.toml").decode())
+        except ValueError as error:
+            raise self._damaged("config.toml", error) from error
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        found = self._json("inputs.json")
+        version = found.get("format_version", 0)
+        if found.get("format") != FORMAT or not isinstance(version, int):
+            raise RunError(f"{self.path / 'inputs.json'}: not the inputs of an erc run.")
+        if version > FORMAT_VERSION:
+            raise RunError(
+                f"{self.path}: a run of format version {version}; this erc reads up to "
+                f"{FORMAT_VERSION}. Upgrade erc to read it."
+            )
+        return found
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        return self._json("metrics.json")
+
+    def history(self) -> list[dict[str, Any]]:
+        """Loss and accuracy of train and dev, one entry for each seed and epoch."""
+        lines = self._read("history.jsonl").decode().splitlines()
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise self._damaged("history.jsonl", error) from error
+
+    def predictions(self) -> "pd.DataFrame":
+        """A row for each utterance and seed; columns in the module's docstring."""
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(self.path / "predictions.parquet")
+        except (OSError, ValueError) as error:
+            raise self._damaged("predictions.parquet", error) from error
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads(self._read(name))
+        except ValueError as error:
+            raise self._damaged(name, error) from error
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise RunError(
+                f"{self.path / name}: cannot be read ({error.strerror}). "
+                "Run `erc fuse` again with --overwrite."
+            ) from error
+
+    def _damaged(self, name: str, error: Exception) -> RunError:
+        return RunError(
+            f"{self.path / name} is damaged ({error}). Run `erc fuse` again with --overwrite."
+        )
+
+
+def begin(path: Path, *, overwrite: bool = False) -> Path:
+    """An empty directory for a run; what an unfinished run left there is removed.
+
+    Raises:
+        RunError: a finished run is there and `overwrite` is not set, something that is not a
+            run is there, or the folder can't be written.
+    """
+    if (path / DONE).exists() and not overwrite:
+        raise RunError(f"{path}: already run. Use --overwrite to run it again, or another --name.")
+    if path.exists():
+        strangers = [entry.name for entry in path.iterdir() if entry.name not in (*FILES, DONE)]
+        if strangers:
+            raise RunError(
+                f"{path} holds files that no run wrote ({', '.join(sorted(strangers)[:5])}); "
+                "choose another --name or --runs."
+            )
+    try:
+        (path / DONE).unlink(missing_ok=True)  # first: a half-removed run must not look finished
+        if path.exists():
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); choose --runs.") from error
+    return path
+
+
+def finish(path: Path) -> Run:
+    """Sync every file of the run, then write DONE."""
+    for name in FILES:
+        with open(path / name, "rb") as file:
+            os.fsync(file.fileno())
+    with open(path / DONE, "w", encoding="utf-8") as file:
+        file.write(datetime.now(UTC).isoformat(timespec="seconds") + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return Run(path)
+
+
+def list_runs(root: Path, corpus: str | None = None) -> tuple[list[Run], list[Path]]:
+    """(finished runs, directories of unfinished ones) below `root`, by path."""
+    pattern = f"{corpus or '*'}/*"
+    folders = sorted(folder for folder in root.glob(pattern) if folder.is_dir())
+    finished = [Run(folder) for folder in folders if (folder / DONE).is_file()]
+    unfinished = [
+        folder
+        for folder in folders
+        if not (folder / DONE).is_file() and any((folder / name).exists() for name in FILES)
+    ]
+    return finished, unfinished
