@@ -28,7 +28,8 @@ PITCHES = {  # Hz
 }  # fmt: skip
 PROSODIES = {
     "level": Prosody(1.0, 0.06, 0.32, 4.4, 0.03, 1.0),
-    "excited": Prosody(1.30, 0.17, 0.55, 5.8, 0.02, 0.7),
+    "excited": Prosody(1.25, 0.15, 0.60, 6.0, 0.02, 0.6),
+    "startled": Prosody(1.60, 0.28, 0.38, 4.0, 0.06, 0.9),
     "subdued": Prosody(0.86, 0.03, 0.17, 3.3, 0.12, 1.4),
 }
 _VOWELS = np.array([[730, 1090], [530, 1840], [270, 2290], [570, 840], [300, 870]])  # F1, F2 in Hz
@@ -51,8 +52,8 @@ def speak(
     prosody = PROSODIES[shown]
     t = np.arange(int(seconds * RATE)) / RATE  # (N,)
     tempo = prosody.tempo * rng.lognormal(0, 0.12)
-    base = PITCHES[speaker] * prosody.pitch * rng.lognormal(0, 0.10)
-    energy = min(0.95, prosody.energy * rng.lognormal(0, 0.30))
+    base = PITCHES[speaker] * prosody.pitch * rng.lognormal(0, 0.08)
+    energy = min(0.95, prosody.energy * rng.lognormal(0, 0.25))
     tilt = prosody.tilt + rng.normal(0, 0.15)
     swing = prosody.swing * rng.lognormal(0, 0.3)
 

@@ -1,0 +1,37 @@
+"""Corpora by name. A reader turns raw data into a :class:`RawCorpus`.
+
+`CORPORA` holds "module:function" strings, so that nothing is imported before it is used. A
+reader takes a folder and returns None where the folder does not hold its corpus. Packages add
+readers through entry points of the group `erc.corpora`.
+"""
+
+from pathlib import Path
+
+from erc_features.corpora.raw import RawCorpus
+from erc_features.errors import CorpusError, choose
+from erc_features.plugins import load, with_plugins
+
+CORPORA = {"meld": "erc_features.corpora.meld:read_meld"}
+
+
+def read_raw(source: Path, kind: str | None = None) -> RawCorpus:
+    """Read raw data with the reader named `kind`, or with the first that knows it.
+
+    Raises:
+        CorpusError: no folder there, or no reader knows what is in it.
+    """
+    if not source.is_dir():
+        raise CorpusError(
+            f"No raw data at {source}: it is not a folder. `erc sample {source}` renders a small "
+            "corpus offline; `erc download` fetches MELD."
+        )
+    readers = with_plugins("erc.corpora", CORPORA)
+    names = [choose("corpus", kind, readers)] if kind else list(readers)
+    for name in names:
+        found = load(readers[name])(source)
+        if found is not None:
+            return found
+    raise CorpusError(
+        f"{source} holds nothing that is known as raw data of {', '.join(names)}. MELD has files "
+        "named train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv somewhere below."
+    )

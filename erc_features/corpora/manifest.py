@@ -1,0 +1,248 @@
+"""The 1NF manifest: one CSV row an utterance. The currency between the rooms.
+
+    data/meld/train.csv dev.csv test.csv    ,dialogue,sequence,speaker,x_text,x_visual,x_audio,label
+    data/meld/corpus.json                   name, labels in order, counts, settings, defects
+
+First normal form as HLM12ERC wrote it, with the split in the key and in the media's paths.
+Media cells are relative to the CSV. Further columns are kept.
+"""
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from erc_features.corpora.cells import read_table
+from erc_features.errors import CorpusError, listed
+from erc_features.utterance import Modality, Split, Utterance
+
+COLUMNS = ("dialogue", "sequence", "speaker", "x_text", "x_visual", "x_audio", "label")
+INFO = "corpus.json"
+_LARGEST = 2**31 - 1  # dialogue and sequence are int32 in feature files
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Utterances in manifest order: train, dev, test, new, each as in its CSV.
+
+    Attributes:
+        root: the folder that media cells are relative to.
+        name: the last component of that folder.
+        labels: the emotions, in the order of the classifier's outputs.
+        info: what `corpus.json` says; empty where there is none.
+    """
+
+    root: Path
+    name: str
+    utterances: tuple[Utterance, ...]
+    labels: tuple[str, ...]
+    info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See :func:`fingerprint`; always computed from the rows, never read."""
+        return fingerprint(self.utterances)
+
+    def media_path(self, utterance: Utterance, modality: Modality) -> Path | None:
+        """Where the picture or sound of an utterance is; None where there is none."""
+        cell = utterance.cell(modality)
+        return self.root / cell if cell else None
+
+    def missing_reason(self, utterance: Utterance, modality: Modality) -> str:
+        """Why an empty media cell is empty, as `prepare` noted it."""
+        reasons = self.info.get("missing", {}).get(modality, {})
+        return reasons.get(utterance.key, f"the corpus has no {modality} for it")
+
+
+def fingerprint(utterances: Iterable[Utterance]) -> str:
+    """sha256 (hex) over the lines `key\\tspeaker\\tx_text\\tlabel`, sorted by key.
+
+    Media and decode settings are not in it: preparing a corpus again with other frames does
+    not make its text features stale.
+    """
+    lines = sorted((u.key, f"{u.key}\t{u.speaker}\t{u.x_text}\t{u.label}\n") for u in utterances)
+    digest = hashlib.sha256()
+    for _, line in lines:
+        digest.update(line.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def read_corpus(path: Path | str) -> Corpus:
+    """Read a corpus: a folder of `<split>.csv` files, or one CSV.
+
+    A single CSV is the split that its name says, or has a `split` column.
+
+    Raises:
+        CorpusError: there is none, or rows are wrong; names every bad row at once.
+    """
+    path = Path(path)
+    tables = _find_tables(path)
+    root = path if path.is_dir() else path.parent
+    info = _read_info(root / INFO)
+    problems: list[str] = []
+    utterances: list[Utterance] = []
+    first_line: dict[str, str] = {}
+    lines: dict[str, str] = {}
+    for split, csv_path in tables:
+        table = read_table(csv_path)
+        problems += table.ragged
+        absent = [name for name in COLUMNS if name not in table.columns]
+        if split is None and "split" not in table.columns:
+            absent.append("split (or name the file train.csv, dev.csv, test.csv or new.csv)")
+        if absent:
+            problems.append(f"{csv_path}:1: has no column {', '.join(absent)}")
+            continue
+        for line, cells in table.rows:
+            where = f"{csv_path}:{line}"
+            utterance, wrong = _read_row(cells, split)
+            problems += [f"{where}: {reason}" for reason in wrong]
+            if utterance is None:
+                continue
+            key = utterance.key
+            if key in first_line:
+                problems.append(f"{where}: {key} is there already, in {first_line[key]}")
+                continue
+            first_line[key] = lines[key] = where
+            utterances.append(utterance)
+    order = {split: number for number, split in enumerate(Split)}
+    utterances.sort(key=lambda u: order[u.split])  # stable: within a split as in the CSV
+    labels = _labels(info, utterances)
+    problems += [
+        f"{lines[u.key]}: label {u.label!r} is not one of {', '.join(labels)}"
+        for u in utterances
+        if u.label and u.label not in labels
+    ]
+    if problems:
+        raise CorpusError(
+            f"{path}: {len(problems)} problems in the corpus:{listed(problems)}\n"
+            "Mend the rows named above; dialogue and sequence are whole numbers from 0, "
+            "unique together within a split."
+        )
+    if not utterances:
+        raise CorpusError(f"{path}: the corpus has no rows.")
+    return Corpus(root, root.resolve().name, tuple(utterances), labels, MappingProxyType(info))
+
+
+def write_corpus(
+    root: Path, utterances: Sequence[Utterance], labels: Sequence[str], info: Mapping[str, Any]
+) -> Corpus:
+    """Write the CSVs, one a split, and `corpus.json` last. Each appears whole or not at all."""
+    more = list(dict.fromkeys(name for u in utterances for name in u.more))
+    try:
+        for split in Split:
+            rows = [u for u in utterances if u.split == split]
+            if rows:
+                _write_csv(root / f"{split}.csv", rows, more)
+        corpus = Corpus(root, root.resolve().name, tuple(utterances), tuple(labels))
+        counts = Counter(u.split.value for u in utterances)
+        document = {
+            "name": corpus.name,
+            **info,
+            "labels": list(labels),
+            "counts": dict(counts),
+            "fingerprint": corpus.fingerprint,
+        }
+        _replace(root / INFO, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise CorpusError(f"{root}: cannot be written ({error.strerror}).") from error
+    return Corpus(root, corpus.name, corpus.utterances, corpus.labels, MappingProxyType(document))
+
+
+def _find_tables(path: Path) -> list[tuple[Split | None, Path]]:
+    if path.is_file():
+        known = path.stem in set(Split)
+        return [(Split(path.stem) if known else None, path)]
+    found = [(split, path / f"{split}.csv") for split in Split if (path / f"{split}.csv").is_file()]
+    if not found:
+        what = "has no train.csv, dev.csv, test.csv or new.csv" if path.is_dir() else "is not there"
+        raise CorpusError(
+            f"No corpus at {path}: it {what}. Make one: `erc sample data/raw` renders a small one "
+            f"offline, `erc download` fetches MELD; then `erc prepare data/raw --to {path}`. "
+            "Or name another with --corpus."
+        )
+    return list(found)
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{path}: cannot be read as JSON ({error}).") from error
+    labels = info.get("labels") if isinstance(info, dict) else None
+    if not isinstance(info, dict) or not (
+        labels is None or (isinstance(labels, list) and all(isinstance(x, str) for x in labels))
+    ):
+        raise CorpusError(f"{path}: must be an object, with `labels` a list of texts.")
+    return info
+
+
+def _read_row(
+    cells: Mapping[str, str], split: Split | None
+) -> tuple[Utterance | None, list[str]]:
+    """The utterance of a row, or None; and what is wrong with the row."""
+    wrong: list[str] = []
+    named = cells.get("split", "").strip()
+    if split is None:
+        if named in set(Split):
+            split = Split(named)
+        else:
+            wrong.append(f"split {named!r} is not one of {', '.join(Split)}")
+    elif named and named != split:
+        wrong.append(f"split {named!r} in a file of {split}")
+    numbers: dict[str, int] = {}
+    for name in ("dialogue", "sequence"):
+        cell = cells[name].strip()
+        if cell.isascii() and cell.isdigit() and len(cell) < 11 and int(cell) <= _LARGEST:
+            numbers[name] = int(cell)
+        else:
+            wrong.append(f"{name} {cell[:40]!r} is not a whole number from 0")
+    nul = [name for name, cell in cells.items() if "\0" in cell]
+    if nul:
+        wrong.append(f"{', '.join(nul)}: holds a NUL character")
+    if wrong or split is None:
+        return None, wrong
+    known = {name: cells[name] for name in COLUMNS[2:]}
+    known["label"] = known["label"].strip()
+    more = {name: cell for name, cell in cells.items() if name not in (*COLUMNS, "split", "")}
+    utterance = Utterance(
+        split, numbers["dialogue"], numbers["sequence"], **known, more=MappingProxyType(more)
+    )
+    return utterance, []
+
+
+def _labels(info: Mapping[str, Any], utterances: Sequence[Utterance]) -> tuple[str, ...]:
+    if info.get("labels"):
+        return tuple(info["labels"])
+    train = {u.label for u in utterances if u.split == Split.TRAIN and u.label}
+    return tuple(sorted(train or {u.label for u in utterances if u.label}))
+
+
+def _write_csv(path: Path, utterances: Sequence[Utterance], more: Sequence[str]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\r\n")
+        writer.writerow(["", *COLUMNS, *more])
+        for number, u in enumerate(utterances):
+            known = (u.dialogue, u.sequence, u.speaker, u.x_text, u.x_visual, u.x_audio, u.label)
+            writer.writerow([number, *known, *(u.more.get(name, "") for name in more)])
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

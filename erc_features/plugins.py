@@ -1,0 +1,39 @@
+"""Tables of "module:name" strings, and the entry points that add to them."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from erc_features.errors import ErcError
+
+
+def with_plugins(group: str, table: Mapping[str, str]) -> dict[str, str]:
+    """`table` and what installed packages add to it under the entry point group `group`.
+
+    Raises:
+        ErcError: two things of one name, which would make a result depend on what else is
+            installed; names both.
+    """
+    found = dict(table)
+    for point in entry_points(group=group):
+        if found.get(point.name, point.value) != point.value:
+            raise ErcError(
+                f"Two plug-ins of {group} are called {point.name!r}: {found[point.name]} and "
+                f"{point.value}. Uninstall one of them."
+            )
+        found[point.name] = point.value
+    return found
+
+
+def load(target: str) -> Any:
+    """The object that "module:name" names.
+
+    Raises:
+        ErcError: the module or the name isn't there.
+    """
+    module, _, name = target.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ErcError(f"The plug-in {target} can't be loaded: {error}.") from error

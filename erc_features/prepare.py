@@ -1,0 +1,341 @@
+"""`erc prepare`: raw data -> a 1NF corpus with a picture and a sound for each utterance.
+
+Killed at any moment it goes on where it was: every file appears whole or not at all, a journal
+says which clips are done, and `corpus.json` is written last.
+"""
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from erc_features.corpora import read_raw
+from erc_features.corpora.manifest import INFO, Corpus, read_corpus, write_corpus
+from erc_features.corpora.raw import Defect, RawCorpus
+from erc_features.errors import CorpusError, MediaError, listed
+from erc_features.utterance import Utterance, make_key
+
+JOURNAL = ".prepare.jsonl"
+# A whole scene of 305 s decodes in about 20 s; what takes longer than this hangs.
+TIME_LIMIT = 120.0
+
+
+@dataclass(frozen=True)
+class Decode:
+    """How clips are decoded: `frames` pictures of `height` pixels; sound at `rate` Hz, mono."""
+
+    frames: int = 5
+    height: int = 240
+    rate: int = 16_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one clip gave; a reason for each medium that it did not give."""
+
+    key: str
+    no_picture: str = ""
+    no_sound: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The summary of a preparation.
+
+    Attributes:
+        rows, labels: utterances by split, and by label.
+        pictures, sounds: how many utterances have one.
+        defects: every defect by kind.
+        already: the corpus was complete; nothing was done.
+    """
+
+    corpus: Corpus
+    rows: Mapping[str, int]
+    pictures: int
+    sounds: int
+    defects: tuple[Defect, ...]
+    already: bool = False
+
+
+@dataclass(frozen=True)
+class _Task:
+    key: str
+    clip: Path
+    picture: Path
+    sound: Path
+    decode: Decode
+
+
+def prepare(
+    source: Path | str,
+    to: Path | str,
+    *,
+    kind: str | None = None,
+    decode: Decode | None = None,
+    jobs: int | None = None,
+    strict: bool = False,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Prepare the corpus in `source` as `to/<split>.csv`, `to/<split>/*.png|wav`, `to/corpus.json`.
+
+    Args:
+        jobs: processes that decode; one a core by default.
+        strict: any defect in the raw data is an error, before anything is written.
+        force: prepare again what was prepared from other data or with other settings.
+        progress: called with (clips done, clips).
+
+    Raises:
+        CorpusError: the raw data can't be read, is of another corpus than `to` holds, or
+            `to` can't be written. What is already there is kept.
+    """
+    source, to, decode = Path(source), Path(to), decode or Decode()
+    _check(decode)
+    raw = read_raw(source, kind)
+    if strict and raw.defects:
+        _refuse(source, raw.defects)
+    origin = _origin(raw, decode)
+    if (to / INFO).is_file() and not force:
+        corpus = read_corpus(to)
+        _must_agree(to, corpus.info.get("prepared_from", {}), origin)
+        return _summary(corpus, already=True)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        (to / INFO).unlink(missing_ok=True)
+        done = _read_journal(to / JOURNAL, origin)
+        tasks = _tasks(raw, to, decode, done)
+        with open(to / JOURNAL, "a", encoding="utf-8") as journal:
+            total = len(tasks) + len(done)
+            for outcome in _decode_all(tasks, jobs or os.cpu_count() or 1):
+                done[outcome.key] = outcome
+                journal.write(json.dumps(asdict(outcome)) + "\n")
+                journal.flush()
+                if progress:
+                    progress(len(done), total)
+    except OSError as error:
+        raise CorpusError(
+            f"{to}: cannot be written ({error.strerror}). What is finished is kept; run the same "
+            "command again when there is space, or choose another folder with --to."
+        ) from error
+    defects = (*raw.defects, *_media_defects(done))
+    if strict and len(defects) > len(raw.defects):
+        _refuse(source, defects)
+    corpus = _write(raw, to, decode, done, defects, origin)
+    (to / JOURNAL).unlink(missing_ok=True)
+    return _summary(corpus)
+
+
+def _check(decode: Decode) -> None:
+    if not (1 <= decode.frames <= 100 and 16 <= decode.height <= 2160):
+        raise CorpusError(
+            f"--frames {decode.frames} --height {decode.height}: 1 to 100 frames of 16 to 2160 "
+            "pixels work."
+        )
+
+
+def _refuse(source: Path, defects: tuple[Defect, ...]) -> None:
+    lines = [f"{d.kind}: {d.where}: {d.detail}" for d in defects]
+    raise CorpusError(f"{source}: {len(defects)} defects, and --strict was given:{listed(lines)}")
+
+
+def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
+    """What a preparation depends on; where it is the same, nothing needs to be done again."""
+    from erc_features.corpora.manifest import fingerprint
+
+    clips = 0
+    size = 0
+    for row in raw.clips:
+        assert row.clip is not None
+        clips += 1
+        size += row.clip.stat().st_size
+    return {
+        "kind": raw.kind,
+        "rows": fingerprint(row.utterance for row in raw.rows),
+        "clips": clips,
+        "bytes": size,
+        **asdict(decode),
+    }
+
+
+def _must_agree(to: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    lines = [
+        f"{name}: {found.get(name)!r} there, {value!r} now"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    ]
+    if lines:
+        raise CorpusError(
+            f"{to} was prepared differently:{listed(lines)}\n"
+            "Prepare it again with --force, or choose another folder with --to."
+        )
+
+
+def _read_journal(path: Path, origin: Mapping[str, Any]) -> dict[str, Outcome]:
+    """Clips that an interrupted preparation of the same data finished.
+
+    Its first line is the origin; of another origin it is begun anew. A line that was cut
+    short by a kill is the last, and its clip is decoded again.
+    """
+    done: dict[str, Outcome] = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    try:
+        same = bool(lines) and json.loads(lines[0]) == origin
+    except ValueError:
+        same = False
+    kept = [json.dumps(origin)]
+    for line in lines[1:] if same else []:
+        try:
+            outcome = Outcome(**json.loads(line))
+        except (ValueError, TypeError):
+            break
+        done[outcome.key] = outcome
+        kept.append(line)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    os.replace(partial, path)
+    return done
+
+
+def _names(utterance: Utterance) -> tuple[str, str]:
+    """Where the picture and the sound of an utterance stand, relative to the corpus."""
+    stem = make_key(utterance.split, utterance.dialogue, utterance.sequence)
+    return f"{stem}.png", f"{stem}.wav"
+
+
+def _tasks(
+    raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]
+) -> list[_Task]:
+    tasks = []
+    for row in raw.clips:
+        utterance = row.utterance
+        if utterance.key in done:
+            continue
+        assert row.clip is not None
+        picture, sound = _names(utterance)
+        tasks.append(_Task(utterance.key, row.clip, to / picture, to / sound, decode))
+        (to / picture).parent.mkdir(exist_ok=True)
+    return tasks
+
+
+def _decode_all(tasks: list[_Task], jobs: int) -> Iterator[Outcome]:
+    """Decode in processes: a clip that crashes or hangs its decoder costs that clip alone."""
+    if not tasks:
+        return
+    waiting: dict[Future, _Task] = {}
+    queue = iter(tasks)
+    jobs = min(jobs, len(tasks))
+    # Few are scheduled ahead, so that memory stays flat however many clips there are.
+    with ProcessPool(max_workers=jobs, context=get_context("spawn")) as pool:
+        try:
+            while True:
+                for task in queue:
+                    future = pool.schedule(decode_clip, args=[task], timeout=TIME_LIMIT)
+                    waiting[future] = task
+                    if len(waiting) >= 4 * jobs:
+                        break
+                if not waiting:
+                    return
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    yield _outcome(waiting.pop(future), future)
+        finally:
+            if waiting:
+                pool.stop()
+
+
+def _outcome(task: _Task, future: Future) -> Outcome:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        raise error  # the disk, not the clip
+    if isinstance(error, TimeoutError):
+        why = f"decoding took more than {TIME_LIMIT:.0f} s"
+    elif isinstance(error, ProcessExpired):
+        why = "the decoder crashed"
+    else:
+        why = f"{type(error).__name__}: {error}"
+    return Outcome(task.key, why, why)
+
+
+def decode_clip(task: _Task) -> Outcome:
+    """One clip, in a worker process: its picture and sound written, or the reasons why not."""
+    from erc_features import media
+
+    try:
+        clip = media.read_clip(task.clip, frames=task.decode.frames, height=task.decode.height)
+    except MediaError as error:
+        return Outcome(task.key, str(error), str(error))
+    for path, data, write in (
+        (task.picture, clip.frames, media.write_mosaic),
+        (task.sound, clip.audio, media.write_wav),
+    ):
+        if len(data):
+            partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+            write(partial, data)  # type: ignore[arg-type]
+            os.replace(partial, path)
+    return Outcome(task.key, clip.no_picture, clip.no_sound)
+
+
+def _media_defects(done: Mapping[str, Outcome]) -> list[Defect]:
+    defects = []
+    for key in sorted(done):
+        reasons = {"picture": done[key].no_picture, "sound": done[key].no_sound}
+        missing = {name: why for name, why in reasons.items() if why}
+        if len(set(missing.values())) == 1 and len(missing) == 2:
+            missing = {"picture and sound": reasons["picture"]}
+        defects += [
+            Defect(f"no {name}", key, why, "left empty") for name, why in missing.items()
+        ]
+    return defects
+
+
+def _write(
+    raw: RawCorpus,
+    to: Path,
+    decode: Decode,
+    done: Mapping[str, Outcome],
+    defects: tuple[Defect, ...],
+    origin: Mapping[str, Any],
+) -> Corpus:
+    missing: dict[str, dict[str, str]] = defaultdict(dict)
+    utterances = []
+    for row in raw.rows:
+        utterance = row.utterance
+        key = utterance.key
+        outcome = done.get(key)
+        picture, sound = _names(utterance) if outcome else ("", "")
+        if outcome and outcome.no_picture:
+            picture, missing["visual"][key] = "", outcome.no_picture
+        if outcome and outcome.no_sound:
+            sound, missing["audio"][key] = "", outcome.no_sound
+        utterances.append(replace(utterance, x_visual=picture, x_audio=sound))
+    for defect in defects:
+        if defect.kind == "missing clip":
+            missing["visual"][defect.where] = missing["audio"][defect.where] = defect.detail
+    info = {
+        "source": str(raw.source),
+        "prepared_from": dict(origin),
+        "decode": asdict(decode),
+        "defects": [asdict(defect) for defect in defects],
+        "missing": missing,
+    }
+    return write_corpus(to, utterances, raw.labels, info)
+
+
+def _summary(corpus: Corpus, *, already: bool = False) -> Prepared:
+    utterances = corpus.utterances
+    return Prepared(
+        corpus,
+        dict(Counter(str(u.split) for u in utterances)),
+        sum(bool(u.x_visual) for u in utterances),
+        sum(bool(u.x_audio) for u in utterances),
+        tuple(Defect(**defect) for defect in corpus.info.get("defects", [])),
+        already,
+    )
