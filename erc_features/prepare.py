@@ -20,7 +20,7 @@ from erc_features.corpora import read_raw
 from erc_features.corpora.manifest import INFO, Corpus, read_corpus, write_corpus
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.errors import CorpusError, MediaError, listed
-from erc_features.utterance import Utterance, make_key
+from erc_features.utterance import Split, Utterance, make_key
 
 JOURNAL = ".prepare.jsonl"
 # A whole scene of 305 s decodes in about 20 s; what takes longer than this hangs.
@@ -108,7 +108,8 @@ def prepare(
         return _summary(corpus, already=True)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        (to / INFO).unlink(missing_ok=True)
+        for name in (INFO, *(f"{split}.csv" for split in Split)):
+            (to / name).unlink(missing_ok=True)  # else old rows would name new pictures
         done = _read_journal(to / JOURNAL, origin)
         tasks = _tasks(raw, to, decode, done)
         with open(to / JOURNAL, "a", encoding="utf-8") as journal:

@@ -1,19 +1,19 @@
 """A run directory: what one `erc fuse` leaves behind. Format version 1.
 
-    runs/<corpus>/<name>/
-      config.toml           every setting (`erc fuse --config` takes it)
-      inputs.json           format, format_version, corpus, fingerprint, labels, counts by split,
-                            files: [{stem, modality, encoder, revision, config, shape, path}],
-                            versions, command
-      history.jsonl         a line for each seed and epoch: {"seed": 0, "epoch": 1,
-                            "train": {"loss", "accuracy"},
-                            "dev": {"loss", "accuracy", "weighted_f1"}}
-      metrics.json          see :mod:`erc_fusion.metrics`
-      predictions.parquet   a row for each utterance of dev, test (and new) and each seed:
-                            key, split, dialogue, sequence, speaker, text, label, seed, predicted,
-                            and the probability of each label in `p_<label>`
-      model.safetensors     weights, every tensor with the seeds leading: (S, …)
-      DONE                  written last: without it the run is unfinished and begins anew
+runs/<corpus>/<name>/
+  config.toml           every setting (`erc fuse --config` takes it)
+  inputs.json           format, format_version, corpus, fingerprint, labels, counts by split,
+                        files: [{stem, modality, encoder, revision, config, shape, path}],
+                        versions, command
+  history.jsonl         a line for each seed and epoch: {"seed": 0, "epoch": 1,
+                        "train": {"loss", "accuracy"},
+                        "dev": {"loss", "accuracy", "weighted_f1"}}
+  metrics.json          see :mod:`erc_fusion.metrics`
+  predictions.parquet   a row for each utterance of dev, test (and new) and each seed:
+                        key, split, dialogue, sequence, speaker, text, label, seed, predicted,
+                        and the probability of each label in `p_<label>`
+  model.safetensors     weights, every tensor with the seeds leading: (S, …)
+  DONE                  written last: without it the run is unfinished and begins anew
 """
 
 import json

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 from moviepy import VideoClip
 
-from ..errors import ErcError
-from ..utterance import Split
-from .sample_face import FPS, draw_frames
-from .sample_script import SPLITS, Line, write_script
-from .sample_voice import RATE, speak
+from erc_features.corpora.sample_face import FPS, draw_frames
+from erc_features.corpora.sample_script import SPLITS, Line, write_script
+from erc_features.corpora.sample_voice import RATE, speak
+from erc_features.errors import ErcError
+from erc_features.utterance import Split
 
 # Dialogues of train, dev and test: about 310, 65 and 160 utterances.
 DIALOGUES = (48, 10, 24)
@@ -90,28 +89,20 @@ def sample(
     dest = Path(dest)
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise ErcError(f"{dest} is there and not an empty folder; name a new one, or remove it.")
-    if seed < 0 or min(dialogues) < 2:
+    if seed < 0 or min(dialogues) < 2 or (jobs is not None and jobs < 1):
         raise ErcError(
-            f"Cannot render seed {seed} with {dialogues} dialogues; seeds start at 0, "
-            "and train, dev and test need at least 2 dialogues each."
+            f"Cannot render seed {seed} with {dialogues} dialogues in {jobs} jobs; seeds start "
+            "at 0, train, dev and test need at least 2 dialogues each, and one job is the least."
         )
     lines = write_script(seed, dialogues)
-    for folder in FOLDERS.values():
-        (dest / folder).mkdir(parents=True, exist_ok=True)
     filmed = [line for line in lines if _place(line) != MISSING]
-
-    # Threads, not processes: of a clip's 60 ms, 40 are ffmpeg's, in a process of its own.
-    with (
-        TemporaryDirectory(prefix="erc-sample-") as scratch,
-        ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
-    ):
-        renders = pool.map(lambda line: _render(line, seed, dest, Path(scratch)), filmed)
-        for done, _ in enumerate(renders, start=1):
-            if progress is not None:
-                progress(done, len(filmed))
-
-    for split in SPLITS:
-        _write_csv(dest / f"{split}_sent_emo.csv", [line for line in lines if line.split == split])
+    try:
+        _film(filmed, seed, dest, jobs, progress)
+        for split in SPLITS:
+            ours = [line for line in lines if line.split == split]
+            _write_csv(dest / f"{split}_sent_emo.csv", ours)
+    except OSError as error:  # ffmpeg's too, which moviepy raises as one
+        raise ErcError(f"Cannot render into {dest}: {error}") from error
     return SampleSummary(
         dialogues=dialogues,
         utterances=tuple(sum(line.split == split for line in lines) for split in SPLITS),
@@ -125,6 +116,26 @@ def sample(
             "gap in utterance numbers": _named(Split.TRAIN, 0, 2),
         },
     )
+
+
+def _film(
+    lines: list[Line],
+    seed: int,
+    dest: Path,
+    jobs: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    for folder in FOLDERS.values():
+        (dest / folder).mkdir(parents=True, exist_ok=True)
+    # Threads, not processes: of a clip's 60 ms, 40 are ffmpeg's, in a process of its own.
+    with (
+        TemporaryDirectory(prefix="erc-sample-") as scratch,
+        ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+    ):
+        clips = pool.map(lambda line: _render(line, seed, dest, Path(scratch)), lines)
+        for done, _ in enumerate(clips, start=1):
+            if progress is not None:
+                progress(done, len(lines))
 
 
 def _place(line: Line) -> tuple[Split, int, int]:
@@ -150,19 +161,16 @@ def _render(line: Line, seed: int, dest: Path, scratch: Path) -> None:
     clip = VideoClip(
         lambda t: frames[min(round(t * FPS), len(frames) - 1)], duration=len(frames) / FPS
     )
-    try:
-        clip.write_videofile(
-            str(path),
-            fps=FPS,
-            codec="libx264",
-            preset="ultrafast",
-            threads=1,
-            audio=False if _place(line) == NO_AUDIO else str(wav),
-            audio_codec="aac",
-            logger=None,
-        )
-    except OSError as error:
-        raise ErcError(f"Cannot write {path}: {error}") from error
+    clip.write_videofile(
+        str(path),
+        fps=FPS,
+        codec="libx264",
+        preset="ultrafast",
+        threads=1,
+        audio=False if _place(line) == NO_AUDIO else str(wav),
+        audio_codec="aac",
+        logger=None,
+    )
     wav.unlink()
 
     # moviepy does not look at ffmpeg's exit code; a whole mp4 ends with its index.

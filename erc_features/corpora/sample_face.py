@@ -110,15 +110,21 @@ def _draw(
         return tuple(int(c * l / 255) for c, l in zip(colour, light + 40, strict=True))
 
     def box(x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
-        return (cx + (x - rx) * unit, cy + (y - ry) * unit,
-                cx + (x + rx) * unit, cy + (y + ry) * unit)
+        return (
+            cx + (x - rx) * unit,
+            cy + (y - ry) * unit,
+            cx + (x + rx) * unit,
+            cy + (y + ry) * unit,
+        )
 
     picture = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE), tuple(int(v) for v in light))
     draw = ImageDraw.Draw(picture)
     w = look.width
     draw.ellipse(box(0, 1.75, 1.3, 0.8), fill=lit(look.shirt))
-    draw.ellipse(box(0, -0.15 + 0.35 * look.long_hair, w + 0.12, 1.0 + 0.2 * look.long_hair),
-                 fill=lit(look.hair))
+    draw.ellipse(
+        box(0, -0.15 + 0.35 * look.long_hair, w + 0.12, 1.0 + 0.2 * look.long_hair),
+        fill=lit(look.hair),
+    )
     draw.ellipse(box(0, 0.08, w, 0.95), fill=lit(look.skin))
 
     for side in (-1, 1):
@@ -139,9 +145,13 @@ def _draw(
     bow = 0.22 * expression.curve * (1 - xs**2)
     edge = gape * (1 - xs**2)
     half = 0.38 - 0.1 * max(0.0, expression.gape)
-    lower = [(cx + half * x * unit, cy + (0.5 + b + e) * unit)
-             for x, b, e in zip(xs, bow, edge, strict=True)]
-    upper = [(cx + half * x * unit, cy + (0.5 + b - e) * unit)
-             for x, b, e in zip(xs, bow, edge, strict=True)]
+    lower = [
+        (cx + half * x * unit, cy + (0.5 + b + e) * unit)
+        for x, b, e in zip(xs, bow, edge, strict=True)
+    ]
+    upper = [
+        (cx + half * x * unit, cy + (0.5 + b - e) * unit)
+        for x, b, e in zip(xs, bow, edge, strict=True)
+    ]
     draw.polygon(lower + upper[::-1], fill=lit((120, 30, 35)))
     return np.asarray(picture.reduce(_SCALE))

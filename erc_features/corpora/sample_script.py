@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..utterance import Split
+from erc_features.utterance import Split
 
 SPLITS = (Split.TRAIN, Split.DEV, Split.TEST)
 
@@ -40,11 +40,19 @@ SHARES = {
     "disgust": 0.03,
     "fear": 0.03,
 }
-WORDS = dict(zip(SHARES, "plain delight delight complaint worry complaint worry".split(),
-                 strict=True))
-FACES = dict(zip(SHARES, "rest smile wide frown frown frown wide".split(), strict=True))
-VOICES = dict(zip(SHARES, "level excited startled excited subdued subdued startled".split(),
-                  strict=True))
+# What each modality shows of an emotion, as the table above.
+SHOWN = {
+    "neutral": ("plain", "rest", "level"),
+    "joy": ("delight", "smile", "excited"),
+    "surprise": ("delight", "wide", "startled"),
+    "anger": ("complaint", "frown", "excited"),
+    "sadness": ("worry", "frown", "subdued"),
+    "disgust": ("complaint", "frown", "subdued"),
+    "fear": ("worry", "wide", "startled"),
+}
+WORDS, FACES, VOICES = (
+    {emotion: shown[index] for emotion, shown in SHOWN.items()} for index in range(3)
+)
 
 STAY = 0.55  # how often an utterance keeps the mood of the one before
 MASKED = 0.18  # how often a modality shows nothing of an emotion
@@ -157,14 +165,19 @@ def _balance(rng: np.random.Generator, dialogues: list[list[str]]) -> list[list[
     """Bring every emotion to at least nine tenths of its share, and one utterance at least."""
     counts = Counter(mood for moods in dialogues for mood in moods)
     total = counts.total()
-    for emotion, share in SHARES.items():
-        while counts[emotion] < max(1, round(0.9 * share * total)):
-            excess = max(SHARES, key=lambda name: counts[name] - SHARES[name] * total)
-            places = [(d, u) for d, moods in enumerate(dialogues) for u, mood in enumerate(moods)
-                      if mood == excess]
-            d, u = places[rng.integers(len(places))]
-            dialogues[d][u] = emotion
-            counts[excess] -= 1
+    least = {emotion: max(1, int(0.9 * share * total)) for emotion, share in SHARES.items()}
+    for emotion in SHARES:
+        while counts[emotion] < least[emotion]:
+            giver = max(SHARES, key=lambda name: counts[name] - least[name])
+            places = [
+                (dialogue, position)
+                for dialogue, moods in enumerate(dialogues)
+                for position, mood in enumerate(moods)
+                if mood == giver
+            ]
+            dialogue, position = places[rng.integers(len(places))]
+            dialogues[dialogue][position] = emotion
+            counts[giver] -= 1
             counts[emotion] += 1
     return dialogues
 

@@ -1,0 +1,35 @@
+"""The plan of an extraction: which rows are encoded together, and in which order."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def plan(
+    rows: np.ndarray,
+    sizes: np.ndarray,
+    *,
+    batch_size: int,
+    cost: Callable[[float], float],
+    cap: float,
+) -> list[np.ndarray]:
+    """Batches of row numbers, longest first, so that a lack of memory shows at once.
+
+    A pure function of all rows and the settings: an interrupted extraction makes the same
+    batches again, and so the same numbers to the last bit.
+
+    Args:
+        rows, sizes: (n,) row numbers and what they measure (characters, frames, seconds).
+        batch_size: the most rows of a batch.
+        cost, cap: a batch's rows times the cost of its largest are at most `cap`; a row that
+            alone costs more has a batch of its own.
+    """
+    order = np.lexsort((rows, -sizes))
+    batches: list[np.ndarray] = []
+    first = 0
+    while first < len(order):
+        dearest = max(cost(float(sizes[order[first]])), 1e-9)
+        count = int(max(1, min(batch_size, cap // dearest)))
+        batches.append(rows[order[first : first + count]])
+        first += count
+    return batches

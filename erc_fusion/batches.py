@@ -1,0 +1,129 @@
+"""Which rows go through the network together: each seed has its own order.
+
+Every seed has equally many batches in an epoch, and what a seed draws depends on its own
+generator only. All index tensors are made on the CPU.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from erc_fusion.model import Split
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a split, one set a seed (or one for all, S = 1).
+
+    Attributes:
+        rows: (S, B) int64.
+        real: (S, B) bool, false where a seed's batch is padded to the largest.
+        counts: real rows of each seed; None where none is padded.
+        place: (S, G, T) int64, where in B the dialogues' utterances stand, -1 past their end;
+            None where batches are not whole dialogues.
+    """
+
+    rows: Tensor
+    real: Tensor
+    counts: Sequence[int] | None = None
+    place: Tensor | None = None
+
+
+def shuffled(pool: Tensor, size: int, generators: Sequence[torch.Generator]) -> Iterator[Batch]:
+    """Every row of `pool` once, in batches of at most `size` that differ by one row at most."""
+    order = torch.stack([pool[torch.randperm(len(pool), generator=g)] for g in generators])
+    for rows in order.tensor_split(max(1, -(-len(pool) // size)), dim=1):
+        yield _plain(rows)
+
+
+def balanced(
+    pool: Tensor, label: Tensor, size: int, generators: Sequence[torch.Generator]
+) -> Iterator[Batch]:
+    """Batches of P classes x K utterances (Hermans et al. 2017); as many as `shuffled` gives.
+
+    `label` (N,) of every row of the split. P is every class, or as many as leave K at 2.
+    A class runs through all its rows before any comes again.
+    """
+    classes = [pool[label[pool] == c] for c in label[pool].unique()]
+    chosen = min(len(classes), max(1, size // 2))
+    each = max(2, size // chosen)
+    count = max(1, -(-len(pool) // size))
+    drawn = [_draw(classes, chosen, each, count, g) for g in generators]
+    for rows in torch.stack(drawn, dim=1):  # (count, S, P·K)
+        yield _plain(rows)
+
+
+def whole_dialogues(
+    split: Split, size: int, generators: Sequence[torch.Generator] | None
+) -> Iterator[Batch]:
+    """Whole dialogues, about `size` utterances a batch; in order without generators (S = 1)."""
+    _, lengths = split.dialogue.cpu().unique_consecutive(return_counts=True)
+    starts = lengths.cumsum(0) - lengths
+    count = len(lengths)
+    orders = (
+        [torch.randperm(count, generator=g) for g in generators]
+        if generators is not None
+        else [torch.arange(count)]
+    )
+    batches = max(1, -(-len(split) // size))
+    for chosen in torch.stack(orders).tensor_split(min(batches, count), dim=1):
+        yield _of_dialogues(starts[chosen], lengths[chosen])
+
+
+def in_order(split: Split, size: int) -> Iterator[Batch]:
+    """Every row once, in order, the same for all seeds (S = 1)."""
+    for rows in torch.arange(len(split)).split(size):
+        yield _plain(rows[None])
+
+
+def gather(split: Split, batch: Batch) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:
+    """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B)); padding is absent, label -1."""
+    device = split.label.device
+    rows, real = batch.rows.to(device), batch.real.to(device)
+    flat = rows.flatten()
+    x = {
+        stem: values.index_select(0, flat).view(*rows.shape, *values.shape[1:])
+        for stem, values in split.x.items()
+    }
+    present = split.present[rows] & real[..., None]
+    return x, present, split.label[rows].masked_fill(~real, -1)
+
+
+def _plain(rows: Tensor) -> Batch:
+    return Batch(rows, torch.ones_like(rows, dtype=torch.bool))
+
+
+def _draw(
+    classes: list[Tensor], chosen: int, each: int, count: int, source: torch.Generator
+) -> Tensor:
+    """(count, chosen · each) rows."""
+    waiting = [iter(()) for _ in classes]
+    batches = []
+    for _ in range(count):
+        rows: list[Tensor] = []
+        for c in torch.randperm(len(classes), generator=source)[:chosen].tolist():
+            for _ in range(each):
+                row = next(waiting[c], None)
+                if row is None:
+                    order = torch.randperm(len(classes[c]), generator=source)
+                    waiting[c] = iter(classes[c][order])
+                    row = next(waiting[c])
+                rows.append(row)
+        batches.append(torch.stack(rows))
+    return torch.stack(batches)
+
+
+def _of_dialogues(starts: Tensor, lengths: Tensor) -> Batch:
+    """starts, lengths (S, G) -> the batch of those dialogues."""
+    step = torch.arange(int(lengths.max()))  # (T,)
+    inside = step < lengths[..., None]  # (S, G, T)
+    before = lengths.cumsum(1) - lengths
+    place = torch.where(inside, before[..., None] + step, -1)
+    counts = lengths.sum(1)
+    seed, _, _ = inside.nonzero(as_tuple=True)
+    rows = torch.zeros(len(starts), int(counts.max()), dtype=torch.int64)
+    rows[seed, place[inside]] = (starts[..., None] + step)[inside]
+    real = torch.arange(rows.shape[1]) < counts[:, None]
+    return Batch(rows, real, counts.tolist(), place)

@@ -1,0 +1,278 @@
+"""The settings of one `erc fuse`: frozen dataclasses, to and from TOML.
+
+The only place where settings are kept; everything else takes them as typed values.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from erc_features.errors import ErcError, choose
+
+MONITORS = ("accuracy", "weighted_f1")
+CLASS_WEIGHTS = ("none", "balanced")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Attributes:
+        head: how modalities are fused, see :mod:`erc_fusion.heads`.
+        context: what an utterance learns of its dialogue, see :mod:`erc_fusion.context`.
+        width: E, dimensions of the embedding.
+        dropout: share of units dropped in training, after the projection.
+        modality_dropout: probability that a file is hidden from a training row; one of those
+            that the row has always stays.
+    """
+
+    head: str = "mlp"
+    context: str = "none"
+    width: int = 256
+    dropout: float = 0.5
+    modality_dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised: `loss + contrastive_weight * contrastive`.
+
+    Attributes:
+        loss: on the logits, see :mod:`erc_fusion.losses`.
+        class_weights: `none`, or `balanced`: inverse to a class's frequency in train.
+        label_smoothing: share of the target given to all classes alike.
+        contrastive: on the unit sphere of embeddings; `auto` is the head's own default.
+        contrastive_weight: its weight beside the loss.
+        margin: of the triplets, in Euclidean distance between unit vectors (0 to 2).
+        temperature: of the supervised contrast.
+    """
+
+    loss: str = "cross-entropy"
+    class_weights: str = "none"
+    label_smoothing: float = 0.0
+    contrastive: str = "auto"
+    contrastive_weight: float = 0.5
+    margin: float = 0.3
+    temperature: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How it is minimised: AdamW, stopped early on dev.
+
+    Attributes:
+        lr, weight_decay: of AdamW (Loshchilov & Hutter 2019).
+        batch_size: utterances a step and seed; with a context, whole dialogues of about as many.
+        epochs: at most so many.
+        patience: stop a seed after so many epochs without a better dev score.
+        clip: largest norm of one seed's gradient.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    batch_size: int = 256
+    epochs: int = 60
+    patience: int = 8
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class PlaceConfig:
+    """Where a run happens. No part of its identity.
+
+    Attributes:
+        features, runs: root folders.
+        name: of the run's folder; empty: `<head>-<hash of settings and inputs>`.
+        device: `auto`, `cpu`, or `cuda`.
+        overwrite: run again what is finished already.
+    """
+
+    features: str = "features"
+    runs: str = "runs"
+    name: str = ""
+    device: str = "auto"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class FuseConfig:
+    """Every setting of a run.
+
+    Attributes:
+        corpus: its name (a path's last component).
+        modalities: each a modality or a feature file's stem; empty: every modality that has
+            exactly one complete file.
+        seeds: trained side by side.
+        monitor: the dev score that stops and selects: `accuracy` or `weighted_f1`.
+    """
+
+    corpus: str = "meld"
+    modalities: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    monitor: str = "accuracy"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    place: PlaceConfig = field(default_factory=PlaceConfig)
+
+
+def load_config(path: str | Path) -> FuseConfig:
+    """Read a TOML file; settings that it does not name keep their defaults.
+
+    Raises:
+        ErcError: it can't be read, is no TOML, or has an unknown key or a wrong value.
+    """
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ErcError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise ErcError(f"{path}: not a TOML file ({error}).") from error
+    return from_tables(found, where=str(path))
+
+
+def from_tables(tables: Mapping[str, Any], *, where: str = "configuration") -> FuseConfig:
+    """Nested tables, as TOML gives them, to a configuration.
+
+    Raises:
+        ErcError: an unknown key (names the valid ones), or a value of another type.
+    """
+    return _build(FuseConfig, tables, where, "")
+
+
+def to_tables(config: FuseConfig) -> dict[str, Any]:
+    """Nested tables of plain values, the inverse of :func:`from_tables`."""
+    return _plain(asdict(config))
+
+
+def to_toml(config: FuseConfig) -> str:
+    """The configuration as TOML; :func:`load_config` reads it back."""
+    import tomli_w
+
+    return tomli_w.dumps(to_tables(config))
+
+
+def with_options(config: FuseConfig, **options: Any) -> FuseConfig:
+    """`config` with some settings replaced, by their last name; None keeps what stands.
+
+    >>> with_options(FuseConfig(), head="attention", lr=None).model.head
+    'attention'
+
+    Raises:
+        ErcError: an unknown name, or a value of another type.
+    """
+    tables = to_tables(config)
+    places = {
+        leaf: table
+        for table in (tables, *(value for value in tables.values() if isinstance(value, dict)))
+        for leaf, value in table.items()
+        if not isinstance(value, dict)
+    }
+    # `loss` names both a table and the setting in it: by its last name, the setting.
+    for name, value in options.items():
+        choose("setting", name, places)
+        if value is not None:
+            places[name][name] = list(value) if isinstance(value, tuple) else value
+    return from_tables(tables, where="options")
+
+
+def check_config(config: FuseConfig) -> None:
+    """Check choices and ranges; heads and the like are checked where they are looked up.
+
+    Raises:
+        ErcError: names the setting, its value and what it may be.
+    """
+    choose("monitor", config.monitor, MONITORS)
+    choose("class weights", config.loss.class_weights, CLASS_WEIGHTS)
+    choose("device", config.place.device, DEVICES)
+    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+        raise ErcError(f"seeds must be one or more distinct numbers, not {list(config.seeds)}.")
+    model, loss, training = config.model, config.loss, config.training
+    shares = {
+        "dropout": model.dropout,
+        "modality_dropout": model.modality_dropout,
+        "label_smoothing": loss.label_smoothing,
+    }
+    above_zero = {
+        "width": model.width,
+        "temperature": loss.temperature,
+        "lr": training.lr,
+        "batch_size": training.batch_size,
+        "epochs": training.epochs,
+        "patience": training.patience,
+        "clip": training.clip,
+    }
+    from_zero = {
+        "weight_decay": training.weight_decay,
+        "contrastive_weight": loss.contrastive_weight,
+        "margin": loss.margin,
+    }
+    for name, value in shares.items():
+        if not 0 <= value < 1:
+            raise ErcError(f"{name} must be at least 0 and below 1, not {value}.")
+    for name, value in above_zero.items():
+        if not 0 < value < float("inf"):
+            raise ErcError(f"{name} must be above 0, not {value}.")
+    for name, value in from_zero.items():
+        if not 0 <= value < float("inf"):
+            raise ErcError(f"{name} must not be below 0, not {value}.")
+
+
+def without_place(config: FuseConfig) -> dict[str, Any]:
+    """What makes a run itself: every setting but where it happens."""
+    tables = to_tables(config)
+    del tables["place"]
+    return tables
+
+
+def as_recorded(config: FuseConfig) -> FuseConfig:
+    """The configuration to keep with a run: it can be given to `--config` for another one."""
+    return replace(config, place=replace(config.place, name="", overwrite=False))
+
+
+def _build(kind: Any, values: Any, where: str, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ErcError(f"{where}: {prefix[:-1]} must be a table, not {values!r}.")
+    hints = get_type_hints(kind)
+    names = [item.name for item in fields(kind)]
+    for name in values:
+        if name not in names:
+            raise ErcError(
+                f"{where}: unknown setting {prefix + name!r}; "
+                f"choose from {', '.join(prefix + known for known in names)}."
+            )
+    built = {
+        name: _build(hints[name], value, where, f"{prefix}{name}.")
+        if is_dataclass(hints[name])
+        else _value(hints[name], value, f"{where}: {prefix}{name}")
+        for name, value in values.items()
+    }
+    return kind(**built)
+
+
+def _value(kind: Any, value: Any, what: str) -> Any:
+    """`value` as `kind`; a whole number may stand for a real one, nothing else is converted."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ErcError(f"{what} must be a list, not {value!r}.")
+        return tuple(_value(get_args(kind)[0], item, what) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        words: dict[type, str] = {
+            int: "a whole number",
+            float: "a number",
+            str: "a text",
+            bool: "true or false",
+        }
+        raise ErcError(f"{what} must be {words[kind]}, not {value!r}.")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,346 @@
+"""`erc fuse`: feature files to a run."""
+
+import hashlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from erc_features.errors import ErcError, RunError, choose
+from erc_features.utterance import Split
+from erc_fusion import runs
+from erc_fusion.config import (
+    FuseConfig,
+    as_recorded,
+    check_config,
+    to_toml,
+    without_place,
+)
+from erc_fusion.runs import Run
+from erc_fusion.table import FeatureTable, Source, find_sources, load_table
+
+if TYPE_CHECKING:
+    import torch
+
+    from erc_fusion.train import Prediction, Progress, Trained
+
+
+@dataclass(frozen=True)
+class FuseResult:
+    """What `fuse` gives.
+
+    Attributes:
+        run: finished.
+        already: it was there before, and nothing was done.
+        warnings: what the user should know of this run's data.
+    """
+
+    run: Run
+    already: bool
+    warnings: tuple[str, ...]
+
+
+def fuse(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = None) -> FuseResult:
+    """Train a head on a corpus's feature files, and score dev and test.
+
+    Every choice is made on dev. Test is scored once, after it, here. A run of the same
+    settings and inputs that is there already is returned as it is.
+
+    Raises:
+        ErcError: a setting, the feature files, or the splits are not what they must be.
+        RunError: the run's folder holds something else, or can't be written.
+    """
+    began = time.perf_counter()
+    config, sources = resolve(config)
+    identity = _identity(config, sources)
+    name = config.place.name or f"{config.model.head}-{identity[:8]}"
+    path = Path(config.place.runs) / config.corpus / name
+    if (path / runs.DONE).exists() and not config.place.overwrite:
+        found = Run(path)
+        _must_be_the_same(found, identity)
+        return FuseResult(found, True, tuple(found.metrics.get("warnings", ())))
+    table = load_table(sources)
+    warnings = check_splits(table)
+    runs.begin(path, overwrite=config.place.overwrite)
+    work = _train(config, table, progress)
+    metrics, predictions = _score(config, table, work)
+    metrics["warnings"] = list(warnings)
+    metrics["seconds"] = {"train": work.seconds, "total": time.perf_counter() - began}
+    try:
+        (path / "config.toml").write_text(to_toml(as_recorded(config)), encoding="utf-8")
+        _write_json(path / "inputs.json", _inputs(config, table, identity))
+        lines = (json.dumps(record) + "\n" for record in work.trained.history)
+        (path / "history.jsonl").write_text("".join(lines), encoding="utf-8")
+        _write_json(path / "metrics.json", metrics)
+        predictions.to_parquet(path / "predictions.parquet", index=False)
+        work.save(path / "model.safetensors")
+        return FuseResult(runs.finish(path), False, warnings)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose "
+            "another folder with --runs, and run it again."
+        ) from error
+
+
+def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
+    """Defaults decided: the corpus's name, the files' stems, the contrastive loss.
+
+    Raises:
+        ErcError: a setting is wrong, or no feature file fits.
+    """
+    from erc_fusion.context import load_context
+    from erc_fusion.heads import load_head
+    from erc_fusion.losses import CONTRASTS, LOSSES
+
+    check_config(config)
+    head = load_head(config.model.head)
+    load_context(config.model.context)
+    choose("loss", config.loss.loss, LOSSES)
+    choose("contrastive loss", config.loss.contrastive, [*CONTRASTS, "auto"])
+    contrastive = config.loss.contrastive
+    if contrastive == "auto":
+        contrastive = head.contrastive
+    elif contrastive == "none" != head.contrastive:
+        raise ErcError(
+            f"Head {config.model.head!r} is made for a contrastive loss; --contrastive none does "
+            "not go with it. Choose triplet or supcon, or --head mlp."
+        )
+    corpus = PurePath(config.corpus).name
+    sources = find_sources(Path(config.place.features) / corpus, config.modalities)
+    stems = tuple(source.stem for source in sources)
+    loss = replace(config.loss, contrastive=contrastive)
+    return replace(config, corpus=corpus, modalities=stems, loss=loss), sources
+
+
+def check_splits(table: FeatureTable) -> tuple[str, ...]:
+    """Warnings about the splits.
+
+    Raises:
+        ErcError: train or dev has no labelled row, or train no embedding at all.
+    """
+    for split, purpose in ((Split.TRAIN, "learn from"), (Split.DEV, "choose on")):
+        if not (table.label[table.rows(split)] >= 0).any():
+            raise ErcError(
+                f"Corpus {table.corpus!r} has no labelled {split} row, so there is nothing to "
+                f"{purpose}. It needs {split}.csv with labels."
+            )
+    train = table.rows(Split.TRAIN)
+    if not table.present[train].any():
+        raise ErcError(
+            f"No train row of corpus {table.corpus!r} has an embedding in "
+            f"{', '.join(source.stem for source in table.sources)}. See `erc inspect`."
+        )
+    counts = np.bincount(table.label[train][table.label[train] >= 0], minlength=len(table.labels))
+    return (
+        *(
+            f"{label} does not occur in train and can't be learned"
+            for label, count in zip(table.labels, counts, strict=True)
+            if count == 0
+        ),
+        *(
+            f"{source.stem} has no embedding of any train row"
+            for m, source in enumerate(table.sources)
+            if not table.present[train, m].any()
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A trained model with what it needs to read a table."""
+
+    trained: "Trained"
+    standardiser: Any
+    prototypes: "torch.Tensor | None"
+    device: "torch.device"
+    seconds: float
+
+    def save(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        weights = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.trained.model.named_parameters()
+        }
+        prototypes = {} if self.prototypes is None else {"prototypes": self.prototypes.cpu()}
+        save_file(weights | prototypes | self.standardiser.tensors(), path)
+
+    def predict(self, table: FeatureTable, split: Split) -> "Prediction":
+        from erc_fusion.train import predict
+
+        rows = self.standardiser.split(table, table.rows(split), self.device)
+        return predict(self.trained.model, rows)
+
+
+def _train(
+    config: FuseConfig, table: FeatureTable, progress: "Callable[[Progress], None] | None"
+) -> _Work:
+    """Everything up to selection; it sees train and dev rows only."""
+    import torch
+
+    from erc_fusion.losses import make_objective
+    from erc_fusion.model import build_model
+    from erc_fusion.standardise import fit_standardiser
+    from erc_fusion.train import predict, prototypes, train
+
+    began = time.perf_counter()
+    device = _device(config.place.device)
+    standardiser = fit_standardiser(table, table.rows(Split.TRAIN))
+    on_train = standardiser.split(table, table.rows(Split.TRAIN), device)
+    on_dev = standardiser.split(table, table.rows(Split.DEV), device)
+    labelled = on_train.label[on_train.label >= 0]
+    counts = torch.bincount(labelled, minlength=len(table.labels))
+    objective = make_objective(config.loss, counts)
+    files = {source.stem: source.shape[1:] for source in table.sources}
+    model = build_model(config.model, files, len(table.labels), config.seeds, device)
+    trained = train(
+        model,
+        config.seeds,
+        on_train,
+        on_dev,
+        objective,
+        config.training,
+        config.monitor,
+        progress,
+    )
+    centres = None
+    if objective.contrasts:
+        centres = prototypes(predict(trained.model, on_train), on_train.label, len(table.labels))
+    return _Work(trained, standardiser, centres, device, time.perf_counter() - began)
+
+
+def _score(config: FuseConfig, table: FeatureTable, work: _Work) -> tuple[dict[str, Any], Any]:
+    """(metrics, predictions): every split that was not trained on, once."""
+    import pandas as pd
+
+    from erc_fusion.metrics import Rows, score
+    from erc_fusion.train import nearest
+
+    train = table.rows(Split.TRAIN)
+    known = table.label[train][table.label[train] >= 0]
+    majority = int(np.bincount(known, minlength=len(table.labels)).argmax())
+    seen = set(table.text[train])
+    scores: dict[str, Any] = {}
+    frames = []
+    for split in (Split.DEV, Split.TEST, Split.NEW):
+        rows = table.rows(split)
+        if not len(rows):
+            scores[split] = None
+            continue
+        found = work.predict(table, split)
+        probability = found.probability.cpu().numpy()
+        closest = None if work.prototypes is None else nearest(found, work.prototypes)
+        unseen = np.array([text not in seen for text in table.text[rows]])
+        part = Rows(table.label[rows], probability, table.dialogue[rows], unseen, closest)
+        scores[split] = score(part, table.labels, majority)
+        frames.append(_frame(table, rows, config.seeds, probability))
+    model, trained = work.trained.model, work.trained
+    return {
+        "seeds": list(config.seeds),
+        "labels": list(table.labels),
+        "head": config.model.head,
+        "modalities": [source.modality for source in table.sources],
+        "files": [source.stem for source in table.sources],
+        "monitor": config.monitor,
+        "best_epoch": list(trained.best_epoch),
+        "epochs": list(trained.epochs),
+        "parameters": model.parameters_per_seed,
+        "dev": scores[Split.DEV],
+        "test": scores[Split.TEST],
+    }, pd.concat(frames, ignore_index=True)
+
+
+def _frame(
+    table: FeatureTable, rows: np.ndarray, seeds: tuple[int, ...], probability: np.ndarray
+) -> Any:
+    """The rows' predictions, seed after seed; probability (S, n, C)."""
+    import pandas as pd
+
+    names = np.array([*table.labels, ""], dtype=object)  # the last for label -1
+    columns = {
+        name: np.tile(getattr(table, name)[rows], len(seeds))
+        for name in ("key", "split", "dialogue", "sequence", "speaker", "text")
+    }
+    columns["label"] = np.tile(names[table.label[rows]], len(seeds))
+    columns["seed"] = np.repeat(np.array(seeds), len(rows))
+    flat = probability.reshape(-1, len(table.labels))
+    columns["predicted"] = names[flat.argmax(-1)]
+    return pd.DataFrame(
+        columns | {f"p_{label}": flat[:, c] for c, label in enumerate(table.labels)}
+    )
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ErcError("No CUDA device is to be had here; use --device cpu or auto.")
+    return torch.device(name)
+
+
+def _identity(config: FuseConfig, sources: tuple[Source, ...]) -> str:
+    """A hash of the settings and what was put in; not of where it stands."""
+    inputs = [
+        {
+            "stem": source.stem,
+            "fingerprint": source.fingerprint,
+            "encoder": source.encoder,
+            "revision": source.revision,
+            "config": dict(source.config),
+            "shape": source.shape,
+            "rows": dict(source.rows),
+        }
+        for source in sources
+    ]
+    whole = json.dumps({"config": without_place(config), "inputs": inputs}, sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _must_be_the_same(found: Run, identity: str) -> None:
+    if found.inputs.get("identity") != identity:
+        raise RunError(
+            f"{found.path}: a run of that name is there, with other settings or feature files. "
+            "Choose another --name, or --overwrite it."
+        )
+
+
+def _inputs(config: FuseConfig, table: FeatureTable, identity: str) -> dict[str, Any]:
+    counts = {}
+    for split in Split:
+        rows = table.rows(split)
+        counts[str(split)] = {
+            "rows": len(rows),
+            "labelled": int((table.label[rows] >= 0).sum()),
+            "dialogues": len(np.unique(table.dialogue[rows])),
+        }
+    files = []
+    for source in table.sources:
+        file = asdict(source) | {"path": str(source.path)}
+        for shared in ("corpus", "fingerprint", "labels"):
+            del file[shared]
+        files.append(file)
+    return {
+        "format": runs.FORMAT,
+        "format_version": runs.FORMAT_VERSION,
+        "corpus": config.corpus,
+        "fingerprint": table.fingerprint,
+        "labels": list(table.labels),
+        "identity": identity,
+        "splits": counts,
+        "files": files,
+        "versions": {name: version(name) for name in ("erc", "torch", "numpy")},
+        "command": shlex.join(sys.argv),
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

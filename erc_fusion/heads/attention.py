@@ -1,0 +1,52 @@
+"""`attention`: modalities as tokens that attend to one another."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from erc_features.errors import ErcError
+from erc_fusion.heads.base import Head, HeadShape, Projections
+from erc_fusion.stacked import Attention, Dropout, LayerNorm, Linear, Stack
+
+HEADS = 4
+
+
+class AttentionHead(Head):
+    """Self-attention over modality tokens, read out by a learned query.
+
+    {stem: (S, B, L, D)} -> (S, B, E). Each file is one token (S, B, M, E); a learned query is
+    one more. They attend to one another (Vaswani et al. 2017, pre-normalised), then the query
+    reads them. The tokens of one utterance only: HLM12ERC and TelME attend over the batch, so
+    that a prediction there depends on its batch-mates. Absent files are masked out; the query
+    never is, so an utterance with none still has an embedding.
+    Parameters a seed: E · ΣD + 9 · E² and terms in E.
+    """
+
+    def __init__(self, stack: Stack, shape: HeadShape) -> None:
+        super().__init__(stack, shape)
+        if shape.width % HEADS:
+            raise ErcError(
+                f"width {shape.width} does not divide into {HEADS} attention heads; "
+                f"choose a multiple of {HEADS}."
+            )
+        width = shape.width
+        self.project = Projections(stack, shape)
+        self.query = stack.uniform(width**-0.5, width)  # (S, E)
+        self.norms = torch.nn.ModuleList(LayerNorm(stack, width) for _ in range(4))
+        self.among = Attention(stack, width, HEADS)
+        self.read = Attention(stack, width, HEADS)
+        self.hidden = Linear(stack, width, width)
+        self.dropout = Dropout(stack, shape.dropout)
+
+    def forward(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        files = [self.dropout(self.norms[0](file)) for file in self.project(x, present)]
+        query = self.query[:, None].expand_as(files[0])
+        tokens = torch.stack([query, *files], dim=2)  # (S, B, 1 + M, E)
+        mask = torch.cat([torch.ones_like(present[..., :1]), present], dim=-1)
+        normal = self.norms[1](tokens)
+        tokens = tokens + self.among(normal, normal, mask)
+        normal = self.norms[2](tokens)
+        read = tokens[:, :, 0] + self.read(normal[:, :, :1], normal, mask)[:, :, 0]
+        return self.dropout(F.gelu(self.hidden(self.norms[3](read))))  # (S, B, E)

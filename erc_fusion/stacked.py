@@ -1,0 +1,202 @@
+"""Layers with a leading seed dimension S: many small networks trained in one forward.
+
+Every parameter is (S, …) and every product is batched over S, so no seed's numbers reach
+another's. Each seed has its own generators for initial weights and for dropout: its result
+is the same alone or beside others. (TabM, Gorishniy et al. 2025, trains ensembles this way;
+`torch.func.vmap` was no faster on the CPU, and its dropout ties the seeds together.)
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on the seed and what it is for, on nothing else."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7]))
+
+
+class Noise:
+    """The random numbers of training, one stream a seed; shared by all layers of a model.
+
+    Attributes:
+        generators: one for each seed still in training.
+        counts: real rows of each seed in the batch at hand. Seeds' batches of whole dialogues
+            differ in size and are padded to one; a seed draws for its own rows only, so that
+            the others' sizes never shift its stream. None: every row is real.
+    """
+
+    def __init__(self, generators: list[torch.Generator]) -> None:
+        self.generators = generators
+        self.counts: Sequence[int] | None = None
+
+    def keep(self, share: float, like: Tensor) -> Tensor:
+        """1 with probability `share`, else 0, in the shape of `like` (S, B, …)."""
+        drawn = torch.zeros(like.shape, device=like.device)
+        counts = self.counts or [like.shape[1]] * len(self.generators)
+        for row, count, source in zip(drawn, counts, self.generators, strict=True):
+            row[:count].uniform_(generator=source)  # bernoulli_ takes five times as long
+        return (drawn < share).to(like.dtype)
+
+
+class Stack:
+    """The seeds of a model under construction; every layer takes it first.
+
+    Initial weights are drawn on the CPU, so that every device starts from the same ones.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.seeds = tuple(seeds)
+        self.noise = Noise([generator(seed, "noise", device) for seed in seeds])
+        self._weights = [generator(seed, "weights") for seed in seeds]
+
+    def uniform(self, bound: float, *shape: int) -> nn.Parameter:
+        """A parameter (S, *shape), uniform within ±bound."""
+        drawn = [torch.empty(shape).uniform_(-bound, bound, generator=g) for g in self._weights]
+        return nn.Parameter(torch.stack(drawn))
+
+    def constant(self, value: float, *shape: int) -> nn.Parameter:
+        """A parameter (S, *shape), everywhere `value`."""
+        return nn.Parameter(torch.full((len(self.seeds), *shape), value))
+
+
+class Linear(nn.Module):
+    """(S, …, I) -> (S, …, O), initialised as `torch.nn.Linear`."""
+
+    def __init__(self, stack: Stack, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = stack.uniform(bound, inputs, outputs)  # (S, I, O)
+        self.bias = stack.uniform(bound, 1, outputs)  # (S, 1, O)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])  # (S, B, I)
+        return torch.baddbmm(self.bias, flat, self.weight).reshape(*x.shape[:-1], -1)
+
+
+class LayerNorm(nn.Module):
+    """(S, …, E) normalised over E (Ba et al. 2016)."""
+
+    def __init__(self, stack: Stack, width: int) -> None:
+        super().__init__()
+        self.weight = stack.constant(1.0, width)
+        self.bias = stack.constant(0.0, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (x.shape[0], *[1] * (x.dim() - 2), x.shape[-1])
+        normal = F.layer_norm(x, x.shape[-1:])
+        return torch.addcmul(self.bias.view(shape), normal, self.weight.view(shape))
+
+
+class Dropout(nn.Module):
+    """Hides a share of units in training (Srivastava et al. 2014), each seed its own."""
+
+    def __init__(self, stack: Stack, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.noise = stack.noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.share == 0:
+            return x
+        return x * self.noise.keep(1 - self.share, x).mul_(1 / (1 - self.share))
+
+
+class LayerMix(nn.Module):
+    """(S, B, L, D) -> (S, B, D): a softmax-weighted mean of an encoder's layers.
+
+    The weights are learned and start equal (the scalar mix of ELMo, Peters et al. 2018).
+    """
+
+    def __init__(self, stack: Stack, layers: int) -> None:
+        super().__init__()
+        self.weight = stack.constant(0.0, layers) if layers > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight is None:
+            return x[:, :, 0]
+        mix = self.weight.softmax(-1)[:, None, None]  # (S, 1, 1, L)
+        return torch.matmul(mix.expand(*x.shape[:2], 1, -1), x)[:, :, 0]
+
+
+class Projection(nn.Module):
+    """One file's layers (S, B, L, D), mixed and projected to (S, B, E); zero where absent."""
+
+    def __init__(self, stack: Stack, layers: int, dim: int, width: int) -> None:
+        super().__init__()
+        self.mix = LayerMix(stack, layers)
+        self.linear = Linear(stack, dim, width)
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        # Masked after the product: E is narrower than D.
+        return self.linear(self.mix(x)) * present[..., None]
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention over tokens (Vaswani et al. 2017), never over the batch.
+
+    `query` (S, B, Q, E) attends to `tokens` (S, B, M, E) where `mask` (S, B, M) is true; at
+    least one token of each row must be. Returns (S, B, Q, E).
+    """
+
+    def __init__(self, stack: Stack, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = Linear(stack, width, width)
+        self.key = Linear(stack, width, width)
+        self.value = Linear(stack, width, width)
+        self.out = Linear(stack, width, width)
+
+    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        mixed = F.scaled_dot_product_attention(
+            self._split(self.query(query)),
+            self._split(self.key(tokens)),
+            self._split(self.value(tokens)),
+            attn_mask=mask.flatten(0, 1)[:, None, None],  # (S·B, 1, 1, M)
+        )
+        return self.out(mixed.transpose(1, 2).reshape(query.shape))
+
+    def _split(self, x: Tensor) -> Tensor:
+        s, b, tokens, width = x.shape
+        x = x.reshape(s * b, tokens, self.heads, width // self.heads)
+        return x.transpose(1, 2)  # (S·B, H, M, E/H)
+
+
+class GRU(nn.Module):
+    """A bidirectional gated recurrent unit (Cho et al. 2014) over each seed's sequences.
+
+    One call of torch's own kernel a seed: stepping all seeds together in Python was 1.2 times
+    slower on the CPU. Sequences (S, G, T, E) of `lengths` (S, G), each at least 1; returns
+    (S, G, T, 2·hidden), zero past the end.
+    """
+
+    def __init__(self, stack: Stack, inputs: int, hidden: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(hidden)
+        shapes = ((3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)) * 2
+        self.weights = nn.ParameterList(stack.uniform(bound, *shape) for shape in shapes)
+        self.hidden = hidden
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        longest = x.shape[2]
+        weights = [weight.unbind(0) for weight in self.weights]
+        out = []
+        for seed, (own, length) in enumerate(zip(x, lengths.cpu(), strict=True)):
+            packed = nn.utils.rnn.pack_padded_sequence(
+                own, length, batch_first=True, enforce_sorted=False
+            )
+            start = own.new_zeros(2, own.shape[0], self.hidden)
+            parameters = [weight[seed] for weight in weights]
+            data, _ = torch.gru(
+                packed.data, packed.batch_sizes, start, parameters, True, 1, 0.0, False, True
+            )
+            padded, _ = nn.utils.rnn.pad_packed_sequence(
+                packed._replace(data=data), batch_first=True, total_length=longest
+            )
+            out.append(padded)
+        return torch.stack(out)

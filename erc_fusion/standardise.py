@@ -1,0 +1,96 @@
+"""Inputs to mean 0 and deviation 1, by what train's rows say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from erc_fusion.model import Split
+from erc_fusion.table import FeatureTable
+
+CHUNK = 2048  # rows converted at a time: a float64 copy of a whole file would be four times it
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Mean and scale of every file, layer and column, stored with a run's weights.
+
+    Attributes:
+        mean, scale: stem -> (L, D) float32. Scale is 1 where a column is constant in train.
+    """
+
+    mean: Mapping[str, np.ndarray]
+    scale: Mapping[str, np.ndarray]
+
+    def apply(self, stem: str, x: np.ndarray, ok: np.ndarray) -> np.ndarray:
+        """x (n, L, D), ok (n,) -> float32 (n, L, D), zero where not ok."""
+        out = np.empty(x.shape, dtype=np.float32)
+        for start in range(0, len(x), CHUNK):
+            part = slice(start, start + CHUNK)
+            np.subtract(x[part], self.mean[stem], out=out[part], dtype=np.float32)
+            out[part] /= self.scale[stem]
+        out[~ok] = 0
+        return out
+
+    def split(self, table: FeatureTable, rows: np.ndarray, device: torch.device | str) -> Split:
+        """Some rows of a table, ready for the model on `device`; whole dialogues in order."""
+        x = {
+            source.stem: torch.from_numpy(
+                self.apply(source.stem, table.x[source.stem][rows], table.present[rows, m])
+            ).to(device)
+            for m, source in enumerate(table.sources)
+        }
+        names = np.char.add(
+            np.char.add(table.split[rows].astype(str), "/"), table.dialogue[rows].astype(str)
+        )
+        changes = np.concatenate([[False], names[1:] != names[:-1]]) if len(rows) else []
+        return Split(
+            x=x,
+            present=torch.from_numpy(table.present[rows]).to(device),
+            label=torch.from_numpy(table.label[rows]).to(device),
+            dialogue=torch.from_numpy(np.cumsum(changes, dtype=np.int64)).to(device),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As `model.safetensors` keeps them: `input.<stem>.mean` and `.scale`."""
+        return {
+            f"input.{stem}.{name}": torch.from_numpy(values[stem])
+            for name, values in (("mean", self.mean), ("scale", self.scale))
+            for stem in values
+        }
+
+
+def fit_standardiser(table: FeatureTable, rows: np.ndarray) -> Standardiser:
+    """Mean and scale over those of `rows` (train's) that are ok, in float64.
+
+    A file without one gets mean 0 and scale 1.
+    """
+    mean, scale = {}, {}
+    for m, source in enumerate(table.sources):
+        ok = rows[table.present[rows, m]]
+        mean[source.stem], scale[source.stem] = _moments(table.x[source.stem], ok)
+    return Standardiser(mean, scale)
+
+
+def from_tensors(tensors: Mapping[str, Tensor]) -> Standardiser:
+    """The inverse of :meth:`Standardiser.tensors`; other tensors are passed over."""
+    kept: dict[str, dict[str, np.ndarray]] = {"mean": {}, "scale": {}}
+    for name, values in tensors.items():
+        if name.startswith("input."):
+            stem, _, which = name.removeprefix("input.").rpartition(".")
+            kept[which][stem] = values.numpy()
+    return Standardiser(kept["mean"], kept["scale"])
+
+
+def _moments(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, scale), each (L, D) float32."""
+    count, shape = max(1, len(rows)), x.shape[1:]
+    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    mean = sum((x[c].sum(0, dtype=np.float64) for c in chunks), np.zeros(shape)) / count
+    squares = (np.square(x[c].astype(np.float64) - mean).sum(0) for c in chunks)
+    deviation = np.sqrt(sum(squares, np.zeros(shape)) / count)
+    # Below float32's resolution a deviation is rounding, and dividing by it makes noise of it.
+    varies = deviation > 1e-6 * np.maximum(1e-3, np.abs(mean))
+    return mean.astype(np.float32), np.where(varies, deviation, 1).astype(np.float32)

@@ -1,0 +1,280 @@
+"""Feature files of one corpus joined by key: what fusion trains on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc_features.errors import ErcError, choose, listed
+from erc_features.store import SUFFIX, FeatureFile, Status, list_features
+from erc_features.utterance import Modality, Split
+
+_ORDER = {split: place for place, split in enumerate(Split)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A feature file as a run records it.
+
+    Attributes:
+        stem: the file's name without `.h5`.
+        shape: (N, L, D).
+        rows: how many are ok, missing, failed.
+    """
+
+    stem: str
+    path: Path
+    corpus: str
+    fingerprint: str
+    modality: str
+    encoder: str
+    revision: str
+    config: Mapping[str, Any]
+    labels: tuple[str, ...]
+    shape: tuple[int, int, int]
+    dtype: str
+    rows: Mapping[str, int]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """N utterances and M feature files, in the order split, dialogue, sequence.
+
+    Attributes:
+        sources: the M files, by modality and name.
+        key, split, speaker, text: (N,) str.
+        dialogue, sequence: (N,) int32.
+        label: (N,) int64, a place in `labels`, -1 where unlabelled.
+        x: stem -> (N, L, D) as stored, zero where not present.
+        present: (N, M) bool, the row's status is ok.
+    """
+
+    sources: tuple[Source, ...]
+    labels: tuple[str, ...]
+    key: np.ndarray
+    split: np.ndarray
+    dialogue: np.ndarray
+    sequence: np.ndarray
+    speaker: np.ndarray
+    text: np.ndarray
+    label: np.ndarray
+    x: Mapping[str, np.ndarray]
+    present: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    @property
+    def corpus(self) -> str:
+        return self.sources[0].corpus
+
+    @property
+    def fingerprint(self) -> str:
+        return self.sources[0].fingerprint
+
+    def rows(self, split: Split | str) -> np.ndarray:
+        """Row numbers of a split."""
+        return np.flatnonzero(self.split == str(split))
+
+
+def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, ...]:
+    """The feature files that `--modalities` means, described, by modality and name.
+
+    Each of `modalities` is a modality, which needs exactly one complete file, or a file's stem.
+    Without any: every modality that has exactly one.
+
+    Raises:
+        ErcError: none is there, an item means no file or several (prints the command to type),
+            a file is incomplete, or the files are not of one corpus.
+    """
+    complete = [path for path in list_features(folder)]
+    stems = {path.name.removesuffix(SUFFIX): path for path in complete}
+    partial = {path.name.split(".h5.partial")[0] for path in list_features(folder, partial=True)}
+    partial -= stems.keys()
+    if not stems:
+        raise ErcError(_nothing(folder, partial))
+    if modalities:
+        chosen = [_pick(item, stems, partial, folder.name) for item in modalities]
+    else:
+        chosen = [s for s in stems if len(_of_modality(s.split(".")[0], stems)) == 1]
+        if not chosen:
+            raise ErcError(_several("any modality", stems, folder.name, list(stems)[0]))
+    if len(set(chosen)) < len(chosen):
+        raise ErcError(f"--modalities {','.join(modalities)} names a file twice.")
+    found = tuple(sorted((_describe(stems[stem]) for stem in chosen), key=_place))
+    _must_be_one_corpus(found)
+    return found
+
+
+def load_table(sources: Sequence[Source]) -> FeatureTable:
+    """Read the files and join them by key, never by row number.
+
+    Raises:
+        ErcError: their keys or labels disagree, or a row that is ok holds NaN or infinity
+            (names file and keys).
+    """
+    first = sources[0]
+    with FeatureFile(first.path) as file:
+        ranks = np.array([_ORDER[Split(split)] for split in file.split])
+        order = np.lexsort((file.sequence, file.dialogue, ranks))
+        key, truth = file.key[order], file.label[order]
+        columns = {
+            name: getattr(file, name)[order]
+            for name in ("split", "dialogue", "sequence", "speaker", "text")
+        }
+    x, present = {}, []
+    for source in sources:
+        with FeatureFile(source.path) as file:
+            rows = _rows(file, key, first)
+            _labels_must_agree(file, file.label[rows], key, truth, first)
+            ok = file.status[rows] == Status.OK
+            values = file.x()[rows]
+        values[~ok] = 0
+        _must_be_finite(source, values, key)
+        x[source.stem] = values
+        present.append(ok)
+    places = {label: place for place, label in enumerate(first.labels)} | {"": -1}
+    unknown = sorted(set(truth) - places.keys())
+    if unknown:
+        raise ErcError(
+            f"{first.path}: rows are labelled {', '.join(unknown)}, outside its label set "
+            f"{', '.join(first.labels)}. Extract it again with --overwrite."
+        )
+    return FeatureTable(
+        sources=tuple(sources),
+        labels=first.labels,
+        key=key,
+        label=np.array([places[label] for label in truth], dtype=np.int64),
+        x=x,
+        present=np.stack(present, axis=1),
+        **columns,
+    )
+
+
+def _describe(path: Path) -> Source:
+    with FeatureFile(path) as file:
+        status = file.status
+        if not file.complete or (status == Status.PENDING).any():
+            raise ErcError(
+                f"{path} is incomplete ({int((status == Status.PENDING).sum())} rows pending). "
+                "Run the same `erc extract` again: it resumes."
+            )
+        made = file.provenance
+        if made.modality not in list(Modality):
+            choose(f"modality of {path}", made.modality, Modality)
+        return Source(
+            stem=file.stem,
+            path=path,
+            corpus=made.corpus,
+            fingerprint=made.fingerprint,
+            modality=made.modality,
+            encoder=made.encoder,
+            revision=made.revision,
+            config=made.config,
+            labels=file.labels,
+            shape=file.shape,
+            dtype=file.dtype.name,
+            rows={
+                state.name.lower(): int((status == state).sum())
+                for state in (Status.OK, Status.MISSING, Status.FAILED)
+            },
+            versions=file.attributes.get("versions", {}),
+        )
+
+
+def _pick(item: str, stems: Mapping[str, Path], partial: set[str], corpus: str) -> str:
+    """The stem that one item of `--modalities` means."""
+    if item in stems:
+        return item
+    if item in partial:
+        raise ErcError(f"{item} is not finished. Run the same `erc extract` again: it resumes.")
+    found = _of_modality(item, stems)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ErcError(_several(f"modality {item!r}", found, corpus, found[0]))
+    if item in list(Modality):
+        waiting = sorted(stem for stem in partial if stem.split(".")[0] == item)
+        resume = f"{waiting[0]} is not finished: " if waiting else ""
+        raise ErcError(
+            f"No complete feature file of modality {item!r}. {resume}run "
+            f"`erc extract --corpus {corpus} --modality {item}`. There are: "
+            f"{', '.join(sorted(stems))}."
+        )
+    raise ErcError(
+        f"Unknown modality or feature file {item!r}; choose from "
+        f"{', '.join(Modality)}, {', '.join(sorted(stems))}."
+    )
+
+
+def _of_modality(modality: str, stems: Iterable[str]) -> list[str]:
+    return sorted(stem for stem in stems if stem.split(".")[0] == modality)
+
+
+def _several(what: str, stems: Iterable[str], corpus: str, example: str) -> str:
+    return (
+        f"More than one feature file for {what}:{listed(sorted(stems))}\nName the ones to use: "
+        f"`erc fuse --corpus {corpus} --modalities {example}`."
+    )
+
+
+def _nothing(folder: Path, partial: set[str]) -> str:
+    if partial:
+        return (
+            f"{folder} has no complete feature file; unfinished: {', '.join(sorted(partial))}. "
+            "Run the same `erc extract` again: it resumes."
+        )
+    return (
+        f"No feature files in {folder}. Make them with `erc extract`, or say where they are with "
+        "--features and --corpus."
+    )
+
+
+def _place(source: Source) -> tuple[int, str]:
+    return list(Modality).index(Modality(source.modality)), source.stem
+
+
+def _must_be_one_corpus(sources: Sequence[Source]) -> None:
+    if len({source.fingerprint for source in sources}) > 1:
+        lines = (f"{source.path}: fingerprint {source.fingerprint}" for source in sources)
+        raise ErcError(
+            "The feature files are not of one corpus: keys, texts, speakers or labels changed "
+            f"between them.{listed(lines)}\nExtract the older ones again with --overwrite."
+        )
+    if len({source.labels for source in sources}) > 1:
+        lines = (f"{source.path}: {', '.join(source.labels)}" for source in sources)
+        raise ErcError(f"The feature files have different label sets or orders:{listed(lines)}")
+
+
+def _rows(file: FeatureFile, key: np.ndarray, first: Source) -> np.ndarray:
+    """Where the keys stand in the file."""
+    if len(np.unique(file.key)) < len(file.key):
+        raise ErcError(f"{file.path}: keys occur twice. Extract it again with --overwrite.")
+    apart = sorted(set(file.key) ^ set(key))
+    if apart:
+        raise ErcError(
+            f"{file.path} and {first.path} have {len(apart)} keys that the other lacks:"
+            f"{listed(apart, 5)}\nExtract one of them again with --overwrite."
+        )
+    return file.rows(keys=key)
+
+
+def _labels_must_agree(
+    file: FeatureFile, labels: np.ndarray, key: np.ndarray, truth: np.ndarray, first: Source
+) -> None:
+    apart = np.flatnonzero(labels != truth)
+    if len(apart):
+        lines = (f"{key[i]}: {labels[i]!r}, {truth[i]!r} there" for i in apart)
+        raise ErcError(f"{file.path}: labels differ from those of {first.path}:{listed(lines, 5)}")
+
+
+def _must_be_finite(source: Source, values: np.ndarray, key: np.ndarray) -> None:
+    bad = ~np.isfinite(values).all(axis=(1, 2))
+    if bad.any():
+        raise ErcError(
+            f"{source.path}: {int(bad.sum())} rows are marked ok but hold NaN or infinity:"
+            f"{listed(key[bad], 5)}\nExtract it again with --overwrite."
+        )
