@@ -58,9 +58,7 @@ def run_local(
                 if (following := next(coming, None)) is not None:
                     ahead.append(start(following))
                 x, status, reasons = encode_rows(items, encoder, dtype)
-                yield Batch(
-                    rows, x, status, reasons, decoded - began, perf_counter() - decoded
-                )
+                yield Batch(rows, x, status, reasons, decoded - began, perf_counter() - decoded)
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
 

@@ -121,8 +121,7 @@ def _modalities(corpus: Corpus, modality: str | None, encoder: str | None) -> li
         return [wanted]
     if encoder not in (None, "baseline"):
         raise ErcError(
-            f"--encoder {encoder} needs --modality: "
-            f"choose from {', '.join(_present(corpus))}."
+            f"--encoder {encoder} needs --modality: choose from {', '.join(_present(corpus))}."
         )
     found = _present(corpus)
     if not found:
@@ -148,7 +147,9 @@ def _extract_one(
     overwrite: bool,
     progress: Callable[[str, int, int], None] | None,
 ) -> Extracted:
-    stem = feature_stem(modality, clean_name(name) if name else default_name(encoder_name), settings)
+    stem = feature_stem(
+        modality, clean_name(name) if name else default_name(encoder_name), settings
+    )
     path = features / corpus.name / f"{stem}.h5"
     encoder = load_encoder(encoder_name, modality, settings)
     has_medium = np.array([bool(u.cell(modality)) for u in corpus.utterances])
@@ -268,9 +269,7 @@ def _size(corpus: Corpus, utterance: Utterance, modality: Modality) -> float:
     return duration(path)
 
 
-def _write_missing(
-    writer: Any, corpus: Corpus, modality: Modality, has_medium: np.ndarray
-) -> None:
+def _write_missing(writer: Any, corpus: Corpus, modality: Modality, has_medium: np.ndarray) -> None:
     rows = np.flatnonzero(~has_medium & (writer.status == Status.PENDING))
     if len(rows) == 0:
         return
@@ -314,5 +313,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-

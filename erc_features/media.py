@@ -78,9 +78,7 @@ class _Picker:
         self.frames.append(_to_rgb(self._last, self._height))
 
 
-def read_clip(
-    path: Path, *, frames: int = 5, height: int | None = 240, sound: bool = True
-) -> Clip:
+def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: bool = True) -> Clip:
     """Decode a clip once.
 
     Args:

@@ -210,9 +210,7 @@ def _names(utterance: Utterance) -> tuple[str, str]:
     return f"{stem}.png", f"{stem}.wav"
 
 
-def _tasks(
-    raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]
-) -> list[_Task]:
+def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]) -> list[_Task]:
     tasks = []
     for row in raw.clips:
         utterance = row.utterance
@@ -291,9 +289,7 @@ def _media_defects(done: Mapping[str, Outcome]) -> list[Defect]:
         missing = {name: why for name, why in reasons.items() if why}
         if len(set(missing.values())) == 1 and len(missing) == 2:
             missing = {"picture and sound": reasons["picture"]}
-        defects += [
-            Defect(f"no {name}", key, why, "left empty") for name, why in missing.items()
-        ]
+        defects += [Defect(f"no {name}", key, why, "left empty") for name, why in missing.items()]
     return defects
 
 

@@ -90,8 +90,7 @@ def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, 
         ErcError: none is there, an item means no file or several (prints the command to type),
             a file is incomplete, or the files are not of one corpus.
     """
-    complete = [path for path in list_features(folder)]
-    stems = {path.name.removesuffix(SUFFIX): path for path in complete}
+    stems = {path.name.removesuffix(SUFFIX): path for path in list_features(folder)}
     partial = {path.name.split(".h5.partial")[0] for path in list_features(folder, partial=True)}
     partial -= stems.keys()
     if not stems:
@@ -101,7 +100,7 @@ def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, 
     else:
         chosen = [s for s in stems if len(_of_modality(s.split(".")[0], stems)) == 1]
         if not chosen:
-            raise ErcError(_several("any modality", stems, folder.name, list(stems)[0]))
+            raise ErcError(_several("any modality", stems, folder.name, next(iter(stems))))
     if len(set(chosen)) < len(chosen):
         raise ErcError(f"--modalities {','.join(modalities)} names a file twice.")
     found = tuple(sorted((_describe(stems[stem]) for stem in chosen), key=_place))

@@ -54,9 +54,7 @@ def write_run(
     tables, splits = [], {}
     for split in ("dev", "test"):
         # The truth is the corpus's, so every run of a corpus has the same.
-        truth = np.random.default_rng(ROWS[split]).choice(
-            len(labels), ROWS[split], p=shares
-        )
+        truth = np.random.default_rng(ROWS[split]).choice(len(labels), ROWS[split], p=shares)
         logits = _logits(draw, truth, len(seeds), skill, shares)  # (S, N, C)
         logits[:, :, [labels.index(label) for label in never]] = -20.0
         probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -118,9 +116,7 @@ def write_run(
     }
     (path / "config.toml").write_text(tomli_w.dumps(config))
     (path / "inputs.json").write_text(json.dumps(inputs))
-    (path / "history.jsonl").write_text(
-        "".join(json.dumps(entry) + "\n" for entry in history)
-    )
+    (path / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history))
     (path / "metrics.json").write_text(json.dumps(metrics))
     save_file(
         {"classifier.weight": np.zeros((len(seeds), 8, len(labels)), np.float32)},
@@ -136,9 +132,7 @@ def _logits(draw, truth, seeds, skill, shares):
     shared = draw.random(len(truth)) < skill
     logits = np.log(shares) + draw.gumbel(size=(seeds, len(truth), len(shares)))
     flips = draw.random((seeds, len(truth))) < 0.06
-    logits[np.arange(seeds)[:, None], np.arange(len(truth)), truth] += 6.0 * (
-        shared ^ flips
-    )
+    logits[np.arange(seeds)[:, None], np.arange(len(truth)), truth] += 6.0 * (shared ^ flips)
     return logits
 
 
@@ -176,10 +170,7 @@ def _predictions(split, truth, probabilities, seeds, labels, known):
         rows = np.arange(len(truth))
         table = pd.DataFrame(
             {
-                "key": [
-                    f"{split}/d-{i // PER_DIALOGUE}-seq-{i % PER_DIALOGUE}"
-                    for i in rows
-                ],
+                "key": [f"{split}/d-{i // PER_DIALOGUE}-seq-{i % PER_DIALOGUE}" for i in rows],
                 "split": split,
                 "dialogue": rows // PER_DIALOGUE,
                 "sequence": rows % PER_DIALOGUE,
@@ -237,24 +228,18 @@ def _stat(score, truth, parts):
 def _split(truth, probabilities, labels):
     predicted = probabilities.argmax(-1)  # (S, N)
     stats = {
-        name: _stat(
-            lambda t, p, name=name: _fast(t, p, len(labels))[name], truth, predicted
-        )
+        name: _stat(lambda t, p, name=name: _fast(t, p, len(labels))[name], truth, predicted)
         for name in ("accuracy", "weighted_f1", "macro_f1")
     }
     classes = list(range(len(labels)))
     each = np.array(
         [
-            precision_recall_fscore_support(
-                truth, part, labels=classes, zero_division=0
-            )
+            precision_recall_fscore_support(truth, part, labels=classes, zero_division=0)
             for part in predicted
         ]
     )  # (S, 4, C)
     deviation = each[:, 2].std(0, ddof=1) if len(each) > 1 else np.zeros(len(labels))
-    confusion = np.mean(
-        [confusion_matrix(truth, p, labels=classes) for p in predicted], axis=0
-    )
+    confusion = np.mean([confusion_matrix(truth, p, labels=classes) for p in predicted], axis=0)
     support = each[0, 3].astype(int)
     most = labels.index("neutral") if "neutral" in labels else int(support.argmax())
     unseen = truth[: len(truth) * 7 // 8]
@@ -294,9 +279,7 @@ def _split(truth, probabilities, labels):
         },
         "prototype": None,
         "collapsed": [
-            label
-            for i, label in enumerate(labels)
-            if support[i] and not (predicted == i).any()
+            label for i, label in enumerate(labels) if support[i] and not (predicted == i).any()
         ],
     }
 
@@ -306,9 +289,7 @@ def _fast(truth, predicted, classes):
     table = np.bincount(truth * classes + predicted, minlength=classes**2)
     table = table.reshape(classes, classes)
     hits, support, said = table.diagonal(), table.sum(1), table.sum(0)
-    f1 = np.divide(
-        2 * hits, support + said, where=support + said > 0, out=np.zeros(classes)
-    )
+    f1 = np.divide(2 * hits, support + said, where=support + said > 0, out=np.zeros(classes))
     return {
         "accuracy": hits.sum() / len(truth),
         "weighted_f1": (f1 * support).sum() / len(truth),

@@ -185,9 +185,7 @@ def _read_info(path: Path) -> dict[str, Any]:
     return info
 
 
-def _read_row(
-    cells: Mapping[str, str], split: Split | None
-) -> tuple[Utterance | None, list[str]]:
+def _read_row(cells: Mapping[str, str], split: Split | None) -> tuple[Utterance | None, list[str]]:
     """The utterance of a row, or None; and what is wrong with the row."""
     wrong: list[str] = []
     named = cells.get("split", "").strip()

@@ -107,7 +107,7 @@ def _draw(
     cx, cy = place[0] * WIDTH * _SCALE, place[1] * HEIGHT * _SCALE
 
     def lit(colour: Colour) -> Colour:
-        return tuple(int(c * l / 255) for c, l in zip(colour, light + 40, strict=True))
+        return tuple(int(c * shine / 255) for c, shine in zip(colour, light + 40, strict=True))
 
     def box(x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
         return (

@@ -95,9 +95,7 @@ def _vectorizers() -> tuple[Any, Any]:
     from sklearn.feature_extraction.text import HashingVectorizer
 
     words = HashingVectorizer(n_features=_WORDS, ngram_range=(1, 2), token_pattern=_TOKEN)
-    characters = HashingVectorizer(
-        n_features=_CHARACTERS, ngram_range=(2, 5), analyzer="char_wb"
-    )
+    characters = HashingVectorizer(n_features=_CHARACTERS, ngram_range=(2, 5), analyzer="char_wb")
     return words, characters
 
 

@@ -39,16 +39,12 @@ class Comparison:
         """What runs are chosen by on dev: their common monitor, else the seed's: accuracy."""
         monitors = {row.monitor for row in self.rows}
         common = monitors.pop() if len(monitors) == 1 else "accuracy"
-        return (
-            common if common in ("accuracy", "weighted_f1", "macro_f1") else "accuracy"
-        )
+        return common if common in ("accuracy", "weighted_f1", "macro_f1") else "accuracy"
 
     @property
     def best(self) -> Row | None:
         """The run that dev chooses (the first of equals)."""
-        scored = [
-            (row, row.dev.stat(self.monitor).mean) for row in self.rows if row.dev
-        ]
+        scored = [(row, row.dev.stat(self.monitor).mean) for row in self.rows if row.dev]
         return max(scored, key=lambda pair: pair[1])[0] if scored else None
 
     def majority(self, split: str) -> Scores | None:
@@ -75,9 +71,7 @@ def compare(
             raise RunError(f"{run.path}: no run there. Train one with `erc fuse`.")
     finished = [run for run in given.values() if run.done]
     waiting = list(
-        dict.fromkeys(
-            [*unfinished, *(run.path for run in given.values() if not run.done)]
-        )
+        dict.fromkeys([*unfinished, *(run.path for run in given.values() if not run.done)])
     )
     if not finished:
         raise RunError(_nothing(waiting))
@@ -85,9 +79,7 @@ def compare(
     return Comparison(
         corpus=_corpus(finished),
         rows=rows,
-        baseline=next(
-            (each for each in rows if baseline and _same(each.run, baseline)), None
-        ),
+        baseline=next((each for each in rows if baseline and _same(each.run, baseline)), None),
         unfinished=tuple(waiting),
     )
 
@@ -138,7 +130,9 @@ def _mixed(groups: dict[tuple[str, str], list[Run]]) -> str:
 
 
 def _nothing(waiting: list[Path]) -> str:
-    message = "No finished run to report. Train one with `erc fuse`, or say where runs are with --runs."
+    message = (
+        "No finished run to report. Train one with `erc fuse`, or say where runs are with --runs."
+    )
     if waiting:
         message += f" Not finished:{listed(waiting)}\nRun the same `erc fuse` again."
     return message

@@ -1,5 +1,6 @@
 """The comparison as one self-contained HTML file: no scripts, nothing fetched, pictures as SVG."""
 
+import errno
 import json
 import os
 import shlex
@@ -46,12 +47,14 @@ def write(comparison: Comparison, to: Path) -> Path:
         RunError: a run lacks a file, or one is damaged.
         ErcError: `to` is a folder or can't be written.
     """
-    text = render(comparison)
     part = to.with_name(f".{to.name}.{os.getpid()}.part")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
+        if to.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        part.touch()  # a place that can't be written shows before the pictures, which take seconds
         try:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(render(comparison), encoding="utf-8")
             os.replace(part, to)
         finally:
             part.unlink(missing_ok=True)
@@ -74,14 +77,10 @@ def render(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        percent=percent, svg=Markup, thousands=lambda n: f"{n:,}"
-    )
+    environment.filters.update(percent=percent, svg=Markup, thousands=lambda n: f"{n:,}")
     best = comparison.best or comparison.rows[0]
     return environment.get_template("page.html").render(
-        style=Markup(
-            (_HERE / "style.css").read_text(encoding="utf-8")
-        ),  # ours: nothing to escape
+        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # ours: nothing to escape
         comparison=comparison,
         split=comparison.split,
         counts=_counts(comparison),
@@ -90,7 +89,8 @@ def render(comparison: Comparison) -> str:
         table=tabulate(comparison),
         overviews=[
             plots.overview(comparison, metric, f"overview-{metric}")
-            for metric in ("weighted_f1", "accuracy")
+            for metric in ("accuracy", "weighted_f1")
+            if comparison.majority(comparison.split)
         ],
         sections=[
             _section(comparison, row, number, opened=row is best)
@@ -106,7 +106,9 @@ def _section(comparison: Comparison, row: Row, number: int, *, opened: bool) -> 
     inputs = row.run.inputs
     headline = ""
     if result:
-        headline = f"{split} accuracy {spread(result.accuracy)}, weighted F1 {spread(result.weighted_f1)}"
+        headline = (
+            f"{split} accuracy {spread(result.accuracy)}, weighted F1 {spread(result.weighted_f1)}"
+        )
     try:
         return Section(
             row=row,
@@ -118,15 +120,11 @@ def _section(comparison: Comparison, row: Row, number: int, *, opened: bool) -> 
             confusion=plots.confusion(row, result, split, f"run-{number}-confusion")
             if result
             else "",
-            classes=plots.classes(row, result, split, f"run-{number}-classes")
-            if result
-            else "",
+            classes=plots.classes(row, result, split, f"run-{number}-classes") if result else "",
             facts=_facts(row, split),
             settings=_settings(row),
             files=tuple(_file(file) for file in inputs.get("files", ())),
-            versions=", ".join(
-                f"{k} {v}" for k, v in (inputs.get("versions") or {}).items()
-            ),
+            versions=", ".join(f"{k} {v}" for k, v in (inputs.get("versions") or {}).items()),
             commands=_commands(row),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -149,9 +147,7 @@ def _facts(row: Row, split: str) -> tuple[tuple[str, str], ...]:
         ("Parameters", f"{row.parameters:,} a seed"),
     ]
     if result:
-        facts.append(
-            ("Calibration error", f"{spread(result.ece)} % {interval(result.ece)}")
-        )
+        facts.append(("Calibration error", f"{spread(result.ece)} % {interval(result.ece)}"))
         both = f"accuracy {percent(result.ensemble.accuracy)}"
         both += f", weighted F1 {percent(result.ensemble.weighted_f1)}"
         facts.append(("Ensemble of the seeds", both))
@@ -178,9 +174,7 @@ def _slice(part: Slice) -> str:
 
 def _settings(row: Row) -> str:
     path = row.run.path / "config.toml"
-    assert isinstance(
-        row.run.config, dict
-    )  # reads it, and says so where it is absent or damaged
+    assert isinstance(row.run.config, dict)  # reads it, and says so where it is absent or damaged
     return path.read_text(encoding="utf-8").strip()
 
 
@@ -192,9 +186,7 @@ def _file(file: dict[str, Any]) -> dict[str, str]:
         "encoder": file["encoder"],
         "revision": str(file["revision"]),
         "shape": " × ".join(map(str, file["shape"])),
-        "config": config
-        if isinstance(config, str)
-        else json.dumps(config, ensure_ascii=False),
+        "config": config if isinstance(config, str) else json.dumps(config, ensure_ascii=False),
         "path": str(file["path"]),
     }
 
@@ -222,11 +214,7 @@ def _dates(paths: Sequence[Path]) -> str:
             days.append(datetime.fromisoformat(text).date())
         except (OSError, ValueError):
             continue  # DONE counts by being there; its text is a courtesy
-    ends = (
-        dict.fromkeys(f"{day.day} {day:%b %Y}" for day in (min(days), max(days)))
-        if days
-        else {}
-    )
+    ends = dict.fromkeys(f"{day.day} {day:%b %Y}" for day in (min(days), max(days))) if days else {}
     return " to ".join(ends)
 
 

@@ -13,7 +13,7 @@ from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.rows import Row, SplitResult
 from erc_fusion.report.table import NAMES
 
-WIDTH = 360  # points; a phone's width, so that text keeps its size there
+WIDTH = svg.WIDTH
 
 
 def curves(row: Row, history: Sequence[dict[str, Any]], metric: str, name: str) -> str:
@@ -85,9 +85,7 @@ def confusion(row: Row, result: SplitResult, split: str, name: str) -> str:
             for j, count in enumerate(counts):
                 share = count / total if total else 0.0
                 if share > 0:
-                    patch = Rectangle(
-                        (j, i), 1, 1, facecolor=svg.ACCENT, alpha=round(share, 2)
-                    )
+                    patch = Rectangle((j, i), 1, 1, facecolor=svg.ACCENT, alpha=round(share, 2))
                     axes.add_patch(patch)
                 axes.text(
                     j + 0.5,
@@ -95,11 +93,7 @@ def confusion(row: Row, result: SplitResult, split: str, name: str) -> str:
                     f"{count:.0f}",
                     ha="center",
                     va="center_baseline",
-                    color=svg.ON_ACCENT
-                    if share > 0.6
-                    else svg.INK
-                    if share > 0.02
-                    else svg.SOFT,
+                    color=svg.ON_ACCENT if share > 0.6 else svg.INK if share > 0.02 else svg.SOFT,
                     fontweight="bold" if i == j else "normal",
                     fontsize=9.5,
                 )
@@ -173,9 +167,7 @@ def overview(comparison: Comparison, metric: str, name: str) -> str:
             stat = result.stat(metric)
             chosen = row is comparison.best
             colour = svg.ACCENT if chosen else svg.INK
-            axes.plot(
-                [100 * stat.low, 100 * stat.high], [i, i], color=colour, linewidth=1.6
-            )
+            axes.plot([100 * stat.low, 100 * stat.high], [i, i], color=colour, linewidth=1.6)
             axes.plot(
                 100 * stat.mean,
                 i,
@@ -197,9 +189,7 @@ def overview(comparison: Comparison, metric: str, name: str) -> str:
                 fontsize=9.5,
                 va="center",
             )
-        axes.set_yticks(
-            range(len(rows)), [_short(row.name, 22) for row, _ in rows], color=svg.INK
-        )
+        axes.set_yticks(range(len(rows)), [_short(row.name, 22) for row, _ in rows], color=svg.INK)
         axes.set(ylim=(len(rows) - 0.4, -1.1), xlabel=f"{split} {NAMES[metric]}, %")
         axes.margins(x=0.08)
         axes.grid(axis="x")
@@ -217,13 +207,9 @@ def _lines(
     lines: dict[int, list[float]] = {seed: [] for seed in seeds}
     for entry in sorted(history, key=lambda entry: entry["epoch"]):
         value = (entry.get(split) or {}).get(metric)
-        lines.setdefault(entry["seed"], []).append(
-            math.nan if value is None else unit * value
-        )
+        lines.setdefault(entry["seed"], []).append(math.nan if value is None else unit * value)
     known = [line for line in lines.values() if line]
-    return (
-        known if any(math.isfinite(value) for line in known for value in line) else []
-    )
+    return known if any(math.isfinite(value) for line in known for value in line) else []
 
 
 def _short(text: str, most: int) -> str:

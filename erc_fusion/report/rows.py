@@ -157,9 +157,7 @@ def _split(found: dict[str, Any] | None) -> SplitResult | None:
             )
             for item in found["per_class"]
         ),
-        confusion=tuple(
-            tuple(float(cell) for cell in line) for line in found["confusion"]
-        ),
+        confusion=tuple(tuple(float(cell) for cell in line) for line in found["confusion"]),
         collapsed=tuple(found["collapsed"]),
         unseen_text=_slice(found["unseen_text"]),
         prototype=_slice(found["prototype"]),
@@ -188,6 +186,4 @@ def _scores(found: dict[str, Any]) -> Scores:
 def _slice(found: dict[str, Any] | None) -> Slice | None:
     if found is None:
         return None
-    return Slice(
-        found.get("rows"), _stat(found["accuracy"]), _stat(found["weighted_f1"])
-    )
+    return Slice(found.get("rows"), _stat(found["accuracy"]), _stat(found["weighted_f1"]))

@@ -1,5 +1,7 @@
 """What the figures say, in sentences: as much as they show, and no more."""
 
+import math
+
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.rows import Row, SplitResult
 from erc_fusion.report.table import NAMES, interval, percent, signed, spread
@@ -44,10 +46,8 @@ def warnings(row: Row, split: str) -> tuple[str, ...]:
             f"{'this class has' if len(result.collapsed) == 1 else 'these classes have'} collapsed."
         )
     floor = result.majority
-    if result.accuracy.mean == floor.accuracy:
-        found.append(
-            f"The {split} accuracy is the majority baseline's: nothing was learned."
-        )
+    if math.isclose(result.accuracy.mean, floor.accuracy):
+        found.append(f"The {split} accuracy is the majority baseline's: nothing was learned.")
     elif result.weighted_f1.low <= floor.weighted_f1:
         found.append(
             f"The interval of {split} weighted F1 reaches down to the majority baseline "
@@ -92,17 +92,11 @@ def _overlap(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str,
     if not others:
         return ()
     near = [
-        row.name
-        for row in others
-        if row.test and row.test.weighted_f1.overlaps(test.weighted_f1)
+        row.name for row in others if row.test and row.test.weighted_f1.overlaps(test.weighted_f1)
     ]
     top = max(others, key=lambda row: row.test.weighted_f1.mean if row.test else 0.0)
     if near:
-        whose = (
-            _and(near)
-            if len(near) <= 3
-            else f"{len(near)} of the {len(others)} other runs"
-        )
+        whose = _and(near) if len(near) <= 3 else f"{len(near)} of the {len(others)} other runs"
         found = (
             f"The test interval of {best.name} overlaps that of {whose}: these figures "
             "alone do not show which is better; a paired test could."
@@ -118,14 +112,8 @@ def _overlap(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str,
 
 
 def _seeds(row: Row) -> str:
-    return (
-        "one seed"
-        if len(row.seeds) == 1
-        else f"mean ± deviation over {len(row.seeds)} seeds"
-    )
+    return "one seed" if len(row.seeds) == 1 else f"mean ± deviation over {len(row.seeds)} seeds"
 
 
 def _and(names: tuple[str, ...] | list[str]) -> str:
-    return " and ".join(
-        [", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names)
-    )
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INK, SOFT, RULE, PAPER = "#100001", "#100002", "#100003", "#100004"
 TRAIN, DEV, ACCENT, ON_ACCENT = "#100005", "#100006", "#100007", "#100008"
+WIDTH = 360  # points of an ordinary figure: a phone's width, so that text keeps its size there
 _VARIABLES = {
     INK: "var(--ink)",
     SOFT: "var(--soft)",
@@ -88,9 +89,10 @@ def to_svg(drawn: "Figure", name: str, label: str) -> str:
     viewbox = root.attrib["viewBox"]
     _clean(root)
     root.attrib.clear()
-    root.attrib.update(
-        {"class": "plot", "viewBox": viewbox, "role": "img", "aria-label": label}
-    )
+    root.attrib.update({"class": "plot", "viewBox": viewbox, "role": "img", "aria-label": label})
+    width = float(viewbox.split()[2])
+    if width > WIDTH:  # many classes: the figure's box scrolls rather than its text shrinking
+        root.attrib["style"] = f"min-width:{width:.0f}px"
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -103,9 +105,9 @@ def _clean(element: ElementTree.Element) -> None:
     for name in _NUMBERS:
         if name in element.attrib:
             text = " ".join(element.attrib[name].split())
-            element.attrib[name] = _FIXED.sub(
-                lambda found: f"{float(found[0]):.1f}", text
-            )
+            if name == "d" and "C" not in text and "Q" not in text:
+                text = text.replace(" L ", " ")  # after M, further points are lines anyway
+            element.attrib[name] = _FIXED.sub(lambda found: f"{float(found[0]):.1f}", text)
     if "style" in element.attrib:
         element.attrib["style"] = _restyled(element.attrib["style"])
     element.tail = None
@@ -113,10 +115,7 @@ def _clean(element: ElementTree.Element) -> None:
         element.text = None
     kept: list[ElementTree.Element] = []
     for child in list(element):
-        if (
-            _local(child.tag) in ("metadata", "style")
-            or child.get("style") == "fill: none"
-        ):
+        if _local(child.tag) in ("metadata", "style") or child.get("style") == "fill: none":
             continue
         _clean(child)
         if child.tag == "defs" and not len(child):

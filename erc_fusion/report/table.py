@@ -64,9 +64,7 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
     ]
     if split == "test" and any(row.dev for row in comparison.rows):
         if comparison.monitor != "weighted_f1":
-            found.append(
-                Column("dev", comparison.monitor, "stat")
-            )  # what runs are chosen by
+            found.append(Column("dev", comparison.monitor, "stat"))  # what runs are chosen by
         found.append(Column("dev", "weighted_f1", "stat"))
     found.append(Column(split, "weighted_f1", "ensemble"))
     if comparison.baseline:

@@ -31,7 +31,7 @@ def rich_table(comparison: Comparison) -> "rich.table.Table":
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
     shown.add_column("run", overflow="fold", min_width=16)
     for heading in table.headings:
@@ -42,9 +42,7 @@ def rich_table(comparison: Comparison) -> "rich.table.Table":
             name.append(f"\n{line.head}: {line.modalities}", style="dim")
         cells = [
             Text(
-                f"{cell.text}\n{cell.interval}"
-                if cell.interval
-                else cell.text.split(" ±")[0],
+                f"{cell.text}\n{cell.interval}" if cell.interval else cell.text.split(" ±")[0],
                 style="bold" if cell.best else "",
             )
             for cell in line.cells
@@ -55,7 +53,12 @@ def rich_table(comparison: Comparison) -> "rich.table.Table":
 
 def _brief(heading: str) -> str:
     """A heading a few columns wide: "dev weighted F1" -> "dev", "wF1" in two lines."""
-    words = heading.replace("weighted F1", "wF1").replace("accuracy", "acc.").split()
+    words = (
+        heading.replace("weighted F1", "wF1")
+        .replace("accuracy", "acc.")
+        .replace("Δ test", "Δ")
+        .split()
+    )
     return "\n".join(words)
 
 

@@ -1,0 +1,42 @@
+# `make demo` and `make test` each work alone on a machine with Python 3.11, and twice in a row.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak lint format bench clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "erc needs Python 3.11 or newer: install $(PYTHON), or name one with 'make PYTHON=python3.12 …'"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: name a newer one with 'make PYTHON=…'"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: on Debian, apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (once; torch is large, allow a few minutes) …"
+	@# uv is several times faster than pip; where it can't be had or fails, pip does it.
+	@{ $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt uv \
+	  && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,tune]'; } \
+	  || $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,tune]'
+	@touch $@
+
+demo: $(STAMP)  ## the whole way on a rendered corpus, offline; prints where the report is
+	@$(BIN)/erc demo --to demo
+
+test: $(STAMP) lint  ## lint, types, and the tests: offline, on the CPU, under two minutes
+	@$(BIN)/pytest -q -n 2
+
+soak: $(STAMP)  ## the full counts of kills and hostile inputs
+	@$(BIN)/pytest -q -n 2 -m soak
+
+lint: $(STAMP)  ## ruff and pyrefly
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyrefly check --summarize-errors
+
+format: $(STAMP)  ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:  ## remove the environment and what the demo wrote
+	rm -rf .venv demo

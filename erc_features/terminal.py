@@ -1,0 +1,182 @@
+"""What verbs look like in a terminal: progress bars, tables, plain lines elsewhere."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from erc_features.extract import Extracted
+    from erc_features.inspect import Inspection
+    from erc_features.prepare import Prepared
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f}/s" if task.speed else "")
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A function (what, done, total) that draws a bar with rate and time left.
+
+    Where standard error is no terminal, it prints a line now and then.
+    """
+    if not err.is_terminal:
+        yield _plain_lines()
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield update
+
+
+def _plain_lines() -> Callable[[str, int, int], None]:
+    said: dict[str, float] = {}
+
+    def update(what: str, done: int, total: int) -> None:
+        last = said.setdefault(what, monotonic())
+        if monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            said[what] = monotonic()
+            err.print(f"{what}: {done} of {total}", markup=False)
+
+    return update
+
+
+def show(*lines: object) -> None:
+    """Print lines as they are."""
+    for line in lines:
+        out.print(str(line), markup=False)
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON; paths and the like as text."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; the first column to the left, the others to the right."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        drawn.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        drawn.add_row(*(Text(str(cell)) for cell in row))
+    out.print(drawn)
+
+
+def size(count: int) -> str:
+    """A number of bytes as people read it.
+
+    >>> size(62_475_020)
+    '62.5 MB'
+    """
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} GB"
+
+
+def show_prepared(prepared: "Prepared") -> None:
+    """The summary of `erc prepare`."""
+    corpus = prepared.corpus
+    rows = ", ".join(f"{count} {split}" for split, count in prepared.rows.items())
+    if prepared.already:
+        show(f"{corpus.root}: nothing to do, it is prepared already.")
+    show(f"{corpus.root}: {rows} utterances; {prepared.pictures} with a picture, "
+         f"{prepared.sounds} with sound.")  # fmt: skip
+    kinds: dict[str, list[str]] = {}
+    for defect in prepared.defects:
+        kinds.setdefault(defect.kind, []).append(defect.where)
+    if kinds:
+        show("Defects (every row is kept; corpus.json has the details):")
+    for kind, places in sorted(kinds.items()):
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        show(f"  {kind}: {len(places)} ({', '.join(places[:3])}{more})")
+
+
+def show_extracted(files: Sequence["Extracted"]) -> None:
+    """The summary of `erc extract`: a line for each file, and why rows failed."""
+    for file in files:
+        if file.already:
+            show(f"{file.path}: nothing to do, it is complete.")
+    rows = [
+        [
+            file.path.name,
+            *(f"{file.counts[name]:,}" for name in ("ok", "missing", "failed")),
+            "x".join(map(str, file.shape)),
+            f"{file.rate:.0f}" if file.seconds else "",
+            *(f"{file.shares.get(s, 0):.0%}" if file.seconds else ""
+              for s in ("decoding", "encoding", "writing")),
+            size(file.size),
+        ]
+        for file in files
+    ]  # fmt: skip
+    table(
+        ("file", "ok", "missing", "failed", "N x L x D", "rows/s", "decoding", "encoding",
+         "writing", "size"),
+        rows,
+    )  # fmt: skip
+    for file in files:
+        for reason, count in list(file.failures.items())[:5]:
+            show(f"{file.path.name}: {count} failed: {reason}")
+
+
+def show_inspection(found: "Inspection") -> None:
+    """What `erc inspect` prints."""
+    attributes = found.attributes
+    state = "complete" if found.complete else "unfinished"
+    show(f"{found.path}: {state}, {size(found.size)}")
+    facts: Mapping[str, object] = {
+        "corpus": f"{attributes['corpus']} ({attributes['fingerprint'][:12]})",
+        "modality": attributes["modality"],
+        "encoder": f"{attributes['encoder']} (revision {attributes['revision'][:12]})",
+        "config": ", ".join(f"{k} {v}" for k, v in attributes["config"].items()),
+        "x": f"(N, L, D) = {found.shape} {found.dtype}",
+        "status": ", ".join(f"{count:,} {name}" for name, count in found.counts.items() if count),
+        "splits": ", ".join(f"{s} {n:,} ({ok:,} ok)" for s, (n, ok) in found.splits.items()),
+        "labels": ", ".join(f"{name or '(none)'} {n:,}" for name, n in found.labels.items()),
+        "norm by layer": " ".join(f"{norm:.2f}" for norm in found.norms),
+        "not finite": found.not_finite,
+        "written": f"{attributes['created']} to {attributes.get('finished', '-')} on "
+        f"{attributes.get('device', '-')}",
+        "versions": ", ".join(f"{k} {v}" for k, v in attributes.get("versions", {}).items()),
+    }
+    for name, value in facts.items():
+        show(f"  {name:<14} {value}")
+    for reason, count in list(found.reasons.items())[:10]:
+        show(f"  {count:>6} rows: {reason}")
+
+
+def as_plain(value: Any) -> Any:
+    """A frozen dataclass as a dictionary for JSON."""
+    return asdict(value)

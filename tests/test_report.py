@@ -1,0 +1,404 @@
+"""The report: what it says, what it refuses, and that the page stands alone."""
+
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_runs import LABELS, write_run
+from rich.console import Console
+
+from erc_features.errors import ErcError, RunError
+from erc_fusion.report import as_dict, report, rich_table, sentences, tabulate, warnings
+from erc_fusion.runs import Run, list_runs
+
+MINOR = tuple(label for label in LABELS if label != "neutral")
+HOSTILE = "<b>x</b>"
+HOSTILE_FOLDER = "a&'\"$<i>"  # a folder's name can hold no slash
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Tags with attributes, the tree's balance, and the cells of each table."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[list[str]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.text += data
+        if self.open and ("td" in self.open or "th" in self.open):
+            self.tables[-1][-1][-1] += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Four finished runs of meld and one unfinished, one run of another corpus."""
+    root = tmp_path_factory.mktemp("runs")
+    write_run(root, "a-text", modalities=("text",), skill=0.4, never=("fear", "disgust"))
+    write_run(root, "b-mlp", skill=0.7)
+    write_run(root, "c-guess", head="linear", modalities=("audio",), seeds=(0,), never=MINOR)
+    write_run(root, HOSTILE_FOLDER, skill=0.45, head=HOSTILE)
+    write_run(root, "late", done=False)
+    write_run(
+        root,
+        "s",
+        corpus="sample",
+        fingerprint="aa" * 32,
+        labels=("joy", HOSTILE, "neutral"),
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(root) -> list[Run]:
+    order = ("a-text", "c-guess", HOSTILE_FOLDER, "b-mlp")
+    return [Run(root / "meld" / name) for name in order]
+
+
+@pytest.fixture(scope="module")
+def page(root, runs) -> tuple[str, Page]:
+    to = root / "out" / "report.html"
+    _, unfinished = list_runs(root, "meld")
+    report(runs, to=to, baseline=runs[0], unfinished=unfinished)
+    assert [entry.name for entry in to.parent.iterdir()] == ["report.html"]  # no part left
+    text = to.read_text()
+    return text, Page(text)
+
+
+@pytest.fixture
+def copied(runs, tmp_path) -> Run:
+    """A run of one's own, to damage."""
+    return Run(Path(shutil.copytree(runs[-1].path, tmp_path / "meld" / "b-mlp")))
+
+
+def edited(run: Run, name: str, change) -> Run:
+    found = json.loads((run.path / name).read_text())
+    change(found)
+    (run.path / name).write_text(json.dumps(found))
+    return Run(run.path)
+
+
+def test_the_page_needs_nothing_else(page):
+    text, parsed = page
+    assert parsed.open == []  # every tag is closed, in order
+    assert not re.search(r"https?://|@import|javascript:", text)
+    for tag, attrs in parsed.tags:
+        assert tag not in ("script", "link", "img", "iframe", "object", "embed", "b/")
+        assert "src" not in attrs
+        assert not any(name.startswith("on") for name in attrs)
+        assert (attrs.get("href") or "#").startswith("#")
+    assert all(found.startswith("#") for found in re.findall(r"url\(([^)]*)\)", text))
+    assert len(text.encode()) < 4 * 100_000  # bytes, of four runs
+
+
+def test_ids_are_unique_and_every_reference_has_one(page):
+    text, parsed = page
+    ids = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    used = {attrs["href"][1:] for tag, attrs in parsed.tags if tag in ("a", "use")}
+    used |= set(re.findall(r"url\(#([^)]*)\)", text))
+    used |= {attrs["aria-labelledby"] for _, attrs in parsed.tags if "aria-labelledby" in attrs}
+    assert used <= set(ids)
+    assert {f"run-{i}" for i in range(1, 5)} <= used
+
+
+def test_each_run_has_its_pictures_and_one_is_open(page, runs):
+    _, parsed = page
+    plots = [attrs for tag, attrs in parsed.tags if tag == "svg"]
+    assert len(plots) == 2 + 4 * len(runs)
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in plots)
+    folds = [attrs for tag, attrs in parsed.tags if tag == "details"]
+    assert len(folds) == len(runs)
+    assert sum("open" in attrs for attrs in folds) == 1
+
+
+def test_pictures_take_the_colours_of_the_page(page):
+    text, _ = page
+    pictures = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+    assert "var(--dev)" in pictures
+    assert "var(--train)" in pictures
+    assert not re.search(r"#[0-9a-f]{6}\b(?!\")", pictures.replace("url(#", "").replace('="#', ""))
+
+
+def test_names_are_text_never_markup(page, root, tmp_path):
+    _, parsed = page
+    assert HOSTILE_FOLDER in parsed.text
+    assert HOSTILE in parsed.text
+    assert parsed.count("i") == 0
+    to = tmp_path / "r.html"
+    report([Run(root / "sample" / "s")], to=to)
+    parsed = Page(to.read_text())
+    assert HOSTILE in parsed.text
+    assert parsed.count("b") == 0
+
+
+def test_the_table_is_the_metrics(page, runs):
+    _, parsed = page
+    head, *lines = parsed.tables[0]
+    assert head[3:6] == ["test accuracy", "test weighted F1", "test macro F1"]
+    assert head[6:9] == ["dev accuracy", "dev weighted F1", "ensemble weighted F1"]
+    floor = runs[0].metrics["test"]["majority"]
+    assert lines[0][0] == "majority: neutral"
+    assert lines[0][3:5] == [f"{100 * floor[m]:.1f}" for m in ("accuracy", "weighted_f1")]
+    for line, run in zip(lines[1:], runs, strict=True):
+        assert line[0].startswith(run.name)
+        assert line[1] == run.metrics["head"]
+        stat = run.metrics["test"]["weighted_f1"]
+        spread = f" ± {100 * stat['std']:.1f}" if len(run.metrics["seeds"]) > 1 else ""
+        low, high = 100 * stat["low"], 100 * stat["high"]
+        assert line[4] == f"{100 * stat['mean']:.1f}{spread}[{low:.1f}, {high:.1f}]"
+        ensemble = run.metrics["test"]["ensemble"]["weighted_f1"]
+        assert line[8] == f"{100 * ensemble:.1f}"
+    first, last = (run.metrics["test"]["accuracy"]["mean"] for run in (runs[0], runs[-1]))
+    assert lines[-1][9] == f"{100 * (last - first):+.1f}".replace("-", "−")
+    assert lines[1][9] == "–"  # the baseline itself
+
+
+def test_the_table_of_classes_is_the_metrics(page, runs):
+    _, parsed = page
+    classes = parsed.tables[1][1:]
+    assert [line[0].split(" never")[0].strip() for line in classes] == list(LABELS)
+    expected = runs[0].metrics["test"]["per_class"][0]
+    assert classes[0][1] == f"{100 * expected['precision']:.1f}"
+    assert classes[0][4] == str(expected["support"])
+    assert "never predicted" in classes[LABELS.index("fear")][0]
+    assert "never predicted" not in classes[LABELS.index("joy")][0]
+
+
+def test_the_confusion_holds_the_counts(runs):
+    from erc_fusion.report import plots
+    from erc_fusion.report.rows import row
+
+    found = row(runs[-1])
+    assert found.test is not None
+    drawn = plots.confusion(found, found.test, "test", "c")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    counts = [f"{cell:.0f}" for line in found.test.confusion for cell in line]
+    assert [text for text in texts if text.isdigit()] == counts
+
+
+def test_curves_are_four_and_reproducible(runs):
+    from erc_fusion.report import plots
+    from erc_fusion.report.rows import row
+
+    found, history = row(runs[-1]), runs[-1].history()
+    for metric in ("loss", "accuracy"):
+        drawn = plots.curves(found, history, metric, metric)
+        # two splits, each a line for every seed and one for the mean
+        lines = re.findall(r'<path d="M [^"]*" clip-path[^>]*(?:--train|--dev)', drawn)
+        assert len(lines) == 2 * (len(found.seeds) + 1)
+        assert drawn == plots.curves(found, history, metric, metric)
+
+
+def test_the_best_of_each_column_is_bold(runs):
+    table = tabulate(report(runs, to=None))
+    for column in range(len(table.headings)):
+        cells = [line.cells[column] for line in table.lines]
+        best = max(cell.value for cell in cells if cell.value is not None)
+        marked = [cell.value for cell in cells if cell.best]
+        assert best in marked
+        assert all(round(100 * (best - value), 6) < 0.1 for value in marked)
+
+
+def test_terminal_and_json_say_the_same(runs):
+    comparison = report(runs, to=None, baseline=runs[0])
+    data = json.loads(json.dumps(as_dict(comparison)))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(rich_table(comparison))
+    shown = console.export_text()
+    assert "…" not in shown  # nothing is cut in 80 columns
+    assert f"{100 * data['majority']['test']['weighted_f1']:.1f}" in shown
+    for entry in data["runs"]:
+        assert entry["name"] in shown
+        stat = entry["test"]["accuracy"]
+        assert f"{100 * stat['mean']:.1f}" in shown
+        assert f"[{100 * stat['low']:.1f}, {100 * stat['high']:.1f}]" in shown
+    assert data["runs"][0]["test"]["confusion"] == runs[0].metrics["test"]["confusion"]
+    assert data["runs"][0]["dev"]["macro_f1"] == runs[0].metrics["dev"]["macro_f1"]
+    assert data["baseline"] == "a-text"
+    assert data["best_on_dev"] == "b-mlp"
+    assert data["fingerprint"] == "5f" * 32
+
+
+def test_a_name_in_richs_markup_stays_a_name(root, tmp_path):
+    run = write_run(tmp_path, "[red]m[red]", skill=0.5)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(rich_table(report([run], to=None)))
+    assert "[red]m[red]" in console.export_text()
+
+
+def test_dev_chooses_and_the_sentence_says_what_that_gives_on_test(runs):
+    comparison = report(runs, to=None)
+    best = max(runs, key=lambda run: run.metrics["dev"]["accuracy"]["mean"])
+    assert comparison.best is not None
+    assert comparison.best.name == best.name == "b-mlp"
+    first, second, last = sentences(comparison)
+    test = best.metrics["test"]
+    over = 100 * (test["weighted_f1"]["mean"] - test["majority"]["weighted_f1"])
+    assert "Of 4 runs, b-mlp has the highest dev accuracy" in first
+    assert "over 3 seeds" in first
+    assert f"{over:.1f} points above always predicting neutral" in first
+    for run in runs:
+        low, high = (run.metrics["test"]["weighted_f1"][end] for end in ("low", "high"))
+        near = low <= test["weighted_f1"]["high"] and test["weighted_f1"]["low"] <= high
+        assert (run.name in second) == near  # its own name is in it too
+    assert "chosen on dev" in last
+
+
+def test_better_on_test_is_said_but_not_chosen(runs, copied, tmp_path):
+    other = Run(Path(shutil.copytree(runs[0].path, tmp_path / "meld" / "other")))
+
+    def lift(metrics):
+        for stat in (metrics["test"]["weighted_f1"], metrics["test"]["accuracy"]):
+            stat.update(mean=0.99, low=0.98, high=1.0)
+
+    comparison = report([copied, edited(other, "metrics.json", lift)], to=None)
+    assert comparison.best is not None
+    assert comparison.best.name == "b-mlp"
+    said = sentences(comparison)[1]
+    assert "overlaps that of no other run" in said
+    assert "On test other has the higher weighted F1" in said
+
+
+def test_the_monitor_that_all_share_chooses(runs, copied):
+    weighted = edited(copied, "metrics.json", lambda m: m.update(monitor="weighted_f1"))
+    assert report([weighted], to=None).monitor == "weighted_f1"
+    assert report([weighted, runs[0]], to=None).monitor == "accuracy"  # they differ
+
+
+def test_warnings(runs):
+    text, guess, _, mlp = report(runs, to=None).rows
+    assert any("disgust and fear" in line for line in warnings(text, "test"))
+    assert any("nothing was learned" in line for line in warnings(guess, "test"))
+    assert any("One seed only" in line for line in warnings(guess, "test"))
+    assert warnings(mlp, "test") == ()
+
+
+def test_without_labelled_test_rows_only_dev_is_shown(tmp_path):
+    run = write_run(tmp_path, "m", without=("test",))
+    to = tmp_path / "r.html"
+    comparison = report([run], to=to)
+    assert comparison.split == "dev"
+    assert "test split has no labelled rows" in " ".join(sentences(comparison))
+    parsed = Page(to.read_text())
+    assert "dev accuracy" in parsed.tables[0][0]
+    assert not any("test" in heading for heading in parsed.tables[0][0])
+
+
+def test_without_any_label_the_page_still_stands(tmp_path):
+    run = write_run(tmp_path, "m", without=("dev", "test"))
+    to = tmp_path / "r.html"
+    comparison = report([run], to=to)
+    assert comparison.best is None
+    assert "nothing here was chosen on dev" in sentences(comparison)[0]
+    assert Page(to.read_text()).count("svg") == 2  # train's curves alone
+    Console(file=io.StringIO()).print(rich_table(comparison))
+
+
+def test_unfinished_runs_are_named(page, root, runs):
+    _, parsed = page
+    assert str(root / "meld" / "late") in parsed.text
+    assert "run the same erc fuse again" in parsed.text
+    comparison = report([*runs, Run(root / "meld" / "late")], to=None)
+    assert as_dict(comparison)["unfinished"] == [str(root / "meld" / "late")]
+    assert len(comparison.rows) == len(runs)
+
+
+def test_nothing_to_report_says_erc_fuse(root):
+    with pytest.raises(RunError, match=r"No finished run.*erc fuse"):
+        report([], to=None)
+    late = root / "meld" / "late"
+    with pytest.raises(RunError, match=r"(?s)Not finished:.*late.*same `erc fuse` again"):
+        report([Run(late)], to=None)
+    with pytest.raises(RunError, match="no run there"):
+        report([Run(root / "meld" / "absent")], to=None)
+    with pytest.raises(RunError, match="--baseline"):
+        report([], to=None, baseline=Run(late))
+
+
+def test_corpora_are_never_mixed(root, runs, tmp_path):
+    other = Run(root / "sample" / "s")
+    with pytest.raises(RunError) as caught:
+        report([*runs, other], to=tmp_path / "r.html")
+    said = str(caught.value)
+    assert "2 corpora" in said
+    assert "--corpus meld" in said
+    assert str(other.path) in said
+    assert str(runs[0].path) in said
+    with pytest.raises(RunError, match="2 corpora"):
+        report(runs, to=None, baseline=other)
+    changed = write_run(tmp_path, "n", fingerprint="bb" * 32)
+    with pytest.raises(RunError, match=r"(?s)2 versions of a corpus.*bbbbbbbbbbbb.*erc report"):
+        report([runs[0], changed], to=None)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_run_given_twice_counts_once_and_a_baseline_comes_first(runs):
+    comparison = report([runs[1], runs[1], runs[3]], to=None, baseline=runs[0])
+    assert [row.name for row in comparison.rows] == ["a-text", "c-guess", "b-mlp"]
+    comparison = report(runs, to=None, baseline=runs[3])
+    assert [row.name for row in comparison.rows] == [run.name for run in runs]
+
+
+def test_a_damaged_run_is_named(copied, tmp_path):
+    to = tmp_path / "r.html"
+    broken = edited(copied, "metrics.json", lambda m: m["test"].pop("accuracy"))
+    with pytest.raises(RunError, match=r"metrics.json is damaged.*accuracy.*--overwrite"):
+        report([broken], to=to)
+    broken = edited(copied, "inputs.json", lambda m: m.pop("fingerprint"))
+    with pytest.raises(RunError, match=r"damaged"):
+        report([broken], to=to)
+    assert not to.exists()
+
+
+def test_damaged_history_or_settings_leave_the_old_page(copied, tmp_path):
+    to = tmp_path / "r.html"
+    to.write_text("the report of yesterday")
+    (copied.path / "history.jsonl").write_text('{"seed": 0}\n')
+    with pytest.raises(RunError, match="is damaged"):
+        report([copied], to=to)
+    (copied.path / "history.jsonl").write_text("")
+    (copied.path / "config.toml").write_bytes(b"\xff")
+    with pytest.raises(RunError, match=r"config\.toml is damaged"):
+        report([copied], to=to)
+    assert to.read_text() == "the report of yesterday"
+
+
+def test_a_place_that_cannot_be_written(runs, tmp_path):
+    (tmp_path / "file").write_text("")
+    for to in (tmp_path / "file" / "r.html", tmp_path, Path("/proc/r.html")):
+        with pytest.raises(ErcError, match=r"cannot be written.*--to"):
+            report(runs[:1], to=to)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert not list(tmp_path.parent.glob("*.part"))
