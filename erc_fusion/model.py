@@ -65,7 +65,12 @@ class FusionModel(nn.Module):
         if self.training and self.modality_dropout > 0:
             present = self._hide(present)
         embedding = self.context(self.head(x, present), place)
-        return self.classifier(embedding), embedding
+        if not self.head.unit:
+            return self.classifier(embedding), embedding
+        # Components of a unit vector are about E ** -0.5, too small for the classifier: it would
+        # spend its epochs on growing. A context leaves the sphere, hence the norm once more.
+        embedding = nn.functional.normalize(embedding, dim=-1)
+        return self.classifier(embedding * embedding.shape[-1] ** 0.5), embedding
 
     def _hide(self, present: Tensor) -> Tensor:
         """Modality dropout (Neverova et al. 2016), never of all that an utterance has."""

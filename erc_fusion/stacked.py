@@ -68,15 +68,19 @@ class Stack:
 class Linear(nn.Module):
     """(S, …, I) -> (S, …, O), initialised as `torch.nn.Linear`."""
 
-    def __init__(self, stack: Stack, inputs: int, outputs: int) -> None:
+    def __init__(self, stack: Stack, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__()
         bound = 1 / math.sqrt(inputs)
         self.weight = stack.uniform(bound, inputs, outputs)  # (S, I, O)
-        self.bias = stack.uniform(bound, 1, outputs)  # (S, 1, O)
+        self.bias = stack.uniform(bound, 1, outputs) if bias else None  # (S, 1, O)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(x.shape[0], -1, x.shape[-1])  # (S, B, I)
-        return torch.baddbmm(self.bias, flat, self.weight).reshape(*x.shape[:-1], -1)
+        if self.bias is None:
+            out = torch.bmm(flat, self.weight)
+        else:
+            out = torch.baddbmm(self.bias, flat, self.weight)
+        return out.reshape(*x.shape[:-1], -1)
 
 
 class LayerNorm(nn.Module):
@@ -148,7 +152,9 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = Linear(stack, width, width)
-        self.key = Linear(stack, width, width)
+        # The softmax does not see a bias of the keys: its gradient would be rounding, which Adam
+        # makes large and different in every company of seeds.
+        self.key = Linear(stack, width, width, bias=False)
         self.value = Linear(stack, width, width)
         self.out = Linear(stack, width, width)
 

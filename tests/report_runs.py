@@ -203,12 +203,12 @@ def _ece(truth, probabilities):
 
 
 def _stat(score, truth, parts):
-    """STAT of `score(truth, part)` over the seeds' parts, 60 resamples of whole dialogues."""
+    """STAT of `score(truth, part)` over the seeds' parts, 30 resamples of whole dialogues."""
     values = [float(score(truth, part)) for part in parts]
     draw = np.random.default_rng(0)
     dialogues = np.array_split(np.arange(len(truth)), len(truth) // PER_DIALOGUE)
     means = []
-    for _ in range(60):
+    for _ in range(30):
         picked = np.concatenate(
             [dialogues[i] for i in draw.integers(len(dialogues), size=len(dialogues))]
         )

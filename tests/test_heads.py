@@ -80,8 +80,7 @@ def test_every_weight_of_every_seed_learns(head: str) -> None:
         assert parameter.shape[0] == 3, name
         assert parameter.grad is not None, name
         assert torch.all(parameter.grad[2] == 0), f"{name}: seeds are mixed"
-        if "key.bias" not in name:  # softmax does not see a constant added to all keys
-            assert parameter.grad[:2].abs().flatten(1).sum(1).min() > 0, name
+        assert parameter.grad[:2].abs().flatten(1).sum(1).min() > 0, name
 
 
 def test_modality_dropout_never_hides_everything() -> None:
@@ -92,7 +91,7 @@ def test_modality_dropout_never_hides_everything() -> None:
     assert torch.equal(kept.any(-1)[0], present.any(-1))
     assert torch.all(kept <= present)
     both = kept[:, ::3].float().mean((0, 1))
-    assert torch.all((both > 0.4) & (both < 0.97))  # 0.01 neither, so both stay; 0.09 one
+    assert torch.all((both > 0.8) & (both < 0.98))  # 0.81 + 0.09 + 0.01 = 0.91
     assert (kept[0] != kept[1]).any()
 
 

@@ -99,7 +99,8 @@ def test_attention_is_torchs_for_each_seed() -> None:
         theirs = nn.MultiheadAttention(8, 2, batch_first=True)
         with torch.no_grad():
             theirs.in_proj_weight.copy_(torch.cat([part.weight[s].T for part in parts]))
-            theirs.in_proj_bias.copy_(torch.cat([part.bias[s, 0] for part in parts]))
+            biases = [torch.zeros(8) if p.bias is None else p.bias[s, 0] for p in parts]
+            theirs.in_proj_bias.copy_(torch.cat(biases))
             theirs.out_proj.weight.copy_(layer.out.weight[s].T)
             theirs.out_proj.bias.copy_(layer.out.bias[s, 0])
         expected, _ = theirs(x[s], x[s], x[s], key_padding_mask=~mask[s])

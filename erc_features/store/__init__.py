@@ -1,5 +1,6 @@
 """The feature store: the only room that imports h5py. `layout.py` specifies the format."""
 
+from erc_features.store.create import Shape
 from erc_features.store.file import FeatureFile, list_features
 from erc_features.store.layout import (
     FORMAT,
@@ -10,7 +11,7 @@ from erc_features.store.layout import (
     Rows,
     Status,
 )
-from erc_features.store.writer import FeatureWriter, Shape, open_writer
+from erc_features.store.writer import FeatureWriter, open_writer
 
 __all__ = [
     "FORMAT",

@@ -1,7 +1,6 @@
 """Reading a feature file; the layout is in `layout.py`."""
 
 import json
-import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -211,7 +210,7 @@ def open_for_reading(path: Path) -> h5py.File:
             f"{path}: another process is writing it; wait until it is done."
         ) from error
     except PermissionError as error:
-        raise FeatureFileError(f"{path}: may not be read ({os.strerror(error.errno)}).") from error
+        raise FeatureFileError(f"{path}: may not be read ({error.strerror}).") from error
     except OSError as error:
         what = "is truncated" if "truncated" in str(error) else "is not an HDF5 file"
         raise FeatureFileError(

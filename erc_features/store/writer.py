@@ -1,11 +1,8 @@
 """Writing a feature file so that a kill at any moment loses at most the batch in hand."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,31 +11,27 @@ import h5py
 import numpy as np
 
 from erc_features.errors import FeatureFileError, listed
+from erc_features.store.create import (
+    HDF5_ERRORS,
+    REASON,
+    Shape,
+    create,
+    disk_error,
+    now,
+    sync,
+)
 from erc_features.store.file import FeatureFile, open_for_reading
 from erc_features.store.layout import (
     FORMAT,
     FORMAT_VERSION,
     REASON_BYTES,
     SUFFIX,
-    TEXT_COLUMNS,
     Provenance,
     Rows,
     Status,
     plain,
     read_provenance,
 )
-
-
-_REASON = h5py.string_dtype("utf-8", REASON_BYTES)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """L layers of D dimensions, stored as float16 or float32."""
-
-    layers: int
-    dim: int
-    dtype: str = "float16"
 
 
 class FeatureWriter:
@@ -66,7 +59,7 @@ class FeatureWriter:
         order = np.argsort(rows)
         rows, status = rows[order], status[order].astype(np.uint8)
         stored = np.where((status == Status.OK)[:, None, None], x[order], 0)
-        texts = np.array([_clip(reasons[i]) for i in order], dtype=_REASON)
+        texts = np.array([_clip(reasons[i]) for i in order], dtype=REASON)
         try:
             self._file["x"][rows] = stored.astype(self.shape.dtype)
             if any(texts) or (self.status[rows] != Status.PENDING).any():
@@ -74,7 +67,7 @@ class FeatureWriter:
             self._file.flush()
             self._file["status"][rows] = status
             self._file.flush()
-        except OSError as error:
+        except HDF5_ERRORS as error:
             raise disk_error(self._partial, error) from error
         self.status[rows] = status
 
@@ -89,10 +82,10 @@ class FeatureWriter:
             self._file.attrs["finished"] = now()
             self._file.attrs["complete"] = True
             self._file.flush()
-            _sync(self._partial)
+            sync(self._partial)
             os.replace(self._partial, self._final)
-            _sync(self._final.parent)
-        except OSError as error:
+            sync(self._final.parent)
+        except HDF5_ERRORS as error:
             raise disk_error(self._partial, error) from error
         self._file.close()
 
@@ -105,7 +98,7 @@ class FeatureWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError, RuntimeError):  # a full disk fails again while closing
+        with suppress(*HDF5_ERRORS):  # a full disk fails again while closing
             self._file.close()
 
 
@@ -148,7 +141,7 @@ def open_writer(
         return writer
     writer = _resume(partial, path) if partial.exists() else None
     if writer is None:
-        file = _create(partial, rows, labels, provenance, shape)
+        file = create(partial, rows, labels, provenance, shape)
         return FeatureWriter(file, partial, path)
     try:
         _must_agree(
@@ -165,84 +158,6 @@ def open_writer(
         writer._file.close()
         raise
     return writer
-
-
-def now() -> str:
-    """This moment in UTC, ISO 8601 to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def disk_error(path: Path, error: OSError) -> FeatureFileError:
-    """What to tell a user whose disk is full, read-only or broken."""
-    text = str(error)
-    full = error.errno in (27, 28, 122) or any(f"errno = {n}," in text for n in (27, 28, 122))
-    if full:
-        return FeatureFileError(
-            f"{path}: no space left to write it. What was finished is kept: free some space, "
-            "or choose another folder with --features, and run the same command again."
-        )
-    why = os.strerror(error.errno) if error.errno else text
-    return FeatureFileError(
-        f"{path}: cannot be written ({why}). Choose a folder that you may write to."
-    )
-
-
-def _create(
-    partial: Path, rows: Rows, labels: tuple[str, ...], provenance: Provenance, shape: Shape
-) -> h5py.File:
-    try:
-        file = h5py.File(partial, "x", locking=True)
-    except FileExistsError as error:
-        raise FeatureFileError(f"{partial}: another process has just begun it.") from error
-    except OSError as error:
-        raise disk_error(partial, error) from error
-    try:
-        _fill(file, rows, labels, provenance, shape)
-        file.flush()
-        _sync(partial)
-        file.attrs["format"] = FORMAT  # last: without it the file is not yet one
-        file.flush()
-    except OSError as error:
-        with suppress(OSError, RuntimeError):
-            file.close()
-        partial.unlink(missing_ok=True)
-        raise disk_error(partial, error) from error
-    return file
-
-
-def _fill(
-    file: h5py.File, rows: Rows, labels: tuple[str, ...], provenance: Provenance, shape: Shape
-) -> None:
-    n = len(rows)
-    utf8 = h5py.string_dtype("utf-8")
-    for name in TEXT_COLUMNS:
-        file.create_dataset(name, data=np.array(getattr(rows, name), dtype=object), dtype=utf8)
-    for name in ("dialogue", "sequence"):
-        file.create_dataset(name, data=np.array(getattr(rows, name), dtype=np.int32))
-    status = h5py.enum_dtype({s.name.lower(): int(s) for s in Status}, basetype="u1")
-    _allocate(file, "x", (n, shape.layers, shape.dim), np.dtype(shape.dtype))
-    _allocate(file, "status", (n,), status)
-    _allocate(file, "reason", (n,), _REASON)
-    attributes = asdict(provenance) | {
-        "config": json.dumps(dict(provenance.config), sort_keys=True),
-        "labels": json.dumps(list(labels), ensure_ascii=False),
-        "format_version": FORMAT_VERSION,
-        "created": now(),
-        "complete": False,
-    }
-    for name, value in attributes.items():
-        file.attrs[name] = value
-
-
-def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """A contiguous dataset whose bytes are written now, zeros: h5py's high level can't say so."""
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_layout(h5py.h5d.CONTIGUOUS)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5py.h5d.FILL_TIME_ALLOC)
-    space = h5py.h5s.create_simple(shape)
-    kind = h5py.h5t.py_create(dtype, logical=True)
-    h5py.h5d.create(file.id, name.encode(), kind, space, plist)
 
 
 def _resume(partial: Path, final: Path) -> FeatureWriter | None:
@@ -272,6 +187,7 @@ def _reopen(writer: FeatureWriter, redo: np.ndarray) -> None:
     writer._file.attrs["complete"] = False
     writer.status[redo] = Status.PENDING
     writer._file["status"][...] = writer.status
+    writer._file["reason"][redo] = np.array([b""] * len(redo), dtype=REASON)
     writer._file.flush()
 
 
@@ -322,11 +238,3 @@ def _locked(path: Path) -> FeatureFileError:
 def _clip(reason: str) -> bytes:
     """At most 200 bytes, not cut inside a character."""
     return reason.encode()[:REASON_BYTES].decode(errors="ignore").encode()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -34,9 +34,11 @@ class Head(nn.Module, ABC):
     Attributes:
         contrastive: the contrastive loss that the head is made for; other than `none`, it is
             the default with this head, and `none` is refused.
+        unit: the embedding has norm 1.
     """
 
     contrastive: ClassVar[str] = "none"
+    unit: ClassVar[bool] = False
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ class TripletHead(Head):
     """
 
     contrastive: ClassVar[str] = "triplet"
+    unit: ClassVar[bool] = True
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:
         super().__init__(stack, shape)
