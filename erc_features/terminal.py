@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -175,8 +174,3 @@ def show_inspection(found: "Inspection") -> None:
         show(f"  {name:<14} {value}")
     for reason, count in list(found.reasons.items())[:10]:
         show(f"  {count:>6} rows: {reason}")
-
-
-def as_plain(value: Any) -> Any:
-    """A frozen dataclass as a dictionary for JSON."""
-    return asdict(value)

@@ -276,3 +276,31 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
+
+
+def parse_list(text: str | None) -> tuple[str, ...] | None:
+    """`text, audio` as two names; None stays None.
+
+    >>> parse_list("text, audio.wav2vec2-base")
+    ('text', 'audio.wav2vec2-base')
+    """
+    if text is None:
+        return None
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """`5` as the seeds 0 to 4; `3,7,11` as those three; `7,` as that one.
+
+    >>> parse_seeds("3"), parse_seeds("3,7"), parse_seeds("7,")
+    ((0, 1, 2), (3, 7), (7,))
+
+    Raises:
+        ErcError: it is neither.
+    """
+    if text is None:
+        return None
+    parts = parse_list(text) or ()
+    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+        raise ErcError(f"--seeds {text}: a number of seeds (5) or a list of them (3,7,11) works.")
+    return tuple(map(int, parts)) if "," in text else tuple(range(int(text)))

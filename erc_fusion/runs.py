@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -177,4 +178,28 @@ def list_runs(root: Path, corpus: str | None = None) -> tuple[list[Run], list[Pa
         for folder in folders
         if not (folder / DONE).is_file() and any((folder / name).exists() for name in FILES)
     ]
+    return finished, unfinished
+
+
+def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run], list[Path]]:
+    """(finished runs, unfinished ones): those named, or all of the corpus where none is.
+
+    A run is named by its folder, or by its name below `root/corpus`.
+
+    Raises:
+        RunError: a name leads to no run; lists those that are there.
+    """
+    if not named:
+        return list_runs(root, corpus)
+    finished: list[Run] = []
+    unfinished: list[Path] = []
+    for name in named:
+        folder = next((path for path in (name, root / corpus / name) if path.is_dir()), None)
+        if folder is None or not any((folder / file).exists() for file in (*FILES, DONE)):
+            known = ", ".join(run.name for run in list_runs(root, corpus)[0]) or "none"
+            raise RunError(f"No run {name}. Finished runs in {root / corpus}: {known}.")
+        if (folder / DONE).is_file():
+            finished.append(Run(folder))
+        else:
+            unfinished.append(folder)
     return finished, unfinished
