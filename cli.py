@@ -33,8 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
-    help="Precomputed features and fast, honest fusion for Emotion Recognition in Conversations.\n\n"
-    "Try [bold]erc demo[/bold]: the whole way, offline, in about a minute.",
+    help="Precomputed features and fast, honest fusion for Emotion Recognition in "
+    "Conversations.\n\nTry [bold]erc demo[/bold]: the whole way, offline, in about a minute.",
 )
 
 CorpusOption = Annotated[
@@ -55,11 +55,12 @@ def demo(
     """The whole way, offline: sample, prepare, extract, fuse, report."""
     from erc_features import terminal
     from erc_fusion.demo import demo as run
+    from erc_fusion.report import rich_table, sentences
 
     with terminal.bar() as progress:
         made = run(to, seed=seed, progress=progress, say=terminal.err.print)
-    terminal.out.print(made.table)
-    terminal.show(f"The report: {made.report.resolve()}")
+    terminal.out.print(rich_table(made.comparison))
+    terminal.show(*sentences(made.comparison), f"The report: {made.report.resolve()}")
 
 
 @app.command(epilog="Example: erc sample data/raw && erc prepare data/raw --to data/sample")
@@ -92,7 +93,7 @@ def prepare(
 ) -> None:
     """Turn raw data into a 1NF corpus: CSVs, a PNG mosaic and a 16 kHz WAV per utterance."""
     from erc_features import terminal
-    from erc_features.prepare import Decode
+    from erc_features.decode import Decode
     from erc_features.prepare import prepare as run
 
     with terminal.bar() as progress:
@@ -190,13 +191,14 @@ def fuse(
     )  # fmt: skip
     with terminal.bar() as progress:
         result = run(settings, progress=lambda at: progress("fuse", at.epoch, at.epochs))
-    terminal.show_run(result.run, result.already, result.warnings)
+    terminal.show_run(result.run.path, result.run.metrics, already=result.already)
 
 
 @app.command(epilog="Example: erc report --to runs/report.html")
 def report(
-    run: Annotated[list[Path] | None, typer.Argument(help="Runs; all of the corpus if left.")]
-    = None,
+    run: Annotated[
+        list[Path] | None, typer.Argument(help="Runs; all of the corpus if left.")
+    ] = None,
     corpus: CorpusOption = CORPUS,
     runs: RunsOption = RUNS,
     baseline: Annotated[Path | None, typer.Option(help="A run to compare with.")] = None,
@@ -205,14 +207,18 @@ def report(
 ) -> None:
     """Compare runs: a table here, and one self-contained HTML page."""
     from erc_features import terminal
+    from erc_fusion.report import as_dict, rich_table, sentences
     from erc_fusion.report import report as write
     from erc_fusion.runs import find_runs
 
     finished, unfinished = find_runs(runs, corpus.name, run or [])
-    chosen = find_runs(runs, corpus.name, [baseline])[0][0] if baseline else None
+    base = find_runs(runs, corpus.name, [baseline])[0] if baseline else []
     page = to or runs / "report.html"
-    made = write(finished, to=page, baseline=chosen, unfinished=unfinished)
-    terminal.show_report(made, page, as_json=as_json)
+    made = write(finished, to=page, baseline=base[0] if base else None, unfinished=unfinished)
+    if as_json:
+        return terminal.show_json(as_dict(made) | {"page": page})
+    terminal.out.print(rich_table(made))
+    return terminal.show(*sentences(made), f"The page: {page.resolve()}")
 
 
 if __name__ == "__main__":

@@ -7,42 +7,19 @@ says which clips are done, and `corpus.json` is written last.
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
-
 from erc_features.corpora import read_raw
-from erc_features.corpora.manifest import INFO, Corpus, read_corpus, write_corpus
+from erc_features.corpora.manifest import INFO, Corpus, fingerprint, read_corpus, write_corpus
 from erc_features.corpora.raw import Defect, RawCorpus
-from erc_features.errors import CorpusError, MediaError, listed
+from erc_features.decode import Decode, Outcome, Task, decode_clips
+from erc_features.errors import CorpusError, listed
 from erc_features.utterance import Split, Utterance, make_key
 
 JOURNAL = ".prepare.jsonl"
-# A whole scene of 305 s decodes in about 20 s; what takes longer than this hangs.
-TIME_LIMIT = 120.0
-
-
-@dataclass(frozen=True)
-class Decode:
-    """How clips are decoded: `frames` pictures of `height` pixels; sound at `rate` Hz, mono."""
-
-    frames: int = 5
-    height: int = 240
-    rate: int = 16_000
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one clip gave; a reason for each medium that it did not give."""
-
-    key: str
-    no_picture: str = ""
-    no_sound: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,15 +39,6 @@ class Prepared:
     sounds: int
     defects: tuple[Defect, ...]
     already: bool = False
-
-
-@dataclass(frozen=True)
-class _Task:
-    key: str
-    clip: Path
-    picture: Path
-    sound: Path
-    decode: Decode
 
 
 def prepare(
@@ -114,7 +82,7 @@ def prepare(
         tasks = _tasks(raw, to, decode, done)
         with open(to / JOURNAL, "a", encoding="utf-8") as journal:
             total = len(tasks) + len(done)
-            for outcome in _decode_all(tasks, jobs or os.cpu_count() or 1):
+            for outcome in decode_clips(tasks, jobs or os.cpu_count() or 1):
                 done[outcome.key] = outcome
                 journal.write(json.dumps(asdict(outcome)) + "\n")
                 journal.flush()
@@ -148,8 +116,6 @@ def _refuse(source: Path, defects: tuple[Defect, ...]) -> None:
 
 def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
     """What a preparation depends on; where it is the same, nothing needs to be done again."""
-    from erc_features.corpora.manifest import fingerprint
-
     clips = 0
     size = 0
     for row in raw.clips:
@@ -210,7 +176,7 @@ def _names(utterance: Utterance) -> tuple[str, str]:
     return f"{stem}.png", f"{stem}.wav"
 
 
-def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]) -> list[_Task]:
+def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]) -> list[Task]:
     tasks = []
     for row in raw.clips:
         utterance = row.utterance
@@ -218,68 +184,9 @@ def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]
             continue
         assert row.clip is not None
         picture, sound = _names(utterance)
-        tasks.append(_Task(utterance.key, row.clip, to / picture, to / sound, decode))
+        tasks.append(Task(utterance.key, row.clip, to / picture, to / sound, decode))
         (to / picture).parent.mkdir(exist_ok=True)
     return tasks
-
-
-def _decode_all(tasks: list[_Task], jobs: int) -> Iterator[Outcome]:
-    """Decode in processes: a clip that crashes or hangs its decoder costs that clip alone."""
-    if not tasks:
-        return
-    waiting: dict[Future, _Task] = {}
-    queue = iter(tasks)
-    jobs = min(jobs, len(tasks))
-    # Few are scheduled ahead, so that memory stays flat however many clips there are.
-    with ProcessPool(max_workers=jobs, context=get_context("spawn")) as pool:
-        try:
-            while True:
-                for task in queue:
-                    future = pool.schedule(decode_clip, args=[task], timeout=TIME_LIMIT)
-                    waiting[future] = task
-                    if len(waiting) >= 4 * jobs:
-                        break
-                if not waiting:
-                    return
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield _outcome(waiting.pop(future), future)
-        finally:
-            if waiting:
-                pool.stop()
-
-
-def _outcome(task: _Task, future: Future) -> Outcome:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-        raise error  # the disk, not the clip
-    if isinstance(error, TimeoutError):
-        why = f"decoding took more than {TIME_LIMIT:.0f} s"
-    elif isinstance(error, ProcessExpired):
-        why = "the decoder crashed"
-    else:
-        why = f"{type(error).__name__}: {error}"
-    return Outcome(task.key, why, why)
-
-
-def decode_clip(task: _Task) -> Outcome:
-    """One clip, in a worker process: its picture and sound written, or the reasons why not."""
-    from erc_features import media
-
-    try:
-        clip = media.read_clip(task.clip, frames=task.decode.frames, height=task.decode.height)
-    except MediaError as error:
-        return Outcome(task.key, str(error), str(error))
-    for path, data, write in (
-        (task.picture, clip.frames, media.write_mosaic),
-        (task.sound, clip.audio, media.write_wav),
-    ):
-        if len(data):
-            partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-            write(partial, data)  # type: ignore[arg-type]
-            os.replace(partial, path)
-    return Outcome(task.key, clip.no_picture, clip.no_sound)
 
 
 def _media_defects(done: Mapping[str, Outcome]) -> list[Defect]:

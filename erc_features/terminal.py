@@ -20,6 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from erc_features.extract import Extracted
     from erc_features.inspect import Inspection
     from erc_features.prepare import Prepared
@@ -174,3 +176,30 @@ def show_inspection(found: "Inspection") -> None:
         show(f"  {name:<14} {value}")
     for reason, count in list(found.reasons.items())[:10]:
         show(f"  {count:>6} rows: {reason}")
+
+
+def show_run(path: "Path", metrics: Mapping[str, Any], *, already: bool) -> None:
+    """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
+    rows = []
+    for split in ("dev", "test"):
+        found = metrics[split]
+        if found is None:
+            show(f"{split} has no labelled rows: no scores.")
+            continue
+        scores = [found[name] for name in ("accuracy", "weighted_f1", "macro_f1")]
+        rows.append(
+            [
+                split,
+                found["labelled"],
+                *(f"{100 * s['mean']:.1f} ± {100 * s['std']:.1f}" for s in scores),
+                f"{100 * found['majority']['weighted_f1']:.1f}",
+            ]
+        )
+    seeds = len(metrics["seeds"])
+    show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over {seeds} seeds:")
+    table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
+    show(*(f"Warning: {warning}" for warning in metrics["warnings"]))
+    if already:
+        show(f"{path}: already run; --overwrite runs it again.")
+    else:
+        show(f"{path}: done in {metrics['seconds']['total']:.1f} s.")

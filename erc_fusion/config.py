@@ -191,34 +191,46 @@ def check_config(config: FuseConfig) -> None:
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise ErcError(f"seeds must be one or more distinct numbers, not {list(config.seeds)}.")
     model, loss, training = config.model, config.loss, config.training
-    shares = {
-        "dropout": model.dropout,
-        "modality_dropout": model.modality_dropout,
-        "label_smoothing": loss.label_smoothing,
-    }
-    above_zero = {
-        "width": model.width,
-        "temperature": loss.temperature,
-        "lr": training.lr,
-        "batch_size": training.batch_size,
-        "epochs": training.epochs,
-        "patience": training.patience,
-        "clip": training.clip,
-    }
-    from_zero = {
-        "weight_decay": training.weight_decay,
-        "contrastive_weight": loss.contrastive_weight,
-        "margin": loss.margin,
-    }
-    for name, value in shares.items():
-        if not 0 <= value < 1:
-            raise ErcError(f"{name} must be at least 0 and below 1, not {value}.")
-    for name, value in above_zero.items():
-        if not 0 < value < float("inf"):
-            raise ErcError(f"{name} must be above 0, not {value}.")
-    for name, value in from_zero.items():
-        if not 0 <= value < float("inf"):
-            raise ErcError(f"{name} must not be below 0, not {value}.")
+    for name in ("dropout", "modality_dropout"):
+        _within(name, getattr(model, name), 0 <= getattr(model, name) < 1, "from 0 to below 1")
+    _within("label_smoothing", smooth := loss.label_smoothing, 0 <= smooth < 1, "from 0 to below 1")
+    above = {"width": model.width, "temperature": loss.temperature}
+    for name in ("lr", "batch_size", "epochs", "patience", "clip"):
+        above[name] = getattr(training, name)
+    for name, value in above.items():
+        _within(name, value, 0 < value < float("inf"), "above 0")
+    least = {"weight_decay": training.weight_decay, "margin": loss.margin}
+    for name, value in (least | {"contrastive_weight": loss.contrastive_weight}).items():
+        _within(name, value, 0 <= value < float("inf"), "0 or more")
+
+
+def parse_list(text: str | None) -> tuple[str, ...] | None:
+    """A list as a command line has it; None stays None.
+
+    >>> parse_list("text, audio.wav2vec2-base")
+    ('text', 'audio.wav2vec2-base')
+    """
+    if text is None:
+        return None
+    return tuple(item for item in (part.strip() for part in text.split(",")) if item)
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """One number says how many seeds, from 0; several say which. None stays None.
+
+    >>> parse_seeds("3"), parse_seeds("3,7"), parse_seeds("3,")
+    ((0, 1, 2), (3, 7), (3,))
+
+    Raises:
+        ErcError: it is neither.
+    """
+    items = parse_list(text)
+    if items is None:
+        return None
+    if not items or not all(item.isdecimal() for item in items):
+        raise ErcError(f"--seeds takes how many (5) or which (3,7,11), not {text!r}.")
+    numbers = tuple(int(item) for item in items)
+    return numbers if "," in str(text) else tuple(range(numbers[0]))
 
 
 def without_place(config: FuseConfig) -> dict[str, Any]:
@@ -231,6 +243,11 @@ def without_place(config: FuseConfig) -> dict[str, Any]:
 def as_recorded(config: FuseConfig) -> FuseConfig:
     """The configuration to keep with a run: it can be given to `--config` for another one."""
     return replace(config, place=replace(config.place, name="", overwrite=False))
+
+
+def _within(name: str, value: float, fine: bool, range_: str) -> None:
+    if not fine:
+        raise ErcError(f"{name} must be {range_}, not {value}.")
 
 
 def _build(kind: Any, values: Any, where: str, prefix: str) -> Any:
@@ -276,31 +293,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-def parse_list(text: str | None) -> tuple[str, ...] | None:
-    """`text, audio` as two names; None stays None.
-
-    >>> parse_list("text, audio.wav2vec2-base")
-    ('text', 'audio.wav2vec2-base')
-    """
-    if text is None:
-        return None
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def parse_seeds(text: str | None) -> tuple[int, ...] | None:
-    """`5` as the seeds 0 to 4; `3,7,11` as those three; `7,` as that one.
-
-    >>> parse_seeds("3"), parse_seeds("3,7"), parse_seeds("7,")
-    ((0, 1, 2), (3, 7), (7,))
-
-    Raises:
-        ErcError: it is neither.
-    """
-    if text is None:
-        return None
-    parts = parse_list(text) or ()
-    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
-        raise ErcError(f"--seeds {text}: a number of seeds (5) or a list of them (3,7,11) works.")
-    return tuple(map(int, parts)) if "," in text else tuple(range(int(text)))

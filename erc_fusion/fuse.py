@@ -24,12 +24,14 @@ from erc_fusion.config import (
     without_place,
 )
 from erc_fusion.runs import Run
+from erc_fusion.score import Predicted, score_splits
 from erc_fusion.table import FeatureTable, Source, find_sources, load_table
 
 if TYPE_CHECKING:
     import torch
 
-    from erc_fusion.train import Prediction, Progress, Trained
+    from erc_fusion.standardise import Standardiser
+    from erc_fusion.train import Progress, Trained
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def fuse(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = 
     warnings = check_splits(table)
     runs.begin(path, overwrite=config.place.overwrite)
     work = _train(config, table, progress)
-    metrics, predictions = _score(config, table, work)
-    metrics["warnings"] = list(warnings)
+    scores, predictions = score_splits(table, config.seeds, work.predict)
+    metrics = _about(config, sources, work.trained) | scores | {"warnings": list(warnings)}
     metrics["seconds"] = {"train": work.seconds, "total": time.perf_counter() - began}
     try:
         (path / "config.toml").write_text(to_toml(as_recorded(config)), encoding="utf-8")
@@ -157,7 +159,7 @@ class _Work:
     """A trained model with what it needs to read a table."""
 
     trained: "Trained"
-    standardiser: Any
+    standardiser: "Standardiser"
     prototypes: "torch.Tensor | None"
     device: "torch.device"
     seconds: float
@@ -172,11 +174,13 @@ class _Work:
         prototypes = {} if self.prototypes is None else {"prototypes": self.prototypes.cpu()}
         save_file(weights | prototypes | self.standardiser.tensors(), path)
 
-    def predict(self, table: FeatureTable, split: Split) -> "Prediction":
-        from erc_fusion.train import predict
+    def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
+        """The rows of one split."""
+        from erc_fusion.train import nearest, predict
 
-        rows = self.standardiser.split(table, table.rows(split), self.device)
-        return predict(self.trained.model, rows)
+        found = predict(self.trained.model, self.standardiser.split(table, rows, self.device))
+        closest = None if self.prototypes is None else nearest(found, self.prototypes)
+        return Predicted(found.probability.cpu().numpy(), closest)
 
 
 def _train(
@@ -216,65 +220,19 @@ def _train(
     return _Work(trained, standardiser, centres, device, time.perf_counter() - began)
 
 
-def _score(config: FuseConfig, table: FeatureTable, work: _Work) -> tuple[dict[str, Any], Any]:
-    """(metrics, predictions): every split that was not trained on, once."""
-    import pandas as pd
-
-    from erc_fusion.metrics import Rows, score
-    from erc_fusion.train import nearest
-
-    train = table.rows(Split.TRAIN)
-    known = table.label[train][table.label[train] >= 0]
-    majority = int(np.bincount(known, minlength=len(table.labels)).argmax())
-    seen = set(table.text[train])
-    scores: dict[str, Any] = {}
-    frames = []
-    for split in (Split.DEV, Split.TEST, Split.NEW):
-        rows = table.rows(split)
-        if not len(rows):
-            scores[split] = None
-            continue
-        found = work.predict(table, split)
-        probability = found.probability.cpu().numpy()
-        closest = None if work.prototypes is None else nearest(found, work.prototypes)
-        unseen = np.array([text not in seen for text in table.text[rows]])
-        part = Rows(table.label[rows], probability, table.dialogue[rows], unseen, closest)
-        scores[split] = score(part, table.labels, majority)
-        frames.append(_frame(table, rows, config.seeds, probability))
-    model, trained = work.trained.model, work.trained
+def _about(config: FuseConfig, sources: tuple[Source, ...], trained: "Trained") -> dict[str, Any]:
+    """What `metrics.json` says of the run itself."""
     return {
         "seeds": list(config.seeds),
-        "labels": list(table.labels),
+        "labels": list(sources[0].labels),
         "head": config.model.head,
-        "modalities": [source.modality for source in table.sources],
-        "files": [source.stem for source in table.sources],
+        "modalities": [source.modality for source in sources],
+        "files": [source.stem for source in sources],
         "monitor": config.monitor,
         "best_epoch": list(trained.best_epoch),
         "epochs": list(trained.epochs),
-        "parameters": model.parameters_per_seed,
-        "dev": scores[Split.DEV],
-        "test": scores[Split.TEST],
-    }, pd.concat(frames, ignore_index=True)
-
-
-def _frame(
-    table: FeatureTable, rows: np.ndarray, seeds: tuple[int, ...], probability: np.ndarray
-) -> Any:
-    """The rows' predictions, seed after seed; probability (S, n, C)."""
-    import pandas as pd
-
-    names = np.array([*table.labels, ""], dtype=object)  # the last for label -1
-    columns = {
-        name: np.tile(getattr(table, name)[rows], len(seeds))
-        for name in ("key", "split", "dialogue", "sequence", "speaker", "text")
+        "parameters": trained.model.parameters_per_seed,
     }
-    columns["label"] = np.tile(names[table.label[rows]], len(seeds))
-    columns["seed"] = np.repeat(np.array(seeds), len(rows))
-    flat = probability.reshape(-1, len(table.labels))
-    columns["predicted"] = names[flat.argmax(-1)]
-    return pd.DataFrame(
-        columns | {f"p_{label}": flat[:, c] for c, label in enumerate(table.labels)}
-    )
 
 
 def _device(name: str) -> "torch.device":

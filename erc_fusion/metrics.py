@@ -59,7 +59,7 @@ def weighted_f1(counts: np.ndarray) -> np.ndarray:
 def macro_f1(counts: np.ndarray) -> np.ndarray:
     """Mean F1 of the classes that have support in the split: counts (…, C, C) -> (…)."""
     hits, truth, predicted = _marginals(counts)
-    supported = truth.reshape(-1, truth.shape[-1]).any(0)
+    supported = truth.reshape(-1, truth.shape[-1]).sum(0) > 0
     return _macro(hits, truth, predicted, supported)
 
 
@@ -206,7 +206,7 @@ class _Marginals:
             return _share(self.hits.sum(-1), self.truth.sum(-1))
         if name == "weighted_f1":
             return _weighted(self.hits, self.truth, self.predicted)
-        return _macro(self.hits, self.truth, self.predicted, self.truth.any(0))
+        return _macro(self.hits, self.truth, self.predicted, self.truth.sum(0) > 0)
 
 
 def _figures(

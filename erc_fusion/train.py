@@ -105,7 +105,7 @@ def train(
         on_train = _epoch(model, optimizer, train, objective, config, orders)
         on_dev = _evaluate(model, dev, objective)
         for row, seed in enumerate(active):
-            at = {"seed": int(seeds[seed]), "epoch": epoch}
+            at = {"seed": int(seeds[int(seed)]), "epoch": epoch}
             history.append(at | {"train": _row(on_train, row), "dev": _row(on_dev, row)})
             _must_be_finite(history[-1])
         score = on_dev[monitor]
@@ -156,7 +156,7 @@ def predict(model: FusionModel, split: Split) -> Prediction:
 
 
 def prototypes(found: Prediction, label: Tensor, classes: int) -> Tensor:
-    """The mean unit embedding of each class, (S, C, E); label (N,). NaN for a class without rows."""
+    """The mean unit embedding of each class, (S, C, E); NaN where it has no rows."""
     unit = torch.nn.functional.normalize(found.embedding, dim=-1)
     rows = [unit[:, label == c].mean(1) for c in range(classes)]
     return torch.nn.functional.normalize(torch.stack(rows, dim=1), dim=-1)

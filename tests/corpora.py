@@ -9,7 +9,11 @@ from clips import tone
 from erc_features.corpora.manifest import COLUMNS
 from erc_features.media import write_mosaic, write_wav
 
-WORDS = {"joy": "great lovely happy yay", "anger": "hate stupid angry no", "neutral": "the table is"}
+WORDS = {
+    "joy": "great lovely happy yay",
+    "anger": "hate stupid angry no",
+    "neutral": "the table is",
+}
 
 
 def write_rows(path: Path, rows: list[dict[str, object]], more: tuple[str, ...] = ()) -> Path:

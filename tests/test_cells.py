@@ -11,7 +11,10 @@ from erc_features.errors import CorpusError
 cell = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 
 
-@given(rows=st.lists(st.tuples(cell, cell), min_size=1, max_size=5), newline=st.sampled_from(["\n", "\r\n"]))
+@given(
+    rows=st.lists(st.tuples(cell, cell), min_size=1, max_size=5),
+    newline=st.sampled_from(["\n", "\r\n"]),
+)
 def test_any_cell_survives_reading(rows, newline, tmp_path_factory):
     out = io.StringIO(newline="")
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator=newline)
@@ -40,7 +43,10 @@ def test_ragged_rows_are_named_by_their_first_line(tmp_path):
     path.write_text('a,b\n"x\ny",1\nonly\n1,2,3\n')
     table = read_table(path)
     assert [line for line, _ in table.rows] == [2]
-    assert [text.split(":", 1)[1] for text in table.ragged] == ["4: 1 cells, not 2", "5: 3 cells, not 2"]
+    assert [text.split(":", 1)[1] for text in table.ragged] == [
+        "4: 1 cells, not 2",
+        "5: 3 cells, not 2",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,9 @@ def test_texts_longer_than_the_model_takes_are_cut(bert):
 
 def test_real_minilm_knows_what_words_mean(minilm):
     encoder = load_encoder(str(minilm), Modality.TEXT, Settings(layers="last"))
-    happy, glad, table = encoder.encode(["I am so happy!", "How glad I am.", "a wooden table"])[:, 0]
+    happy, glad, table = encoder.encode(["I am so happy!", "How glad I am.", "a wooden table"])[
+        :, 0
+    ]
 
     def cosine(a, b):
         return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
@@ -138,7 +140,9 @@ def test_layers_that_are_not_there(layers, message):
 
 
 def test_errors_say_what_would_work(tmp_path, bert):
-    with pytest.raises(EncoderError, match=r"Unknown text encoder 'bsaeline'; choose from baseline"):
+    with pytest.raises(
+        EncoderError, match=r"Unknown text encoder 'bsaeline'; choose from baseline"
+    ):
         load_encoder("bsaeline", Modality.TEXT, Settings())
     with pytest.raises(EncoderError, match="Unknown audio encoder 'x'; choose from baseline"):
         load_encoder("x", Modality.AUDIO, Settings())

@@ -16,7 +16,14 @@ from sklearn.metrics import f1_score
 from erc_features.errors import ErcError, RunError
 from erc_features.store import Status
 from erc_fusion import fuse as fuse_room
-from erc_fusion.config import FuseConfig, from_tables, load_config, to_toml, with_options
+from erc_fusion.config import (
+    FuseConfig,
+    from_tables,
+    load_config,
+    parse_seeds,
+    to_toml,
+    with_options,
+)
 from erc_fusion.fuse import FuseResult, fuse
 from erc_fusion.model import build_model, load_state
 from erc_fusion.runs import DONE, FILES, Run, list_runs
@@ -100,7 +107,7 @@ def test_predictions_are_what_was_scored(done: tuple[Path, FuseResult, list[Prog
     best = np.array(LABELS)[frame[p_columns].to_numpy().argmax(1)]
     assert (best == frame["predicted"]).all()
     for place, seed in enumerate((0, 1)):
-        known = frame.query("split == 'test' and seed == @seed and label != ''")
+        known = frame[(frame["split"] == "test") & (frame["seed"] == seed) & (frame["label"] != "")]
         expected = f1_score(known["label"], known["predicted"], average="weighted")
         assert run.metrics["test"]["weighted_f1"]["seeds"][place] == pytest.approx(expected)
 
@@ -143,7 +150,7 @@ def test_a_name_is_not_given_to_other_settings(root: Path) -> None:
     config = settings(root, epochs=2, name="mine")
     assert fuse(config).run.name == "mine"
     assert fuse(config).already
-    with pytest.raises(RunError, match="with other settings.*another --name"):
+    with pytest.raises(RunError, match=r"with other settings.*another --name"):
         fuse(with_options(config, lr=0.1))
     stranger = root / "runs" / "tiny" / "thesis"
     stranger.mkdir()
@@ -176,8 +183,8 @@ def test_other_kinds(root: Path, options: dict[str, str]) -> None:
     metrics = fuse(settings(root, epochs=20, **options)).run.metrics
     assert metrics["test"]["weighted_f1"]["mean"] > metrics["test"]["majority"]["weighted_f1"]
     if options["head"] == "triplet":
-        prototype = metrics["test"]["prototype"]["accuracy"]
-        assert prototype["mean"] > metrics["test"]["majority"]["accuracy"]
+        prototype = metrics["test"]["prototype"]["weighted_f1"]
+        assert prototype["mean"] > metrics["test"]["majority"]["weighted_f1"]
         assert {"contrastive", "loss", "accuracy"} == set(
             Run(next((root / "runs" / "tiny").iterdir())).history()[0]["train"]
         )
@@ -234,8 +241,10 @@ def test_what_is_wrong_with_the_settings(root: Path) -> None:
         "monitor": ("recall", "Unknown monitor 'recall'; choose from accuracy, weighted_f1"),
         "device": ("tpu", "Unknown device 'tpu'; choose from auto, cpu, cuda"),
         "corpus": ("elsewhere", "No feature files in .*elsewhere"),
-        "dropout": (1.0, "dropout must be at least 0 and below 1, not 1.0"),
+        "dropout": (1.0, "dropout must be from 0 to below 1, not 1.0"),
         "epochs": (0, "epochs must be above 0"),
+        "margin": (-0.1, "margin must be 0 or more, not -0.1"),
+        "lr": (float("nan"), "lr must be above 0, not nan"),
         "seeds": ((1, 1), "distinct numbers, not \\[1, 1\\]"),
     }
     for name, (value, message) in wrong.items():
@@ -253,7 +262,7 @@ def test_a_disk_that_fails_while_writing(root: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fuse_room, "_write_json", full)
-    with pytest.raises(RunError, match="No space left on device.*--runs"):
+    with pytest.raises(RunError, match=r"No space left on device.*--runs"):
         fuse(settings(root, epochs=1))
     assert list_runs(root / "runs")[0] == []
 
@@ -298,8 +307,14 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("seeds = [")
     with pytest.raises(ErcError, match="not a TOML file"):
         load_config(tmp_path / "broken.toml")
-    with pytest.raises(ErcError, match="Unknown setting 'hed'; choose from .*head"):
+    with pytest.raises(ErcError, match=r"Unknown setting 'hed'; choose from .*head"):
         with_options(FuseConfig(), hed="mlp")
+
+
+@pytest.mark.parametrize("text", ["five", "", "1,two", "-1", "1.5"])
+def test_seeds_that_are_none(text: str) -> None:
+    with pytest.raises(ErcError, match=r"how many \(5\) or which \(3,7,11\), not "):
+        parse_seeds(text)
 
 
 def test_metrics_are_plain_json(done: tuple[Path, FuseResult, list[Progress]]) -> None:

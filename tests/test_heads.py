@@ -122,7 +122,7 @@ def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     plug("mine", "erc_fusion.heads.linear:LinearHead")
     assert load_head("mine").__name__ == "LinearHead"
     plug("mlp", "somewhere:Else")
-    with pytest.raises(ErcError, match="Two heads are called 'mlp'.*somewhere:Else"):
+    with pytest.raises(ErcError, match=r"Two heads are called 'mlp'.*somewhere:Else"):
         load_head("mlp")
     plug("broken", "nowhere_at_all:Head")
     with pytest.raises(ErcError, match="'broken' cannot be loaded from nowhere_at_all:Head"):

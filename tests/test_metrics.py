@@ -124,7 +124,9 @@ def test_odd_splits() -> None:
     rows = make_rows()
     blank = Rows(np.full(240, -1), rows.probability, rows.dialogue, rows.unseen)
     assert score(blank, LABELS, 0) is None
-    one = score(Rows(rows.truth, rows.probability[:1], rows.dialogue, rows.unseen & False), LABELS, 0)
+    one = score(
+        Rows(rows.truth, rows.probability[:1], rows.dialogue, rows.unseen & False), LABELS, 0
+    )
     assert one is not None
     assert one["accuracy"]["std"] == 0 and one["unseen_text"] is None and one["prototype"] is None
     never = np.zeros_like(rows.probability)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted([*ROOT.glob("erc_features/**/*.py"), *ROOT.glob("erc_fusion/**/*.py"), ROOT / "cli.py"])
+FILES = sorted(
+    [*ROOT.glob("erc_features/**/*.py"), *ROOT.glob("erc_fusion/**/*.py"), ROOT / "cli.py"]
+)
 KEEPERS = {
     "h5py": ["erc_features/store/"],
     "av": ["erc_features/media.py"],

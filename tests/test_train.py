@@ -119,7 +119,10 @@ def test_the_same_command_twice_gives_the_same_bits() -> None:
 def test_unlabelled_rows_teach_nothing() -> None:
     trained = fit((0,))
     wild = Split(
-        {stem: torch.where((TRAIN.label < 0)[:, None, None], 99.0, v) for stem, v in TRAIN.x.items()},
+        {
+            stem: torch.where((TRAIN.label < 0)[:, None, None], 99.0, v)
+            for stem, v in TRAIN.x.items()
+        },
         TRAIN.present,
         TRAIN.label,
         TRAIN.dialogue,
@@ -160,7 +163,6 @@ def test_balanced_batches_have_p_classes_of_k() -> None:
             assert torch.bincount(label[row]).tolist() == [4, 4, 4]
     drawn = torch.cat([b.rows[0] for b in batches])
     counts = torch.bincount(drawn, minlength=len(label))
-    assert counts[50:58].tolist() in ([3] * 4 + [4] * 4, counts[50:58].tolist())
     assert counts[50:58].min() >= 3 and counts[:50].max() == 1  # all of a class before any again
     two = next(balanced(pool, label, 4, orders(0)))
     assert sorted(torch.bincount(label[two.rows[0]], minlength=3).tolist()) == [0, 2, 2]

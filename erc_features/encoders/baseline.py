@@ -171,7 +171,7 @@ def encode_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _histograms(frame: np.ndarray) -> np.ndarray:
-    pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).float() / 255
+    pixels = torch.from_numpy(np.array(frame)).permute(2, 0, 1).float() / 255
     small = F.interpolate(pixels[None], size=(_SIDE, _SIDE), mode="area")[0].numpy()
     colour = [np.histogram(channel, bins=_BINS, range=(0, 1))[0] for channel in small]
     grey = small.mean(0)

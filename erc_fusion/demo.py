@@ -1,0 +1,109 @@
+"""`erc demo`: the whole way on a rendered corpus, offline, in one folder.
+
+demo/raw  demo/data/sample  demo/features  demo/runs  demo/report.html
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from erc_features.corpora.manifest import INFO
+from erc_features.corpora.sample import DIALOGUES, sample
+from erc_features.errors import ErcError
+from erc_features.extract import extract
+from erc_features.prepare import prepare
+from erc_fusion.config import FuseConfig, with_options
+from erc_fusion.fuse import fuse
+from erc_fusion.runs import Run
+
+if TYPE_CHECKING:
+    from erc_fusion.report import Comparison
+
+# name of the run: head, modalities (empty: all three)
+LADDER: dict[str, tuple[str, tuple[str, ...]]] = {
+    "text": ("mlp", ("text",)),
+    "audio": ("mlp", ("audio",)),
+    "visual": ("mlp", ("visual",)),
+    "mlp": ("mlp", ()),
+    "attention": ("attention", ()),
+    "triplet": ("triplet", ()),
+}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made: the page, and the comparison that it shows."""
+
+    report: Path
+    comparison: "Comparison"
+
+
+def demo(
+    to: Path | str = "demo",
+    *,
+    seed: int = 0,
+    dialogues: tuple[int, int, int] = DIALOGUES,
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    progress: Callable[[str, int, int], None] | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Demo:
+    """Render, prepare, extract, fuse six runs, report. Run twice, it does only what is left.
+
+    Args:
+        seed: of the rendered corpus.
+        dialogues: how many of train, dev and test to render.
+        seeds: of each run.
+        progress: called with (what, done, total).
+        say: called with a line before each step.
+
+    Raises:
+        ErcError: `to` holds something else, or can't be written.
+    """
+    to = Path(to)
+    update = progress or (lambda what, done, total: None)
+    raw, corpus = to / "raw", to / "data" / "sample"
+    made = (corpus / INFO).is_file()
+    if not made and not _rendered(raw):
+        say(f"1/5 sample: rendering faces and voices into {raw}")
+        sample(raw, seed=seed, dialogues=dialogues, progress=lambda *at: update("sample", *at))
+    say(f"2/5 prepare: a picture and a sound for each utterance in {corpus}")
+    prepare(raw, corpus, progress=lambda *at: update("prepare", *at))
+    say("3/5 extract: the baseline of each modality")
+    extract(corpus, features=to / "features", encoder="baseline", progress=update)
+    say(f"4/5 fuse: {len(LADDER)} runs of {len(seeds)} seeds each")
+    runs = [_fuse(to, name, seeds, update) for name in LADDER]
+    say("5/5 report")
+    from erc_fusion.report import report
+
+    page = to / "report.html"
+    return Demo(page, report(runs, to=page))
+
+
+def _rendered(raw: Path) -> bool:
+    """Whether `sample` finished here: it writes the annotations last."""
+    names = [f"{split}_sent_emo.csv" for split in ("train", "dev", "test")]
+    found = [any(raw.rglob(name)) for name in names]
+    if not all(found) and raw.is_dir() and any(raw.iterdir()):
+        raise ErcError(
+            f"{raw} holds an unfinished sample, or something else. Remove it, or choose another "
+            "folder with --to."
+        )
+    return all(found)
+
+
+def _fuse(
+    to: Path, name: str, seeds: tuple[int, ...], update: Callable[[str, int, int], None]
+) -> Run:
+    head, modalities = LADDER[name]
+    config = with_options(
+        FuseConfig(corpus="sample"),
+        head=head,
+        modalities=modalities,
+        seeds=seeds,
+        name=name,
+        features=str(to / "features"),
+        runs=str(to / "runs"),
+        device="cpu",
+    )
+    return fuse(config, progress=lambda at: update(f"fuse {name}", at.epoch, at.epochs)).run
