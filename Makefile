@@ -16,8 +16,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into .venv (once; torch is large, allow a few minutes) …"
 	@# uv is several times faster than pip; where it can't be had or fails, pip does it.
 	@{ $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt uv \
-	  && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,tune]'; } \
-	  || $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,tune]'
+	  && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; } \
+	  || $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP)  ## the whole way on a rendered corpus, offline; prints where the report is

@@ -150,6 +150,12 @@ def read_audio(path: Path) -> np.ndarray:
     Raises:
         MediaError: with the reason, where there is none.
     """
+    prepared = _open_prepared(path)
+    if prepared is not None:
+        with prepared:
+            pcm = np.frombuffer(prepared.readframes(prepared.getnframes()), "<i2")
+        if len(pcm):
+            return pcm.astype(np.float32) / 32768.0
     clip = read_clip(path, frames=0)
     if clip.no_sound:
         raise MediaError(clip.no_sound)
@@ -208,11 +214,31 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
 
 def duration(path: Path) -> float:
     """Length in seconds as the file declares it, without decoding; 0 where it can't tell."""
+    prepared = _open_prepared(path)
+    if prepared is not None:
+        with prepared:
+            return prepared.getnframes() / RATE
     try:
         with _open(path) as container:
             return _duration(container, None)
     except MediaError:
         return 0.0
+
+
+def _open_prepared(path: Path) -> wave.Wave_read | None:
+    """A WAV as :func:`write_wav` leaves it, which needs no decoder: 0.1 ms instead of 10.
+
+    None for anything else, and where less is there than its header says.
+    """
+    try:
+        file = wave.open(str(path), "rb")  # noqa: SIM115 - the caller closes it
+    except (OSError, EOFError, wave.Error):
+        return None
+    size = file.getnframes() * 2
+    if file.getparams()[:3] == (1, 2, RATE) and path.stat().st_size >= size:
+        return file
+    file.close()
+    return None
 
 
 def _open(path: Path) -> av.container.InputContainer:

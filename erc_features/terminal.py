@@ -126,30 +126,18 @@ def show_prepared(prepared: "Prepared") -> None:
 
 
 def show_extracted(files: Sequence["Extracted"]) -> None:
-    """The summary of `erc extract`: a line for each file, and why rows failed."""
+    """The summary of `erc extract`: two lines for each file, and why rows failed."""
     for file in files:
+        rows = ", ".join(f"{count:,} {name}" for name, count in file.counts.items())
+        _, layers, dim = file.shape
+        show(f"{file.path}: {rows}; {layers} x {dim} a row, {size(file.size)}")
         if file.already:
-            show(f"{file.path}: nothing to do, it is complete.")
-    rows = [
-        [
-            file.path.name,
-            *(f"{file.counts[name]:,}" for name in ("ok", "missing", "failed")),
-            "x".join(map(str, file.shape)),
-            f"{file.rate:.0f}" if file.seconds else "",
-            *(f"{file.shares.get(s, 0):.0%}" if file.seconds else ""
-              for s in ("decoding", "encoding", "writing")),
-            size(file.size),
-        ]
-        for file in files
-    ]  # fmt: skip
-    table(
-        ("file", "ok", "missing", "failed", "N x L x D", "rows/s", "decoding", "encoding",
-         "writing", "size"),
-        rows,
-    )  # fmt: skip
-    for file in files:
+            show("  nothing to do, it is complete")
+        else:
+            shares = ", ".join(f"{share:.0%} {what}" for what, share in file.shares.items())
+            show(f"  {file.rate:,.0f} utterances/s over {file.seconds:.1f} s: {shares}")
         for reason, count in list(file.failures.items())[:5]:
-            show(f"{file.path.name}: {count} failed: {reason}")
+            show(f"  {count:,} failed: {reason}")
 
 
 def show_inspection(found: "Inspection") -> None:

@@ -99,20 +99,17 @@ def _draw(
     classes: list[Tensor], chosen: int, each: int, count: int, source: torch.Generator
 ) -> Tensor:
     """(count, chosen · each) rows."""
-    waiting = [iter(()) for _ in classes]
-    batches = []
-    for _ in range(count):
-        rows: list[Tensor] = []
-        for c in torch.randperm(len(classes), generator=source)[:chosen].tolist():
-            for _ in range(each):
-                row = next(waiting[c], None)
-                if row is None:
-                    order = torch.randperm(len(classes[c]), generator=source)
-                    waiting[c] = iter(classes[c][order])
-                    row = next(waiting[c])
-                rows.append(row)
-        batches.append(torch.stack(rows))
-    return torch.stack(batches)
+    picks = [torch.randperm(len(classes), generator=source)[:chosen] for _ in range(count)]
+    order = torch.stack(picks)  # (count, chosen)
+    rows = torch.empty(count, chosen, each, dtype=torch.int64)
+    for c, members in enumerate(classes):
+        here = order == c
+        need = int(here.sum()) * each
+        rounds = range(-(-need // len(members)))
+        stream = [members[torch.randperm(len(members), generator=source)] for _ in rounds]
+        if need:
+            rows[here] = torch.cat(stream)[:need].view(-1, each)
+    return rows.flatten(1)
 
 
 def _of_dialogues(starts: Tensor, lengths: Tensor) -> Batch:

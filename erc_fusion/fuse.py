@@ -24,14 +24,14 @@ from erc_fusion.config import (
     without_place,
 )
 from erc_fusion.runs import Run
-from erc_fusion.score import Predicted, score_splits
+from erc_fusion.score import score_splits
 from erc_fusion.table import FeatureTable, Source, find_sources, load_table
 
 if TYPE_CHECKING:
     import torch
 
-    from erc_fusion.standardise import Standardiser
     from erc_fusion.train import Progress, Trained
+    from erc_fusion.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def fuse(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = 
         ErcError: a setting, the feature files, or the splits are not what they must be.
         RunError: the run's folder holds something else, or can't be written.
     """
+    from erc_fusion.weights import save_weights
+
     began = time.perf_counter()
     config, sources = resolve(config)
     identity = _identity(config, sources)
@@ -71,18 +73,20 @@ def fuse(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = 
     table = load_table(sources)
     warnings = check_splits(table)
     runs.begin(path, overwrite=config.place.overwrite)
-    work = _train(config, table, progress)
-    scores, predictions = score_splits(table, config.seeds, work.predict)
-    metrics = _about(config, sources, work.trained) | scores | {"warnings": list(warnings)}
-    metrics["seconds"] = {"train": work.seconds, "total": time.perf_counter() - began}
+    started = time.perf_counter()
+    trained, weights = _train(config, table, progress)
+    seconds = time.perf_counter() - started
+    scores, predictions = score_splits(table, config.seeds, weights.predict)
+    metrics = _about(config, sources, trained) | scores | {"warnings": list(warnings)}
+    metrics["seconds"] = {"train": seconds, "total": time.perf_counter() - began}
     try:
         (path / "config.toml").write_text(to_toml(as_recorded(config)), encoding="utf-8")
         _write_json(path / "inputs.json", _inputs(config, table, identity))
-        lines = (json.dumps(record) + "\n" for record in work.trained.history)
+        lines = (json.dumps(record) + "\n" for record in trained.history)
         (path / "history.jsonl").write_text("".join(lines), encoding="utf-8")
         _write_json(path / "metrics.json", metrics)
         predictions.to_parquet(path / "predictions.parquet", index=False)
-        work.save(path / "model.safetensors")
+        save_weights(path / "model.safetensors", weights)
         return FuseResult(runs.finish(path), False, warnings)
     except OSError as error:
         raise RunError(
@@ -154,38 +158,9 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True)
-class _Work:
-    """A trained model with what it needs to read a table."""
-
-    trained: "Trained"
-    standardiser: "Standardiser"
-    prototypes: "torch.Tensor | None"
-    device: "torch.device"
-    seconds: float
-
-    def save(self, path: Path) -> None:
-        from safetensors.torch import save_file
-
-        weights = {
-            name: value.detach().cpu().contiguous()
-            for name, value in self.trained.model.named_parameters()
-        }
-        prototypes = {} if self.prototypes is None else {"prototypes": self.prototypes.cpu()}
-        save_file(weights | prototypes | self.standardiser.tensors(), path)
-
-    def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
-        """The rows of one split."""
-        from erc_fusion.train import nearest, predict
-
-        found = predict(self.trained.model, self.standardiser.split(table, rows, self.device))
-        closest = None if self.prototypes is None else nearest(found, self.prototypes)
-        return Predicted(found.probability.cpu().numpy(), closest)
-
-
 def _train(
     config: FuseConfig, table: FeatureTable, progress: "Callable[[Progress], None] | None"
-) -> _Work:
+) -> "tuple[Trained, Weights]":
     """Everything up to selection; it sees train and dev rows only."""
     import torch
 
@@ -193,8 +168,8 @@ def _train(
     from erc_fusion.model import build_model
     from erc_fusion.standardise import fit_standardiser
     from erc_fusion.train import predict, prototypes, train
+    from erc_fusion.weights import Weights
 
-    began = time.perf_counter()
     device = _device(config.place.device)
     standardiser = fit_standardiser(table, table.rows(Split.TRAIN))
     on_train = standardiser.split(table, table.rows(Split.TRAIN), device)
@@ -217,7 +192,7 @@ def _train(
     centres = None
     if objective.contrasts:
         centres = prototypes(predict(trained.model, on_train), on_train.label, len(table.labels))
-    return _Work(trained, standardiser, centres, device, time.perf_counter() - began)
+    return trained, Weights(trained.model, standardiser, centres)
 
 
 def _about(config: FuseConfig, sources: tuple[Source, ...], trained: "Trained") -> dict[str, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from fusion_files import LABELS, Corpus, embeddings, make_corpus, write_features
-from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 
 from erc_features.errors import ErcError, RunError
@@ -25,11 +24,10 @@ from erc_fusion.config import (
     with_options,
 )
 from erc_fusion.fuse import FuseResult, fuse
-from erc_fusion.model import build_model, load_state
 from erc_fusion.runs import DONE, FILES, Run, list_runs
-from erc_fusion.standardise import from_tensors
 from erc_fusion.table import find_sources, load_table
-from erc_fusion.train import Progress, predict
+from erc_fusion.train import Progress
+from erc_fusion.weights import load_weights
 
 BLANK = ("dev/d-1-seq-0", "test/d-1-seq-2", "train/d-2-seq-1")
 
@@ -116,17 +114,29 @@ def test_stored_weights_give_the_stored_predictions(
     done: tuple[Path, FuseResult, list[Progress]],
 ) -> None:
     root, result, _ = done
-    config = load_config(result.run.path / "config.toml")
-    tensors = load_file(result.run.path / "model.safetensors")
-    table = load_table(find_sources(root / "features" / "tiny", config.modalities))
-    files = {source.stem: source.shape[1:] for source in table.sources}
-    model = build_model(config.model, files, len(LABELS), config.seeds)
-    load_state(model, {n: v for n, v in tensors.items() if not n.startswith("input.")})
-    split = from_tensors(tensors).split(table, table.rows("test"), "cpu")
-    found = predict(model, split).probability
+    weights = load_weights(result.run)
+    stems = result.run.config["modalities"]
+    table = load_table(find_sources(root / "features" / "tiny", stems))
+    found = weights.predict(table, table.rows("test")).probability
     stored = result.run.predictions().query("split == 'test' and seed == 1")
     p_columns = [f"p_{label}" for label in LABELS]
     np.testing.assert_allclose(found[1], stored[p_columns], atol=1e-6)
+
+
+def test_weights_that_do_not_fit(root: Path) -> None:
+    run = fuse(settings(root, epochs=1, head="triplet")).run
+    table = load_table(find_sources(root / "features" / "tiny"))
+    again = load_weights(run).predict(table, table.rows("test"))
+    known = table.label[table.rows("test")] >= 0
+    right = (again.prototype == table.label[table.rows("test")])[:, known].mean()
+    assert right == pytest.approx(run.metrics["test"]["prototype"]["accuracy"]["mean"])
+    config = run.path / "config.toml"
+    config.write_text(config.read_text().replace("width = 16", "width = 20"))
+    with pytest.raises(RunError, match="does not fit the settings"):
+        load_weights(Run(run.path))
+    (run.path / "model.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(RunError, match=r"cannot be read.*--overwrite"):
+        load_weights(run)
 
 
 def test_the_same_command_again_is_already_run(root: Path) -> None:

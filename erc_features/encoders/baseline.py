@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from erc_features.encoders.base import Settings
+from erc_features.encoders.base import Settings, one_thread
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
@@ -60,7 +60,8 @@ class Baseline:
         if self.modality == Modality.TEXT:
             return encode_text(items)
         formula = encode_sound if self.modality == Modality.AUDIO else encode_frames
-        return np.stack([formula(item) for item in items])[:, None]
+        with one_thread():
+            return np.stack([formula(item) for item in items])[:, None]
 
 
 def load_baseline(name: str, modality: Modality, settings: Settings) -> Baseline:

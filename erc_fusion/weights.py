@@ -1,0 +1,85 @@
+"""A trained model with all that it needs to read a table: `model.safetensors`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from erc_features.errors import RunError
+from erc_fusion.config import from_tables
+from erc_fusion.model import FusionModel, build_model, load_state
+from erc_fusion.runs import Run
+from erc_fusion.score import Predicted
+from erc_fusion.standardise import Standardiser, from_tensors
+from erc_fusion.table import FeatureTable
+from erc_fusion.train import nearest, predict
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a run has learned.
+
+    Attributes:
+        prototypes: (S, C, E), the mean train embedding of each class, where the run has a
+            contrastive loss.
+    """
+
+    model: FusionModel
+    standardiser: Standardiser
+    prototypes: Tensor | None
+
+    def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
+        """Some rows of a table, on the model's device; of a dialogue all or none."""
+        device = next(self.model.parameters()).device
+        found = predict(self.model, self.standardiser.split(table, rows, device))
+        closest = None if self.prototypes is None else nearest(found, self.prototypes)
+        return Predicted(found.probability.cpu().numpy(), closest)
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Write `model.…` and `prototypes` (S, …), and `input.<stem>.mean` and `.scale` (L, D)."""
+    tensors: dict[str, Tensor] = {
+        f"model.{name}": value for name, value in weights.model.named_parameters()
+    }
+    if weights.prototypes is not None:
+        tensors["prototypes"] = weights.prototypes
+    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    save_file(kept | weights.standardiser.tensors(), path)
+
+
+def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
+    """What a finished run has learned.
+
+    Raises:
+        RunError: its weights are absent, damaged, or do not fit its settings.
+    """
+    path = run.path / "model.safetensors"
+    config = from_tables(run.config, where=str(run.path / "config.toml"))
+    files = {file["stem"]: tuple(file["shape"][1:]) for file in run.inputs["files"]}
+    model = build_model(config.model, files, len(run.inputs["labels"]), config.seeds, device)
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}). Run `erc fuse` again with --overwrite."
+        ) from error
+    state = {
+        name.removeprefix("model."): value
+        for name, value in tensors.items()
+        if name.startswith("model.")
+    }
+    shapes = {name: value.shape for name, value in model.named_parameters()}
+    if shapes != {name: value.shape for name, value in state.items()}:
+        raise RunError(
+            f"{path} does not fit the settings beside it. Run `erc fuse` again with --overwrite."
+        )
+    load_state(model, state)
+    prototypes = tensors.get("prototypes")
+    model.eval()
+    return Weights(
+        model, from_tensors(tensors), None if prototypes is None else prototypes.to(device)
+    )
