@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from erc_features.errors import RunError
@@ -48,7 +48,8 @@ def save_weights(path: Path, weights: Weights) -> None:
     if weights.prototypes is not None:
         tensors["prototypes"] = weights.prototypes
     kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(kept | weights.standardiser.tensors(), path)
+    # Not save_file: it leaves mode 600, and a full disk is no OSError there.
+    path.write_bytes(save(kept | weights.standardiser.tensors()))
 
 
 def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
