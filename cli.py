@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -19,7 +18,7 @@ from erc_features.errors import ErcError
 class Verbs(TyperGroup):
     """Turns an ErcError into its message and exit code 1; usage errors stay 2."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except ErcError as error:
@@ -32,9 +31,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     help="Precomputed features and fast, honest fusion for Emotion Recognition in "
-    "Conversations.\n\nTry [bold]erc demo[/bold]: the whole way, offline, in about a minute.",
+    "Conversations.\n\nTry `erc demo`: the whole way, offline, in about a minute.",
 )
 
 CorpusOption = Annotated[

@@ -102,8 +102,8 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
         heard = 0
         broken = {"video": "", "audio": ""}
         streams = [stream for stream in (video, audio) if stream is not None]
-        for kind, frame in _frames(container, streams, broken):
-            if kind == "video":
+        for frame in _frames(container, streams, broken):
+            if isinstance(frame, av.VideoFrame):
                 time = frame.time if frame.time is not None else picker.end
                 picker.see(frame, time)
                 if time > LONGEST:
@@ -260,7 +260,7 @@ def _first(container: av.container.InputContainer, kind: str) -> av.stream.Strea
 
 def _frames(
     container: av.container.InputContainer, streams: list[av.stream.Stream], broken: dict[str, str]
-) -> Iterator[tuple[str, av.VideoFrame | av.AudioFrame]]:
+) -> Iterator[av.VideoFrame | av.AudioFrame]:
     """Decoded frames of the streams as they come; a packet that can't be decoded is noted."""
     if not streams:
         return
@@ -277,7 +277,8 @@ def _frames(
         kind = packet.stream.type
         try:
             for frame in packet.decode():
-                yield kind, frame
+                if isinstance(frame, av.VideoFrame | av.AudioFrame):
+                    yield frame
         except (av.error.FFmpegError, ValueError) as error:
             broken[kind] = f"damaged {kind} ({_brief(error)})"
 

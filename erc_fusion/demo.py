@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from erc_features.corpora.manifest import INFO
 from erc_features.corpora.sample import DIALOGUES, sample
+from erc_features.decode import Decode
 from erc_features.errors import ErcError
 from erc_features.extract import extract
 from erc_features.prepare import prepare
@@ -68,7 +69,8 @@ def demo(
         say(f"1/5 sample: rendering faces and voices into {raw}")
         sample(raw, seed=seed, dialogues=dialogues, progress=lambda *at: update("sample", *at))
     say(f"2/5 prepare: a picture and a sound for each utterance in {corpus}")
-    prepare(raw, corpus, progress=lambda *at: update("prepare", *at))
+    # The clips are 120 pixels high: larger pictures would show nothing more.
+    prepare(raw, corpus, decode=Decode(height=120), progress=lambda *at: update("prepare", *at))
     say("3/5 extract: the baseline of each modality")
     extract(corpus, features=to / "features", encoder="baseline", progress=update)
     say(f"4/5 fuse: {len(LADDER)} runs of {len(seeds)} seeds each")

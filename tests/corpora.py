@@ -56,7 +56,8 @@ def media_corpus(root: Path, count: int = 6) -> Path:
         frame[:, : 5 * i] = 255
         write_mosaic(root / f"{stem}.png", (frame, frame[::-1]))
         rows.append(
-            {"dialogue": 0, "sequence": i, "x_text": f"text {i}", "label": "joy" if i % 2 else "fear",
+            {"dialogue": 0, "sequence": i, "x_text": f"text {i}",
+             "label": "joy" if i % 2 else "fear",
              "x_visual": f"{stem}.png", "x_audio": f"{stem}.wav"}
         )  # fmt: skip
     rows[1] |= {"x_visual": "", "x_audio": "", "x_text": ""}

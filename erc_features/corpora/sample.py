@@ -103,9 +103,13 @@ def sample(
             _write_csv(dest / f"{split}_sent_emo.csv", ours)
     except OSError as error:  # ffmpeg's too, which moviepy raises as one
         raise ErcError(f"Cannot render into {dest}: {error}") from error
+
+    def count(split: Split) -> int:
+        return sum(line.split == split for line in lines)
+
     return SampleSummary(
         dialogues=dialogues,
-        utterances=tuple(sum(line.split == split for line in lines) for split in SPLITS),
+        utterances=(count(Split.TRAIN), count(Split.DEV), count(Split.TEST)),
         clips=len(filmed),
         seconds=sum(line.seconds for line in filmed),
         defects={

@@ -89,7 +89,11 @@ def _blend(rest: Expression, full: Expression, strength: float) -> Expression:
         slant=mix(rest.slant, full.slant),
         lift=mix(rest.lift, full.lift),
         eyes=mix(rest.eyes, full.eyes),
-        light=tuple(int(mix(a, b)) for a, b in zip(rest.light, full.light, strict=True)),
+        light=(
+            int(mix(rest.light[0], full.light[0])),
+            int(mix(rest.light[1], full.light[1])),
+            int(mix(rest.light[2], full.light[2])),
+        ),
     )
 
 
@@ -107,7 +111,8 @@ def _draw(
     cx, cy = place[0] * WIDTH * _SCALE, place[1] * HEIGHT * _SCALE
 
     def lit(colour: Colour) -> Colour:
-        return tuple(int(c * shine / 255) for c, shine in zip(colour, light + 40, strict=True))
+        red, green, blue = (np.array(colour) * (light + 40) / 255).astype(int).tolist()
+        return red, green, blue
 
     def box(x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
         return (

@@ -134,7 +134,7 @@ def weights_revision(state: Mapping[str, "torch.Tensor"]) -> str:
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}\t{tensor.dtype}\t{tuple(tensor.shape)}\n".encode())
         if tensor.numel():
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -83,8 +83,8 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
     logging.disable_progress_bar()
     where, local = _locate(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=local)
-        model = AutoModel.from_pretrained(
+        tokenizer: Any = AutoTokenizer.from_pretrained(where, local_files_only=local)
+        model: Any = AutoModel.from_pretrained(
             where,
             local_files_only=local,
             use_safetensors=True,
