@@ -40,6 +40,7 @@ class Task:
     picture: Path
     sound: Path
     decode: Decode
+    parent: int
 
 
 def decode_clips(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
@@ -95,7 +96,9 @@ def decode_clip(task: Task) -> Outcome:
         (task.sound, clip.audio, media.write_wav),
     ):
         if len(data):
-            partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+            partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
             write(partial, data)  # type: ignore[arg-type]
+            if os.getppid() != task.parent:
+                os._exit(1)  # killed above us: a later run may be at work here by now
             os.replace(partial, path)
     return Outcome(task.key, clip.no_picture, clip.no_sound)

@@ -252,7 +252,9 @@ def _open(path: Path) -> av.container.InputContainer:
 
 
 def _first(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
-    stream = next((s for s in container.streams if s.type == kind), None)
+    # A stream of a codec that ffmpeg doesn't know has no codec context.
+    known = (s for s in container.streams if s.type == kind and s.codec_context is not None)
+    stream = next(known, None)
     if stream is not None:
         stream.codec_context.thread_count = 1  # parallel over clips, not inside one
     return stream

@@ -4,10 +4,13 @@ Killed at any moment it goes on where it was: every file appears whole or not at
 says which clips are done, and `corpus.json` is written last.
 """
 
+import fcntl
 import json
 import os
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,9 @@ from erc_features.errors import CorpusError, listed
 from erc_features.utterance import Split, Utterance, make_key
 
 JOURNAL = ".prepare.jsonl"
+# Of real MELD clips: a mosaic's PNG takes 0.49 of its pixels' bytes, sound lasts 3.6 s.
+_PNG_SHARE, _WAV_BYTES = 0.49, 115_000
+_WORTH_SAYING = 100e6
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ def prepare(
     strict: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Prepared:
     """Prepare the corpus in `source` as `to/<split>.csv`, `to/<split>/*.png|wav`, `to/corpus.json`.
 
@@ -59,6 +66,9 @@ def prepare(
         strict: any defect in the raw data is an error, before anything is written.
         force: prepare again what was prepared from other data or with other settings.
         progress: called with (clips done, clips).
+        say: called with a line that says the space needed, before it is used.
+
+    It starts processes, so a script that calls it does so below `if __name__ == "__main__":`.
 
     Raises:
         CorpusError: the raw data can't be read, is of another corpus than `to` holds, or
@@ -76,29 +86,88 @@ def prepare(
         return _summary(corpus, already=True)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        for name in (INFO, *(f"{split}.csv" for split in Split)):
-            (to / name).unlink(missing_ok=True)  # else old rows would name new pictures
-        done = _read_journal(to / JOURNAL, origin)
-        tasks = _tasks(raw, to, decode, done)
-        with open(to / JOURNAL, "a", encoding="utf-8") as journal:
-            total = len(tasks) + len(done)
-            for outcome in decode_clips(tasks, jobs or os.cpu_count() or 1):
-                done[outcome.key] = outcome
-                journal.write(json.dumps(asdict(outcome)) + "\n")
-                journal.flush()
-                if progress:
-                    progress(len(done), total)
+        with _alone_in(to):
+            _clear(to)
+            done = _read_journal(to / JOURNAL, origin)
+            done = {key: outcome for key, outcome in done.items() if _is_there(to, outcome)}
+            tasks = _tasks(raw, to, decode, done)
+            _need_space(tasks, decode, to, say)
+            with open(to / JOURNAL, "a", encoding="utf-8") as journal:
+                total = len(tasks) + len(done)
+                for outcome in decode_clips(tasks, jobs or os.cpu_count() or 1):
+                    done[outcome.key] = outcome
+                    journal.write(json.dumps(asdict(outcome)) + "\n")
+                    journal.flush()
+                    if progress:
+                        progress(len(done), total)
+            defects = (*raw.defects, *_media_defects(done))
+            if strict and len(defects) > len(raw.defects):
+                _refuse(source, defects)
+            corpus = _write(raw, to, decode, done, defects, origin)
+            (to / JOURNAL).unlink(missing_ok=True)
     except OSError as error:
         raise CorpusError(
             f"{to}: cannot be written ({error.strerror}). What is finished is kept; run the same "
             "command again when there is space, or choose another folder with --to."
         ) from error
-    defects = (*raw.defects, *_media_defects(done))
-    if strict and len(defects) > len(raw.defects):
-        _refuse(source, defects)
-    corpus = _write(raw, to, decode, done, defects, origin)
-    (to / JOURNAL).unlink(missing_ok=True)
     return _summary(corpus)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder itself; it goes with the process, and leaves no file."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise CorpusError(f"{folder}: another process is preparing it; wait for it.") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear(to: Path) -> None:
+    """Remove what says that the corpus is complete: else old rows would name new pictures.
+
+    Raises:
+        CorpusError: there are CSVs that no preparation wrote; a user's own are never removed.
+    """
+    tables = [path for split in Split if (path := to / f"{split}.csv").exists()]
+    ours = (to / INFO).exists() or (to / JOURNAL).exists()
+    if tables and not ours:
+        raise CorpusError(
+            f"{tables[0]} is there already, and was not prepared by erc. "
+            "Choose another folder with --to."
+        )
+    (to / JOURNAL).touch()  # from here on a kill leaves a folder that is known as ours
+    for path in (to / INFO, *tables):
+        path.unlink(missing_ok=True)
+    for split in Split:
+        for partial in (to / split).glob("*.partial.*"):
+            partial.unlink(missing_ok=True)
+
+
+def _is_there(to: Path, outcome: Outcome) -> bool:
+    """Whether the files that an outcome tells of exist; a user may have removed some."""
+    return all(
+        reason or (to / f"{outcome.key}{suffix}").is_file()
+        for reason, suffix in ((outcome.no_picture, ".png"), (outcome.no_sound, ".wav"))
+    )
+
+
+def _need_space(tasks: list[Task], decode: Decode, to: Path, say: Callable[[str], object]) -> None:
+    """Say about how much space the media will take, and refuse where far less is free."""
+    need = len(tasks) * (_PNG_SHARE * decode.frames * decode.height**2 * 16 / 9 * 3 + _WAV_BYTES)
+    free = shutil.disk_usage(to).free
+    if need > _WORTH_SAYING:
+        say(f"{len(tasks):,} clips: about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.")
+    if free < need / 2:
+        raise CorpusError(
+            f"{to}: about {need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free. Free "
+            "some space, choose another folder with --to, or fewer or smaller --frames, --height."
+        )
 
 
 def _check(decode: Decode) -> None:
@@ -184,7 +253,7 @@ def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]
             continue
         assert row.clip is not None
         picture, sound = _names(utterance)
-        tasks.append(Task(utterance.key, row.clip, to / picture, to / sound, decode))
+        tasks.append(Task(utterance.key, row.clip, to / picture, to / sound, decode, os.getpid()))
         (to / picture).parent.mkdir(exist_ok=True)
     return tasks
 

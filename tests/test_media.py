@@ -1,9 +1,11 @@
 import re
+import subprocess
 import wave
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
-from clips import encode_clip, tone
+from clips import encode_clip, rotate, tone
 from PIL import Image
 
 from erc_features.errors import MediaError
@@ -56,6 +58,28 @@ def test_the_files_that_hlm12erc_wrote(real_clips):
     frames = read_frames(folder / "d-1038-seq-17.png", stacked=5)
     assert [frame.shape for frame in frames] == [(240, 426, 3)] * 5
     assert abs(len(read_audio(folder / "d-1038-seq-17.wav")) / 16_000 - 3.69) < 0.01
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotated_clips_stand_upright_as_ffmpeg_shows_them(tmp_path, degrees):
+    path = rotate(encode_clip(tmp_path / "a.mp4", size=(160, 80), top=250, sound=False), degrees)
+    frame = read_clip(path, frames=1, height=None).frames[0]
+    picture = tmp_path / "ffmpeg.png"
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-i",
+        path,
+        "-frames:v",
+        "1",
+        picture,
+    ]
+    subprocess.run(command, check=True)
+    shown = np.asarray(Image.open(picture).convert("RGB"))
+    assert frame.shape == shown.shape == ((160, 80, 3) if degrees != 180 else (80, 160, 3))
+    bright, expected = frame.mean(2) > 235, shown.mean(2) > 235
+    assert (bright == expected).mean() > 0.97
 
 
 def test_mosaic_says_how_many_frames_it_holds(tmp_path):

@@ -11,7 +11,10 @@ from erc_features.corpora.raw import RawCorpus
 from erc_features.errors import CorpusError, choose
 from erc_features.plugins import load, with_plugins
 
-CORPORA = {"meld": "erc_features.corpora.meld:read_meld"}
+CORPORA = {
+    "meld": "erc_features.corpora.meld:read_meld",
+    "emorynlp": "erc_features.corpora.emorynlp:read_emorynlp",
+}
 
 
 def read_raw(source: Path, kind: str | None = None) -> RawCorpus:
@@ -33,5 +36,7 @@ def read_raw(source: Path, kind: str | None = None) -> RawCorpus:
             return found
     raise CorpusError(
         f"{source} holds nothing that is known as raw data of {', '.join(names)}. MELD has files "
-        "named train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv somewhere below."
+        "named train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv somewhere below, EmoryNLP "
+        "emorynlp_train_final.csv and so on. A CSV of your own needs no preparing: "
+        "docs/own-corpus.md."
     )

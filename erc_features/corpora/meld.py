@@ -14,6 +14,7 @@ from pathlib import Path
 
 from erc_features.corpora.cells import plain_text, read_table
 from erc_features.corpora.raw import Defect, RawCorpus, RawUtterance
+from erc_features.corpora.times import time_defects
 from erc_features.errors import CorpusError, listed
 from erc_features.utterance import Split, Utterance
 
@@ -25,7 +26,6 @@ FOLDERS = {
 }
 _ANNOTATIONS = {f"{split}_sent_emo.csv": split for split in (Split.TRAIN, Split.DEV, Split.TEST)}
 _CLIP = re.compile(r"dia([0-9]{1,9})_utt([0-9]{1,9})\.mp4")
-_TIME = re.compile(r"([0-9]{1,2}):([0-5][0-9]):([0-5][0-9])[,.]([0-9]{3})")
 _NEEDED = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 _MORE = {
     "Sentiment": "sentiment",
@@ -34,7 +34,6 @@ _MORE = {
     "StartTime": "start",
     "EndTime": "end",
 }
-_SHORTEST = 0.1  # seconds: no emotion is heard in less
 
 
 def read_meld(source: Path) -> RawCorpus | None:
@@ -61,19 +60,6 @@ def read_meld(source: Path) -> RawCorpus | None:
             f"{source}: {len(problems)} rows of the annotations are wrong:{listed(problems)}"
         )
     return RawCorpus("meld", source, tuple(rows), LABELS, tuple(defects))
-
-
-def seconds(time: str) -> float | None:
-    """A subtitle time as seconds; None where it is not one.
-
-    >>> seconds("00:20:57,256"), seconds("0:12:32,632"), seconds("later")
-    (1257.256, 752.632, None)
-    """
-    match = _TIME.fullmatch(time.strip())
-    if match is None:
-        return None
-    hours, minutes, whole, thousandths = map(int, match.groups())
-    return hours * 3600 + minutes * 60 + whole + thousandths / 1000
 
 
 def _survey(source: Path) -> tuple[dict[Split, Path], dict[Split, dict[tuple[int, int], Path]]]:
@@ -135,26 +121,8 @@ def _read_annotations(
             more={new: plain_text(cells[old]) for old, new in _MORE.items() if old in cells},
         )
         utterances.append(utterance)
-        defects += _time_defects(utterance)
+        defects += time_defects(utterance)
     return utterances
-
-
-def _time_defects(utterance: Utterance) -> list[Defect]:
-    """Times are never used to cut anything: clips are cut already. So they are only told."""
-    if not {"start", "end"} <= set(utterance.more):
-        return []
-    start, end = utterance.more["start"], utterance.more["end"]
-    first, last = seconds(start), seconds(end)
-    kept = "kept; the clip is used as it is"
-    if first is None or last is None:
-        return [Defect("malformed time", utterance.key, f"{start} to {end}", kept)]
-    if last <= first:
-        return [Defect("no duration", utterance.key, f"{start} to {end}", kept)]
-    if last - first < _SHORTEST:
-        return [Defect("too short", utterance.key, f"{last - first:.3f} s by its times", kept)]
-    if last - first > 60:
-        return [Defect("whole scene", utterance.key, f"{last - first:.0f} s by its times", kept)]
-    return []
 
 
 def _clip_defects(
