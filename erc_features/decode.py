@@ -98,7 +98,8 @@ def decode_clip(task: Task) -> Outcome:
         if len(data):
             partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
             write(partial, data)  # type: ignore[arg-type]
-            if os.getppid() != task.parent:
-                os._exit(1)  # killed above us: a later run may be at work here by now
+            if os.getppid() != task.parent:  # killed: a later run may be at work here by now
+                partial.unlink(missing_ok=True)
+                os._exit(1)
             os.replace(partial, path)
     return Outcome(task.key, clip.no_picture, clip.no_sound)

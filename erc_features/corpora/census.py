@@ -109,7 +109,7 @@ def take_census(utterances: Sequence[Utterance], labels: Sequence[str]) -> Censu
     for u in utterances:
         if u.speaker.strip():
             splits[u.speaker.strip()][u.split.value] += 1
-    speakers = tuple(Speaker(name, n, splits[name]) for name, n in counts.most_common())
+    speakers = tuple(Speaker(name, n, dict(splits[name])) for name, n in counts.most_common())
     frequent = [s.rows for s in speakers if s.rows >= _FREQUENT * len(utterances)]
     return Census(
         (*parts, _part(ALL, utterances, labels)),

@@ -6,7 +6,7 @@ A model that has seen a test utterance in training is scored too well; these are
 import hashlib
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -71,9 +71,10 @@ def find_leaks(
         root: the folder that media cells are relative to.
     """
     by_split = {s: rows for s in Split if (rows := [u for u in utterances if u.split == s])}
+    plain = {u.key: plain_text(u.x_text).strip() for u in utterances}
     same = _same_bytes(utterances, files, root)
     return tuple(
-        _leak(by_split[first], by_split[second], written, same.get((first, second), ()))
+        _leak(by_split[first], by_split[second], plain, written, same.get((first, second), ()))
         for first, second in combinations(by_split, 2)
     )
 
@@ -81,14 +82,12 @@ def find_leaks(
 def _leak(
     first: Sequence[Utterance],
     second: Sequence[Utterance],
+    plain: Mapping[str, str],
     written: Mapping[str, str] | None,
     same_bytes: Iterable[tuple[str, str]],
 ) -> Leak:
-    as_written = None
-    if written is not None:
-        as_written = len(_repeated(first, second, lambda u: written[u.key].strip()))
-    plain = _repeated(first, second, _plain)
-    texts = Counter(_plain(u) for u in plain)
+    repeated = _repeated(first, second, plain)
+    texts = Counter(plain[key] for key in repeated)
     cells = {cell for u in first for cell in _cells(u)}
     numbers = {(u.dialogue, u.sequence) for u in first}
     return Leak(
@@ -96,25 +95,24 @@ def _leak(
         second=second[0].split.value,
         rows=len(second),
         numbers=sum((u.dialogue, u.sequence) in numbers for u in second),
-        as_written=as_written,
-        in_plain_form=len(plain),
-        keys=tuple(u.key for u in plain),
-        words=median(len(_plain(u).split()) for u in plain) if plain else 0.0,
+        as_written=None if written is None else len(_repeated(first, second, written)),
+        in_plain_form=len(repeated),
+        keys=tuple(repeated),
+        words=median(len(plain[key].split()) for key in repeated) if repeated else 0.0,
         frequent=tuple(texts.most_common(5)),
-        dialogues=tuple(_same_dialogues(first, second)),
+        dialogues=tuple(_same_dialogues(first, second, plain)),
         overlapping=_overlapping(first, second),
         shared_cells=tuple(u.key for u in second if any(cell in cells for cell in _cells(u))),
         same_bytes=tuple(same_bytes),
     )
 
 
-def _plain(u: Utterance) -> str:
-    return plain_text(u.x_text).strip()
-
-
-def _repeated(first, second, text) -> list[Utterance]:
-    known = {text(u) for u in first} - {""}
-    return [u for u in second if text(u) in known]
+def _repeated(
+    first: Sequence[Utterance], second: Sequence[Utterance], texts: Mapping[str, str]
+) -> list[str]:
+    """Keys of `second` whose text occurs in `first`; a blank text repeats nothing."""
+    known = {texts[u.key] for u in first} - {""}
+    return [u.key for u in second if texts[u.key] in known]
 
 
 def _cells(u: Utterance) -> set[str]:
@@ -123,20 +121,22 @@ def _cells(u: Utterance) -> set[str]:
 
 
 def _same_dialogues(
-    first: Sequence[Utterance], second: Sequence[Utterance]
+    first: Sequence[Utterance], second: Sequence[Utterance], plain: Mapping[str, str]
 ) -> Iterable[tuple[str, str, int]]:
     known: dict[tuple[str, ...], str] = {}
-    for name, texts in _dialogues(first).items():
+    for name, texts in _dialogues(first, plain).items():
         known.setdefault(texts, name)
-    for name, texts in _dialogues(second).items():
+    for name, texts in _dialogues(second, plain).items():
         if len(texts) >= _SHORTEST_DIALOGUE and any(texts) and texts in known:
             yield name, known[texts], len(texts)
 
 
-def _dialogues(utterances: Sequence[Utterance]) -> dict[str, tuple[str, ...]]:
+def _dialogues(
+    utterances: Sequence[Utterance], plain: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for u in utterances:
-        found[f"{u.split}/d-{u.dialogue}"].append((u.sequence, _plain(u)))
+        found[f"{u.split}/d-{u.dialogue}"].append((u.sequence, plain[u.key]))
     return {name: tuple(text for _, text in sorted(rows)) for name, rows in found.items()}
 
 
@@ -191,33 +191,37 @@ def _same_bytes(
     utterances: Sequence[Utterance], files: Mapping[Path, int], root: Path
 ) -> dict[tuple[Split, Split], list[tuple[str, str]]]:
     """Files of two splits with the same content. Only files of one size are read at all."""
-    owners: dict[Path, Split] = {}
+    owners: dict[str, Split] = {}
     for u in utterances:
-        for cell in _cells(u):
+        for cell in sorted(_cells(u)):
             if files.get(root / cell):  # an empty file is a defect of its own
-                owners.setdefault(root / cell, u.split)
+                owners.setdefault(cell, u.split)
     groups = [list(owners)]
-    for trait in (files.__getitem__, lambda path: _digest(path, _HEAD), _digest):
+    traits: tuple[Callable[[str], object], ...] = (
+        lambda cell: files[root / cell],
+        lambda cell: _digest(root / cell, _HEAD),
+        lambda cell: _digest(root / cell),
+    )
+    for trait in traits:
         groups = [part for group in groups for part in _parted(group, trait, owners)]
     found: dict[tuple[Split, Split], list[tuple[str, str]]] = defaultdict(list)
     for group in groups:
-        one = {owners[path]: path for path in reversed(group)}
-        for path in group:
-            for split in Split:
-                if split == owners[path]:
-                    break
+        one = {owners[cell]: cell for cell in reversed(group)}
+        for cell in group:
+            for split in list(Split)[: list(Split).index(owners[cell])]:
                 if split in one:
-                    pair = (str(path.relative_to(root)), str(one[split].relative_to(root)))
-                    found[split, owners[path]].append(pair)
+                    found[split, owners[cell]].append((cell, one[split]))
     return found
 
 
-def _parted(group, trait, owners) -> list[list[Path]]:
+def _parted(
+    group: Sequence[str], trait: Callable[[str], object], owners: Mapping[str, Split]
+) -> list[list[str]]:
     """The group by trait; only what more than one split has."""
-    parts = defaultdict(list)
-    for path in group:
-        parts[trait(path)].append(path)
-    return [p for p in parts.values() if len({owners[path] for path in p}) > 1]
+    parts: dict[object, list[str]] = defaultdict(list)
+    for cell in group:
+        parts[trait(cell)].append(cell)
+    return [p for p in parts.values() if len({owners[cell] for cell in p}) > 1]
 
 
 def _digest(path: Path, most: int | None = None) -> str:
@@ -225,11 +229,10 @@ def _digest(path: Path, most: int | None = None) -> str:
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            if most is not None:
-                digest.update(file.read(most))
-            else:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+            while block := file.read(most or 1 << 20):
+                digest.update(block)
+                if most:
+                    break
     except OSError:
         return str(path)
     return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""The media files that rows name: which are there, which are not, and which no row names.
+
+Files are looked at from outside only: their names, whether they are there, how large they are.
+"""
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from erc_features.corpora.raw import Defect
+from erc_features.utterance import Modality, Split, Utterance
+
+# What a picture, a sound or a clip is called; others beside them are nobody's orphans.
+_SUFFIXES = frozenset(
+    ".png .jpg .jpeg .bmp .webp .gif .tif .tiff .wav .mp3 .m4a .ogg .flac .aac .opus "
+    ".mp4 .mkv .avi .mov .webm".split()
+)
+# "dia1_utt1.mp4 cannot be opened" and "ends at 1.02 s" are of one kind with their like.
+_PARTICULAR = re.compile(r"\S*[0-9]\S*")
+# Noted where a row, or a whole split, has no clip: its reason, where `missing` has none.
+_NO_CLIP = frozenset({"missing clip", "no media"})
+
+
+@dataclass(frozen=True)
+class Medium:
+    """The state of one medium.
+
+    Attributes:
+        name: "picture", "sound", or "clip" in raw data, where a file is both.
+        there: rows whose file is there and holds something, by split.
+        named: rows whose cell names a file.
+        lost: rows whose file is not there, is no file, or is empty.
+        reasons: why the other cells are empty, by kind, as far as it was noted.
+    """
+
+    name: str
+    there: Mapping[str, int]
+    named: int
+    lost: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class MediaFiles:
+    """Every medium; the files that are there, with their bytes; and what is wrong with any."""
+
+    media: tuple[Medium, ...]
+    files: Mapping[Path, int]
+    defects: tuple[Defect, ...]
+
+
+def look_at_media(
+    root: Path,
+    utterances: Sequence[Utterance],
+    info: Mapping[str, Any],
+    noted: Sequence[Defect] = (),
+    *,
+    clips: bool = False,
+) -> MediaFiles:
+    """Look for every file that a row names.
+
+    Args:
+        info: what `corpus.json` says; reasons are in its `missing`, by modality and key.
+        noted: the defects noted when the corpus was read or prepared.
+        clips: the two media cells of a row name one clip.
+    """
+    files: dict[Path, int] = {}
+    defects: list[Defect] = []
+    media = []
+    names = {"picture": Modality.VISUAL, "sound": Modality.AUDIO}
+    no_clip = {d.where: d.kind for d in noted if d.kind in _NO_CLIP}
+    seen: dict[Path, int | None] = {}
+    for name, modality in ({"clip": Modality.VISUAL} if clips else names).items():
+        there: Counter[str] = Counter()
+        lost = 0
+        for u in utterances:
+            if not (cell := u.cell(modality)):
+                continue
+            path = root / cell
+            if path not in seen:
+                seen[path] = _size(path)
+            size = seen[path]
+            if size is not None:
+                files[path] = size
+            if size:
+                there[u.split.value] += 1
+                continue
+            lost += 1
+            kind = "media file is not there" if size is None else "media file is empty"
+            done = "kept; extract will say failed"
+            defects.append(Defect(kind, u.key, f"{name}: {cell[:200]}", done))
+        reasons = _noted_reasons(info, modality)
+        empty = Counter(
+            _PARTICULAR.sub("…", reasons.get(u.key, ""))[:200]
+            or no_clip.get(u.key)
+            or no_clip.get(u.split)
+            or "none named"
+            for u in utterances
+            if not u.cell(modality)
+        )
+        named = len(utterances) - empty.total()
+        media.append(Medium(name, dict(there), named, lost, dict(empty.most_common())))
+    folders = {path.parent for path in files} | {root / split for split in Split}
+    defects += [
+        Defect("media file that no row names", os.path.relpath(path, root), "", "left alone")
+        for path in _orphans(folders, seen)
+    ]
+    return MediaFiles(tuple(media), files, tuple(defects))
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None where there is none. A pipe or a device is not a file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _noted_reasons(info: Mapping[str, Any], modality: Modality) -> dict[str, str]:
+    """Why cells are empty, by key; whatever else someone wrote there is passed over."""
+    missing = info.get("missing")
+    noted = missing.get(modality) if isinstance(missing, Mapping) else None
+    items = noted.items() if isinstance(noted, Mapping) else ()
+    return {str(key): str(reason) for key, reason in items}
+
+
+def _orphans(folders: set[Path], named: Mapping[Path, object]) -> Iterator[Path]:
+    """Media files that stand beside named ones, or in a split's folder."""
+    resolved = {os.path.normpath(path) for path in named}
+    for folder in sorted(folders):
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except (OSError, ValueError):
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if (
+                path.suffix.lower() in _SUFFIXES
+                and not path.name.startswith("._")  # a Mac's archives hold one for each file
+                and os.path.normpath(path) not in resolved
+                and entry.is_file()
+            ):
+                yield path
