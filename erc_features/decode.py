@@ -72,12 +72,13 @@ def _outcome(task: Task, future: Future) -> Outcome:
     error = future.exception()
     if error is None:
         return future.result()
-    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-        raise error  # the disk, not the clip
+    # Both of pebble's are kinds of OSError; any other is the disk's, not the clip's.
     if isinstance(error, TimeoutError):
         why = f"decoding took more than {TIME_LIMIT:.0f} s"
     elif isinstance(error, ProcessExpired):
         why = "the decoder crashed"
+    elif isinstance(error, OSError):
+        raise error
     else:
         why = f"{type(error).__name__}: {error}"
     return Outcome(task.key, why, why)

@@ -185,17 +185,12 @@ def _refuse(source: Path, defects: tuple[Defect, ...]) -> None:
 
 def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
     """What a preparation depends on; where it is the same, nothing needs to be done again."""
-    clips = 0
-    size = 0
-    for row in raw.clips:
-        assert row.clip is not None
-        clips += 1
-        size += row.clip.stat().st_size
+    sizes = [row.clip.stat().st_size for row in raw.rows if row.clip and row.clip.is_file()]
     return {
         "kind": raw.kind,
         "rows": fingerprint(row.utterance for row in raw.rows),
-        "clips": clips,
-        "bytes": size,
+        "clips": len(sizes),
+        "bytes": sum(sizes),
         **asdict(decode),
     }
 

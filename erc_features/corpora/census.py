@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 
 from erc_features.corpora.times import seconds
@@ -131,6 +132,7 @@ def length(utterance: Utterance) -> float | None:
     return None if start is None or end is None else round(end - start, 3)
 
 
+@lru_cache(maxsize=1 << 16)  # each is read for its split, for all, for its defects and overlaps
 def _time(cell: str) -> float | None:
     cell = cell.strip()
     return float(cell) if cell.isascii() and _NUMBER.fullmatch(cell) else seconds(cell)

@@ -21,37 +21,14 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
+from erc_features.corpora.remote import Dataset, Passing, RemoteFile, explained, not_kaggle
 from erc_features.errors import CorpusError
 
-CONNECT, READ = 5.0, 60.0  # seconds: to reach a server, and to wait for its next bytes
+CONNECT, READ = 5.0, 30.0  # seconds: to reach a server, and to wait for its next bytes
 ATTEMPTS = 5  # in a row without a new byte
 WAIT = 0.5  # seconds before the second attempt; doubled each time
 LONGEST_WAIT = 60.0  # seconds, whatever Retry-After says
 _PAGE = 200  # files a page; Kaggle gives no more
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset on Kaggle: kaggle.com/datasets/<owner>/<name>."""
-
-    owner: str
-    name: str
-
-    @property
-    def page(self) -> str:
-        """Where people read about it, and accept its licence."""
-        return f"https://www.kaggle.com/datasets/{self.owner}/{self.name}"
-
-    def __str__(self) -> str:
-        return f"{self.owner}/{self.name}"
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a dataset: its path in there, and its size in bytes (0 where not said)."""
-
-    name: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -62,18 +39,6 @@ class Credentials:
     username: str | None = None
     key: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
-
-
-class Unavailable(CorpusError):
-    """One file can't be had, though others can."""
-
-
-class Passing(CorpusError):
-    """A server or a network that may be better in a while. `wait`: seconds, if it said."""
-
-    def __init__(self, message: str, wait: float | None = None) -> None:
-        super().__init__(message)
-        self.wait = wait
 
 
 def find_credentials() -> Credentials:
@@ -161,15 +126,13 @@ class Connection:
         from kagglesdk import KaggleClient
 
         self.credentials = credentials
+        who: Any = credentials
         self.client = KaggleClient(
-            username=credentials.username or "",
-            password=credentials.key or "",
-            api_token=credentials.token or "",
-            user_agent="erc",
+            username=who.username, password=who.key, api_token=who.token, user_agent="erc"
         )
         self.client.__enter__()
         self._http = self.client.http_client()
-        session = self._http._session
+        session: Any = self._http._session
         session.mount("https://", _Adapter())
         session.mount("http://", _Adapter())
         self._session = session
@@ -208,7 +171,12 @@ class Connection:
 
     def _list(self, dataset: Dataset, request: Any) -> Any:
         with explained(self.credentials.source, dataset):
-            page = self.client.datasets.dataset_api_client.list_dataset_files(request)
+            try:
+                page = self.client.datasets.dataset_api_client.list_dataset_files(request)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if isinstance(error, UnicodeEncodeError):
+                    raise
+                raise not_kaggle() from None
         if page.error_message:
             raise CorpusError(f"Kaggle does not list {dataset}: {page.error_message[:200]}")
         return page
@@ -255,77 +223,3 @@ class Connection:
 def pause(attempt: int, wait: float | None = None) -> float:
     """Seconds to wait after attempt number `attempt`, from 0."""
     return min(LONGEST_WAIT, WAIT * 2**attempt if wait is None else wait)
-
-
-@contextmanager
-def explained(
-    source: str, dataset: Dataset | None = None, file: RemoteFile | None = None
-) -> Iterator[None]:
-    """Turns the client's errors into ours. Their texts hold signed addresses: none is kept."""
-    try:
-        yield
-    except requests.HTTPError as error:
-        raise _refusal(error, source, dataset, file) from None
-    except requests.exceptions.SSLError:
-        raise CorpusError(
-            "Kaggle's certificate cannot be checked. Set this machine's clock; behind a proxy "
-            "that reads traffic, name its certificates in REQUESTS_CA_BUNDLE."
-        ) from None
-    except requests.exceptions.InvalidHeader:
-        raise _bad_credentials(source) from None
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-        raise Passing(
-            "Kaggle cannot be reached, or the connection broke. Check the network (and "
-            "HTTPS_PROXY, if there is a proxy), then run the same command again; what is "
-            "already here is kept. `erc sample data/raw` renders a small corpus offline."
-        ) from None
-    except UnicodeEncodeError:  # Basic authentication is latin-1
-        raise _bad_credentials(source) from None
-    except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError):
-        raise CorpusError(
-            "What answers is not Kaggle: no JSON of its kind. A network's sign-in page may be in "
-            "between; open kaggle.com in a browser, then run the same command again."
-        ) from None
-
-
-def _bad_credentials(source: str) -> CorpusError:
-    return CorpusError(
-        f"Kaggle does not accept the credentials from {source} (401). Make a new token on "
-        "kaggle.com under Settings, API, put it there, and run the same command again."
-    )
-
-
-def _refusal(
-    error: requests.HTTPError, source: str, dataset: Dataset | None, file: RemoteFile | None
-) -> CorpusError:
-    response = error.response
-    status = response.status_code
-    if status < 400:  # an error inside an answer that says 200
-        status = int(response.json()["code"])
-    what = f"{file.name} of {dataset}" if file else str(dataset or "your account")
-    if status == 401:
-        return _bad_credentials(source)
-    if status == 403:
-        page = dataset.page if dataset else "kaggle.com"
-        return CorpusError(
-            f"Kaggle refuses {what} to this account (403). Open {page} in a browser, signed in, "
-            "press Download there once and accept its licence; a private dataset must be shared "
-            "with you. Then run the same command again."
-        )
-    if status in (404, 410) and file:
-        return Unavailable(f"{file.name}: Kaggle lists it but does not serve it ({status})")
-    if status in (404, 410):
-        return CorpusError(
-            f"No dataset {what} on Kaggle (404). --owner and --name are the two parts of its "
-            "address, kaggle.com/datasets/<owner>/<name>; MELD is zaber666 and meld-dataset."
-        )
-    if status == 429 or status >= 500:
-        why = "asks for fewer requests" if status == 429 else "has a fault of its own"
-        wait = response.headers.get("Retry-After", "")
-        return Passing(
-            f"Kaggle {why} ({status}) on {what}. Wait a few minutes and run the same command "
-            "again; what is already here is kept.",
-            float(wait) if wait.isascii() and wait.isdigit() else None,
-        )
-    return CorpusError(f"Kaggle refuses {what} ({status}). Try it in a browser: {dataset.page}"
-                       if dataset else f"Kaggle refuses {what} ({status}).")  # fmt: skip

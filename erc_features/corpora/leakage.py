@@ -140,9 +140,7 @@ def _dialogues(
     return {name: tuple(text for _, text in sorted(rows)) for name, rows in found.items()}
 
 
-def _overlapping(
-    first: Sequence[Utterance], second: Sequence[Utterance]
-) -> tuple[str, ...] | None:
+def _overlapping(first: Sequence[Utterance], second: Sequence[Utterance]) -> tuple[str, ...] | None:
     """Rows of `second` whose time lies, by 0.1 s or more, in a time of `first`."""
     needed = {"season", "episode", "start", "end"}
     if not needed <= set(first[0].more) or not needed <= set(second[0].more):

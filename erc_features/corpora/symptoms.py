@@ -67,7 +67,7 @@ def _gaps(utterances: Sequence[Utterance]) -> Iterator[Defect]:
             yield Defect("gap in utterance numbers", f"{split}/d-{dialogue}", f"no {gap}", done)
     for split in Split:
         if gap := _missing([number for found, number in dialogues if found == split]):
-            yield Defect("gap in dialogue numbers", split.value, f"no {gap}", "none needed")
+            yield Defect("gap in dialogue numbers", split.value, f"no {gap}", _KEPT)
 
 
 def _missing(numbers: Sequence[int]) -> str:
@@ -106,7 +106,7 @@ def _absent_labels(utterances: Sequence[Utterance]) -> Iterator[Defect]:
 
 def _text(u: Utterance, written: str | None) -> Iterator[Defect]:
     text = u.x_text if written is None else written
-    done = _KEPT if written is None else "`erc prepare` writes the plain form"
+    done = _KEPT if written is None else "erc prepare writes the plain form"
     if not text.strip():
         yield Defect("blank text", u.key, "no text", "kept; text features say missing")
         return

@@ -1,0 +1,244 @@
+"""Reads archives that strangers made, member by member: zip, tar and tar.gz.
+
+Every member is checked as it comes: a path that leads out of its folder, a link that does, a
+device, an encrypted member or an endless header makes the whole archive a
+:class:`HostileArchive`; damage makes it a :class:`DamagedArchive`.
+"""
+
+import errno
+import gzip
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from erc_features.errors import CorpusError
+
+MARK = ".unpacked.json"
+_ENDINGS = (".tar.gz", ".tgz", ".tar", ".zip")
+# No header of a tar is longer (a pax header is read whole), and none needs more.
+_LONGEST_READ = 1 << 20
+RATIO_FROM = 50_000_000  # bytes: below it any ratio is harmless
+CHUNK = 1 << 18
+# What a damaged archive raises. BadGzipFile is an OSError, so this comes before full disks.
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError,
+    struct.error, ValueError, IndexError, KeyError, OverflowError,
+)  # fmt: skip
+
+
+class HostileArchive(CorpusError):
+    """An archive that must not be unpacked. Nothing of it is left."""
+
+
+class DamagedArchive(CorpusError):
+    """An archive that is cut short, or whose checksums are wrong. Nothing of it is left."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member: its path as parts; a folder, a file of `size`, or a link to `target`."""
+
+    path: str
+    kind: str
+    size: int
+    target: str
+    open: Callable[[], IO[bytes]]
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is unpacked.
+
+    >>> is_archive("train.tar.gz"), is_archive("MELD.ZIP"), is_archive("clip.mp4")
+    (True, True, False)
+    """
+    return stem(name) != name
+
+
+def stem(name: str) -> str:
+    """The name of an archive without its ending: the folder that it is unpacked to.
+
+    >>> stem("train.tar.gz"), stem("MELD.Raw.zip"), stem(".zip")
+    ('train', 'MELD.Raw', '.zip')
+    """
+    for ending in _ENDINGS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def safe_path(name: str) -> str:
+    """A relative path inside a folder, in plain form.
+
+    Raises:
+        ValueError: says why it is none: it is absolute, leads out, or can't be written.
+
+    >>> safe_path("./train_splits//dia0_utt0.mp4")
+    'train_splits/dia0_utt0.mp4'
+    """
+    if name.startswith("/") or name[1:2] == ":":
+        raise ValueError("is absolute")
+    if "\\" in name or any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in name):
+        raise ValueError("has characters that no file name should have")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ValueError("leads out of its folder")
+    if not parts or any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 3000:
+        raise ValueError("is empty or too long")
+    return "/".join(parts)
+
+
+def hostile(archive: str, why: str) -> HostileArchive:
+    return HostileArchive(
+        f"{archive}: refused, and nothing of it is written: {why}. Tell the dataset's owner; "
+        "--no-unpack fetches the archive without opening it."
+    )
+
+
+def looks_like_archive(path: Path) -> bool:
+    """By name and by first bytes: a file that is only called .zip is left as it is."""
+    if not is_archive(path.name):
+        return False
+    with open(path, "rb") as file:
+        head = file.read(4)
+    if path.name.lower().endswith(".zip"):
+        return head in (b"PK\x03\x04", b"PK\x05\x06")
+    return path.name.lower().endswith(".tar") or head[:2] == b"\x1f\x8b"
+
+
+@contextmanager
+def reading(archive: Path) -> Iterator[Iterator[Member]]:
+    """The members of an archive, checked one by one; damage is told as such."""
+    reader = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
+    try:
+        with open(archive, "rb") as file:
+            yield reader(file, archive.name)
+    except _DAMAGE as error:
+        raise damaged(archive.name, error) from error
+    except (NotImplementedError, RuntimeError) as error:  # a zip of an odd method
+        raise hostile(archive.name, str(error)) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the file's start
+            raise
+        raise damaged(archive.name, "a part of it is outside the file") from error
+
+
+def damaged(archive: str, error: object) -> DamagedArchive:
+    return DamagedArchive(
+        f"{archive}: is damaged ({error}). Run the same command again: it is fetched anew."
+    )
+
+
+def _checked(archive: str, path: str) -> str:
+    try:
+        path = safe_path(path)
+    except ValueError as error:
+        raise hostile(archive, f"the path {path[:100]!r} {error}") from error
+    if path == MARK:
+        raise hostile(archive, f"it holds a file {MARK}, which is erc's own")
+    return path
+
+
+def _zip_members(file: IO[bytes], archive: str) -> Iterator[Member]:
+    # Its list of files is read whole: a list that is larger than half a million names is a bomb.
+    end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    if end and end[5] > 200_000_000:
+        raise hostile(archive, "its list of files is larger than 200 MB")
+    with zipfile.ZipFile(file) as opened:
+        for info in opened.infolist():
+            mode = info.external_attr >> 16
+            kind = stat.S_IFMT(mode)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise hostile(archive, f"{info.filename[:100]!r} is a link or a device")
+            if info.flag_bits & 1:
+                raise hostile(archive, f"{info.filename[:100]!r} is encrypted")
+            if info.filename == "./":
+                continue
+            path = _checked(archive, info.filename)
+            folder = info.is_dir() or kind == stat.S_IFDIR
+            yield Member(
+                path,
+                "folder" if folder else "file",
+                0 if folder else info.file_size,
+                "",
+                lambda info=info: opened.open(info),
+            )
+
+
+class _Guarded:
+    """A stream for tarfile that reads no more at once than any honest header has.
+
+    tarfile reads a pax header whole, whatever size it claims: 4 GB of zeros pack to 4 MB.
+    """
+
+    def __init__(self, stream: IO[bytes], archive: str) -> None:
+        self._stream, self._archive = stream, archive
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LONGEST_READ:
+            raise hostile(self._archive, "a header in it is longer than 1 MB")
+        return self._stream.read(size)
+
+
+def _tar_members(file: IO[bytes], archive: str) -> Iterator[Member]:
+    packed = not archive.lower().endswith(".tar")
+    stream: Any = gzip.GzipFile(fileobj=file) if packed else file
+    guarded: Any = _Guarded(stream, archive)
+    with tarfile.open(fileobj=guarded, mode="r:") as tar:
+        opened: Any = tar
+        while (info := opened.next()) is not None:
+            opened.members = []  # else they all stay in memory
+            if info.size < 0:  # tarfile would go back, and round for ever (CVE-2025-8194)
+                raise tarfile.ReadError("a member of negative size")
+            if info.name in (".", "./"):
+                continue
+            path = _checked(archive, info.name)
+            if info.isdir():
+                yield Member(path, "folder", 0, "", _nothing)
+            elif info.islnk() or info.issym():
+                yield Member(path, "link", 0, _link_target(archive, path, info), _nothing)
+            elif info.isreg() and not info.issparse():
+                yield Member(path, "file", info.size, "", lambda i=info: _of(opened.extractfile(i)))
+            else:
+                raise hostile(archive, f"{path!r} is a device, or no plain file")
+        # tarfile takes a damaged header for the end; and gzip's checksum stands at its end.
+        stream.seek(opened.offset)
+        if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError("a header is not one")
+        rest = 0
+        while more := stream.read(CHUNK):
+            rest += len(more)
+            if rest > RATIO_FROM:
+                raise hostile(archive, "it goes on after its end")
+
+
+def _nothing() -> IO[bytes]:
+    raise AssertionError("folders and links have no bytes")
+
+
+def _of(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None  # only of what is no plain file
+    return stream
+
+
+def _link_target(archive: str, path: str, info: tarfile.TarInfo) -> str:
+    """Where a link leads, from the archive's root; symbolic ones start from their own folder."""
+    target = info.linkname
+    if target.startswith("/"):
+        raise hostile(archive, f"{path!r} is a link to {target[:100]!r}, which is absolute")
+    parts = path.split("/")[:-1] if info.issym() else []
+    for part in target.split("/"):
+        if part == ".." and not parts:
+            raise hostile(archive, f"{path!r} is a link to {target[:100]!r}, which leads out")
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return _checked(archive, "/".join(parts) or ".")
