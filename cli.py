@@ -82,7 +82,7 @@ def sample(
 @app.command(epilog="Example: erc prepare data/raw/MELD.Raw --to data/meld --frames 5")
 def prepare(
     raw: Annotated[Path, typer.Argument(help="Folder of the raw data.")],
-    to: Annotated[Path, typer.Option(help="Folder of the corpus to make.")],
+    to: Annotated[str, typer.Option(help="Folder of the corpus to make, or a bucket's URL.")],
     frames: Annotated[int, typer.Option(help="Pictures of each clip, stacked in one PNG.")] = 5,
     height: Annotated[int, typer.Option(help="Of each picture, in pixels.")] = 240,
     jobs: JobsOption = None,
@@ -94,11 +94,39 @@ def prepare(
     from erc_features import terminal
     from erc_features.decode import Decode
     from erc_features.prepare import prepare as run
+    from erc_features.upload import folder_of, is_url, upload
 
     with terminal.bar() as progress:
-        made = run(raw, to, kind=kind, decode=Decode(frames, height), jobs=jobs, strict=strict,
-                   force=force, progress=lambda *at: progress("prepare", *at))  # fmt: skip
+        made = run(raw, folder_of(to), kind=kind, decode=Decode(frames, height), jobs=jobs,
+                   strict=strict, force=force, say=terminal.err.print,
+                   progress=lambda *at: progress("prepare", *at))  # fmt: skip
+        sent = upload(made.corpus.root, to, progress) if is_url(to) else None
     terminal.show_prepared(made)
+    return terminal.show(*([f"{to}: {sent[0]} files sent, {sent[1]} there before"] if sent else []))
+
+
+@app.command(epilog="Example: erc doctor data/meld --html doctor.html")
+def doctor(
+    corpus: Annotated[
+        Path, typer.Argument(envvar="ERC_CORPUS", help="Folder or CSV of a corpus, or raw data.")
+    ] = CORPUS,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page, with utterances to see and hear.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show labels, speakers, every defect, and what leaks between splits. Changes nothing."""
+    from erc_features import terminal
+    from erc_features.doctor import doctor as run
+    from erc_features.doctor_page import write_page
+    from erc_features.doctor_tables import show
+
+    found = run(corpus)
+    page = write_page(found, html).resolve() if html else None
+    if as_json:
+        return terminal.show_json(found.as_dict() | ({"page": page} if page else {}))
+    show(found)
+    return terminal.show(*([f"The page: {page}"] if page else []))
 
 
 @app.command(epilog="Example: erc extract --modality text --encoder bert-base-uncased")

@@ -6,7 +6,7 @@ prepared. It changes nothing, and decodes nothing: files are counted, weighed an
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -80,7 +80,7 @@ class _Patient:
     corpus: Corpus
     kind: str
     written: Mapping[str, str] | None = None
-    noted: tuple[Defect, ...] = field(default=())
+    noted: tuple[Defect, ...] = ()
 
 
 def doctor(corpus: Corpus | Path | str) -> Diagnosis:
@@ -133,7 +133,8 @@ def _noted(info: Mapping[str, Any]) -> Iterator[Defect]:
     defects = info.get("defects")
     for entry in defects if isinstance(defects, list) else []:
         if isinstance(entry, Mapping) and entry.get("kind"):
-            yield Defect(*(str(entry.get(name, "")) for name in ("kind", "where", "detail", "done")))
+            names = ("kind", "where", "detail", "done")
+            yield Defect(*(str(entry.get(name, "")) for name in names))
 
 
 def _raw_patient(raw: RawCorpus) -> _Patient:
@@ -152,31 +153,34 @@ def _texts_as_written(raw: RawCorpus) -> dict[str, str] | None:
     """The text of each key as its annotations hold it; None where they are not found again.
 
     A reader gives the rows in the order of the annotations with their texts in plain form. So
-    a CSV below the source is a split's if the plain form of its texts is that split's texts.
+    a CSV below the source is a split's if the plain form of its texts is that split's texts;
+    of several that one with the split in its name.
     """
-    wanted: dict[tuple[str, ...], list[str]] = {}
-    for split in Split:
-        rows = [row.utterance for row in raw.rows if row.utterance.split == split]
-        if rows:
-            wanted[tuple(u.x_text for u in rows)] = [u.key for u in rows]
-    written: dict[str, str] = {}
+    found: list[tuple[str, list[str], list[str]]] = []
     for folder, subfolders, names in os.walk(raw.source):
         subfolders.sort()
         for name in sorted(names):
-            if not name.lower().endswith(".csv"):
-                continue
-            try:
-                table = read_table(Path(folder) / name)
-            except CorpusError:
-                continue
-            texts = [cells.get("Utterance", "") for _, cells in table.rows]
-            for key, text in zip(wanted.pop(_plain(texts), []), texts, strict=False):
-                written[key] = text.strip()
+            if name.lower().endswith(".csv"):
+                texts = _column(Path(folder) / name, "Utterance")
+                found.append((name, texts, [plain_text(text).strip() for text in texts]))
+    written: dict[str, str] = {}
+    for split in Split:
+        rows = [row.utterance for row in raw.rows if row.utterance.split == split]
+        wanted = [u.x_text for u in rows]
+        same = [(split not in name, texts) for name, texts, plain in found if plain == wanted]
+        if same:
+            texts = min(same, key=lambda match: match[0])[1]
+            written |= {u.key: text.strip() for u, text in zip(rows, texts, strict=True)}
     return written if len(written) == len(raw.rows) else None
 
 
-def _plain(texts: list[str]) -> tuple[str, ...]:
-    return tuple(plain_text(text).strip() for text in texts)
+def _column(path: Path, name: str) -> list[str]:
+    """The cells of a column; none where there is no such column, or no CSV."""
+    try:
+        table = read_table(path)
+    except CorpusError:
+        return []
+    return [cells[name] for _, cells in table.rows if name in cells]
 
 
 def _few_first(item: tuple[str, list[Defect]]) -> tuple[int, str]:

@@ -323,3 +323,8 @@ def _brief(error: Exception) -> str:
     """The message of an error without its path and number."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.splitlines()[0][:100]
+
+
+def write_jpeg(path: Path, pixels: np.ndarray) -> None:
+    """Write pixels, (H, W, 3) uint8, as a JPEG small enough to stand inside a page."""
+    Image.fromarray(pixels).save(path, "JPEG", quality=80)

@@ -4,13 +4,11 @@ Killed at any moment it goes on where it was: every file appears whole or not at
 says which clips are done, and `corpus.json` is written last.
 """
 
-import fcntl
 import json
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from erc_features.corpora.manifest import INFO, Corpus, fingerprint, read_corpus
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.decode import Decode, Outcome, Task, decode_clips
 from erc_features.errors import CorpusError, listed
-from erc_features.utterance import Split, Utterance, make_key
+from erc_features.journal import JOURNAL, alone_in, clear, read_journal
+from erc_features.utterance import Utterance, make_key
 
-JOURNAL = ".prepare.jsonl"
 # Of real MELD clips: a mosaic's PNG takes 0.49 of its pixels' bytes, sound lasts 3.6 s.
 _PNG_SHARE, _WAV_BYTES = 0.49, 115_000
 _WORTH_SAYING = 100e6
@@ -86,10 +84,9 @@ def prepare(
         return _summary(corpus, already=True)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        with _alone_in(to):
-            _clear(to)
-            done = _read_journal(to / JOURNAL, origin)
-            done = {key: outcome for key, outcome in done.items() if _is_there(to, outcome)}
+        with alone_in(to):
+            clear(to)
+            done = read_journal(to, origin)
             tasks = _tasks(raw, to, decode, done)
             _need_space(tasks, decode, to, say)
             with open(to / JOURNAL, "a", encoding="utf-8") as journal:
@@ -111,50 +108,6 @@ def prepare(
             "command again when there is space, or choose another folder with --to."
         ) from error
     return _summary(corpus)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself; it goes with the process, and leaves no file."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise CorpusError(f"{folder}: another process is preparing it; wait for it.") from error
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-def _clear(to: Path) -> None:
-    """Remove what says that the corpus is complete: else old rows would name new pictures.
-
-    Raises:
-        CorpusError: there are CSVs that no preparation wrote; a user's own are never removed.
-    """
-    tables = [path for split in Split if (path := to / f"{split}.csv").exists()]
-    ours = (to / INFO).exists() or (to / JOURNAL).exists()
-    if tables and not ours:
-        raise CorpusError(
-            f"{tables[0]} is there already, and was not prepared by erc. "
-            "Choose another folder with --to."
-        )
-    (to / JOURNAL).touch()  # from here on a kill leaves a folder that is known as ours
-    for path in (to / INFO, *tables):
-        path.unlink(missing_ok=True)
-    for split in Split:
-        for partial in (to / split).glob("*.partial.*"):
-            partial.unlink(missing_ok=True)
-
-
-def _is_there(to: Path, outcome: Outcome) -> bool:
-    """Whether the files that an outcome tells of exist; a user may have removed some."""
-    return all(
-        reason or (to / f"{outcome.key}{suffix}").is_file()
-        for reason, suffix in ((outcome.no_picture, ".png"), (outcome.no_sound, ".wav"))
-    )
 
 
 def _need_space(tasks: list[Task], decode: Decode, to: Path, say: Callable[[str], object]) -> None:
@@ -206,32 +159,6 @@ def _must_agree(to: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -
             f"{to} was prepared differently:{listed(lines)}\n"
             "Prepare it again with --force, or choose another folder with --to."
         )
-
-
-def _read_journal(path: Path, origin: Mapping[str, Any]) -> dict[str, Outcome]:
-    """Clips that an interrupted preparation of the same data finished.
-
-    Its first line is the origin; of another origin it is begun anew. A line that was cut
-    short by a kill is the last, and its clip is decoded again.
-    """
-    done: dict[str, Outcome] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    try:
-        same = bool(lines) and json.loads(lines[0]) == origin
-    except ValueError:
-        same = False
-    kept = [json.dumps(origin)]
-    for line in lines[1:] if same else []:
-        try:
-            outcome = Outcome(**json.loads(line))
-        except (ValueError, TypeError):
-            break
-        done[outcome.key] = outcome
-        kept.append(line)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(partial, path)
-    return done
 
 
 def _names(utterance: Utterance) -> tuple[str, str]:

@@ -18,8 +18,17 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
+def folder_of(to: str) -> Path:
+    """Where a corpus is made: the folder itself; for a bucket, `data/` and its last component.
+
+    >>> folder_of("gs://bucket/corpora/meld").as_posix()
+    'data/meld'
+    """
+    return Path("data", to.rstrip("/").rpartition("/")[2]) if is_url(to) else Path(to)
+
+
 def upload(
-    folder: Path, url: str, *, progress: Callable[[int, int], None] | None = None
+    folder: Path, url: str, progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[int, int]:
     """Copy a prepared corpus to `url`; returns (files sent, files that were there already).
 
@@ -49,7 +58,7 @@ def upload(
                 system.put_file(str(path), f"{root}/{name}")
                 sent += 1
             if progress:
-                progress(number, len(names))
+                progress("upload", number, len(names))
     except Exception as error:
         raise CorpusError(
             f"{url}: cannot be written ({type(error).__name__}: {error}). Check that the bucket "

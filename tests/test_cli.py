@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import cli
 from erc_features.store import FeatureFile
 
-VERBS = ["demo", "extract", "fuse", "inspect", "prepare", "report", "sample"]
+VERBS = ["demo", "doctor", "extract", "fuse", "inspect", "prepare", "report", "sample"]
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ import pytest
 from clips import encode_clip
 
 from erc_features.corpora.manifest import read_corpus
+from erc_features.decode import Decode
 from erc_features.errors import CorpusError
+from erc_features.journal import JOURNAL
 from erc_features.media import read_audio, read_frames
-from erc_features.prepare import JOURNAL, Decode, prepare
+from erc_features.prepare import prepare
 
 HEADER = ["Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID",
           "Season", "Episode", "StartTime", "EndTime"]  # fmt: skip

@@ -25,7 +25,7 @@ KEEPERS = {
     "typer": ["cli.py"],
     "click": ["cli.py"],
     "matplotlib": ["erc_fusion/report/"],
-    "jinja2": ["erc_fusion/report/"],
+    "jinja2": ["erc_fusion/report/", "erc_features/doctor_page.py"],
     "rich": ["erc_features/terminal.py", "erc_fusion/report/text.py"],
 }
 WHOLE_WAY = {"erc_fusion/predict.py", "erc_fusion/demo.py"}

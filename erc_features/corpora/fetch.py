@@ -20,7 +20,7 @@ import requests
 from erc_features.corpora.kaggle import ATTEMPTS, Connection, pause
 from erc_features.corpora.remote import Dataset, Passing, RemoteFile, Unavailable
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # bytes; where a connection breaks, so much is lost at most
 _LARGEST_RATIO = 200  # of a zip around one file, unpacked to packed
 
 

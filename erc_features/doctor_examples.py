@@ -1,0 +1,151 @@
+"""A few utterances of each label to see and hear, small enough to stand inside one page."""
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from erc_features.corpora.manifest import Corpus
+from erc_features.errors import MediaError
+from erc_features.media import RATE, read_audio, read_frames, write_jpeg, write_wav
+from erc_features.utterance import Modality, Split, Utterance
+
+_LABELS = 24
+_FRAMES = 3  # the first, the middle and the last
+_HEIGHT = 144  # pixels
+_SECONDS = 10
+_TEXT = 400  # characters
+BUDGET = 8_000_000  # bytes of a page that pictures and sounds may take
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance.
+
+    Attributes:
+        picture, sound: data URIs; "" where there is none.
+        no_picture, no_sound: why not; "" also for a medium that the whole corpus lacks.
+    """
+
+    key: str
+    speaker: str
+    text: str
+    picture: str = ""
+    sound: str = ""
+    no_picture: str = ""
+    no_sound: str = ""
+
+
+def choose_examples(corpus: Corpus, each: int = 4) -> dict[str, list[Utterance]]:
+    """`each` utterances of every label, spread over the splits and over each split's rows.
+
+    Always the same of the same corpus; those with a picture and a sound first. Unlabelled ones
+    stand under "".
+    """
+    chosen: dict[str, list[Utterance]] = {}
+    for label in (*corpus.labels[:_LABELS], ""):
+        rows = [u for u in corpus.utterances if u.label == label]
+        spread = [_spread([u for u in rows if u.split == split], each) for split in Split]
+        turns = [u for turn in zip_longest(*spread) for u in turn if u is not None]
+        if turns:
+            order = list(Split)
+            chosen[label] = sorted(turns[:each], key=lambda u: order.index(u.split))
+    return chosen
+
+
+def load_examples(
+    corpus: Corpus, chosen: dict[str, list[Utterance]], budget: int = BUDGET
+) -> dict[str, list[Example]]:
+    """The chosen with their media; none is read once `budget` bytes are spent."""
+    loaded: dict[str, list[Example]] = {label: [] for label in chosen}
+    with TemporaryDirectory(prefix="erc-doctor-") as folder:
+        # By turns, so that a budget that runs out leaves every label its first ones.
+        for turn in zip_longest(*chosen.values()):
+            for label, u in zip(chosen, turn, strict=True):
+                if u is not None:
+                    example = _load(corpus, u, Path(folder), budget)
+                    budget -= len(example.picture) + len(example.sound)
+                    loaded[label].append(example)
+    return loaded
+
+
+def _spread(rows: Sequence[Utterance], each: int) -> list[Utterance]:
+    whole = [u for u in rows if u.cell(Modality.VISUAL) and u.cell(Modality.AUDIO)]
+    rows = whole if len(whole) >= min(each, len(rows)) else rows
+    count = min(each, len(rows))
+    return [rows[(i + 1) * len(rows) // (count + 1)] for i in range(count)]
+
+
+def _load(corpus: Corpus, u: Utterance, folder: Path, budget: int) -> Example:
+    text = u.x_text.strip()
+    picture, no_picture = _medium(
+        corpus, u, Modality.VISUAL, "image/jpeg", lambda path: _picture(corpus, path, folder)
+    )
+    if len(picture) > budget:
+        picture, no_picture = "", "left out: the page would be too large"
+    sound, no_sound = _medium(
+        corpus, u, Modality.AUDIO, "audio/wav", lambda path: _sound(path, folder)
+    )
+    if len(picture) + len(sound) > budget:
+        sound, no_sound = "", "left out: the page would be too large"
+    return Example(
+        u.key,
+        u.speaker.strip(),
+        text if len(text) <= _TEXT else f"{text[:_TEXT]}…",
+        picture,
+        sound,
+        no_picture,
+        no_sound,
+    )
+
+
+def _medium(
+    corpus: Corpus, u: Utterance, modality: Modality, kind: str, load: Callable[[Path], Path]
+) -> tuple[str, str]:
+    """A data URI and "", or "" and why there is none."""
+    path = corpus.media_path(u, modality)
+    if path is None:
+        some = any(other.cell(modality) for other in corpus.utterances)
+        return "", _reason(corpus, u, modality) if some else ""
+    try:
+        if not path.is_file():  # nor a pipe, which would never end
+            return "", "the file is not there"
+        data = load(path).read_bytes()
+    except MediaError as error:
+        return "", str(error)
+    except (OSError, ValueError) as error:
+        return "", f"cannot be read ({type(error).__name__})"
+    return f"data:{kind};base64,{b64encode(data).decode()}", ""
+
+
+def _reason(corpus: Corpus, u: Utterance, modality: Modality) -> str:
+    try:
+        return str(corpus.missing_reason(u, modality))
+    except AttributeError:  # someone wrote another thing into corpus.json
+        return "the corpus names none"
+
+
+def _picture(corpus: Corpus, path: Path, folder: Path) -> Path:
+    decode = corpus.info.get("decode")
+    stacked = decode.get("frames") if isinstance(decode, dict) else 1
+    frames = read_frames(path, stacked=stacked if isinstance(stacked, int) else 1)
+    picked = np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int)
+    write_jpeg(folder / "strip.jpg", np.hstack([_small(frames[i]) for i in picked]))
+    return folder / "strip.jpg"
+
+
+def _small(frame: np.ndarray) -> np.ndarray:
+    """About `_HEIGHT` pixels high, by means of squares: (H, W, 3) -> (H // k, W // k, 3) uint8."""
+    high, wide, _ = frame.shape
+    k = max(1, min(round(high / _HEIGHT), wide))
+    square = frame[: high // k * k, : wide // k * k].reshape(high // k, k, wide // k, k, 3)
+    return square.mean((1, 3)).astype(np.uint8)
+
+
+def _sound(path: Path, folder: Path) -> Path:
+    write_wav(folder / "sound.wav", read_audio(path)[: _SECONDS * RATE])
+    return folder / "sound.wav"
