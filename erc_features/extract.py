@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus, read_corpus
-from erc_features.encoders import DEFAULTS, clean_name, default_name, load_encoder
+from erc_features.encoders import DEFAULTS, ENCODERS, clean_name, default_name, load_encoder
 from erc_features.encoders.base import Encoder, Settings
 from erc_features.engines import run_local
 from erc_features.errors import CorpusError, ErcError, choose
 from erc_features.plan import plan
+from erc_features.plugins import with_plugins
 from erc_features.store import Provenance, Rows, Shape, Status, open_writer
 from erc_features.utterance import Modality, Utterance
 
@@ -158,20 +159,21 @@ def _extract_one(
         redo = (status == Status.FAILED) | ((status == Status.MISSING) & has_medium)
         return np.flatnonzero(redo)
 
-    writer = open_writer(
+    with open_writer(
         path,
         _rows(corpus),
         corpus.labels,
         _provenance(corpus, modality, encoder, settings, dtype),
         Shape(encoder.layers, encoder.dim, dtype),
+        {"versions": dumps(_versions()), "device": encoder.device, "engine": "local",
+         "workers": workers},
         overwrite=overwrite,
         again=again if retry else None,
-    )
-    if writer is None:
-        return _summary(path, modality, already=True)
-    began = perf_counter()
-    waited = encoded = 0.0
-    with writer:
+    ) as writer:  # fmt: skip
+        if writer is None:
+            return _summary(path, modality, already=True)
+        began = perf_counter()
+        waited = encoded = 0.0
         done_before = int((writer.status != Status.PENDING).sum())
         _write_missing(writer, corpus, modality, has_medium)
         batches = [
@@ -185,10 +187,7 @@ def _extract_one(
             waited, encoded = waited + batch.waited, encoded + batch.encoded
             if progress:
                 progress(stem, int((writer.status != Status.PENDING).sum()), total)
-        writer.finish(
-            {"versions": dumps(_versions()), "device": encoder.device, "engine": "local",
-             "workers": workers}
-        )  # fmt: skip
+        writer.finish({})
     seconds = perf_counter() - began
     rate = (total - done_before) / seconds
     shares = {"decoding": waited / seconds, "encoding": encoded / seconds}
@@ -223,8 +222,10 @@ def _provenance(
         config |= {"frames": decode.get("frames", _FRAMES), "height": decode.get("height")}
     if modality == Modality.AUDIO:
         config |= {"rate": 16_000}
+    known = with_plugins("erc.encoders", ENCODERS)
     folder = Path(encoder.name)
-    where = str(folder.resolve()) if folder.is_dir() else encoder.name
+    is_folder = encoder.name not in known and folder.is_dir()
+    where = str(folder.resolve()) if is_folder else encoder.name
     return Provenance(
         corpus.name, corpus.fingerprint, str(modality), where, encoder.revision, config
     )

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 
 
@@ -59,6 +60,20 @@ def parse_key(key: str) -> tuple[Split, int, int]:
     if match is None:
         raise ValueError(f"{key!r} is not an utterance key; one looks like 'train/d-0-seq-3'")
     return Split(match[1]), int(match[2]), int(match[3])
+
+
+def corpus_name(text: str) -> str:
+    """What a corpus is called: the last component of its folder, wherever it is named.
+
+    A folder that is there is resolved first (links, `.`); of a CSV it is the folder's.
+
+    >>> corpus_name("data/meld/"), corpus_name("meld")
+    ('meld', 'meld')
+    """
+    path = Path(text)
+    if path.is_file():
+        path = path.parent
+    return (path.resolve() if path.exists() else path).name
 
 
 @dataclass(frozen=True, slots=True)

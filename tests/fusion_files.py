@@ -69,9 +69,9 @@ def write_features(
     modality, _, encoder = stem.partition(".")
     made = Provenance(folder.name, fingerprint, modality, encoder, "r" * 64, {"layers": "all"})
     path = folder / f"{stem}.h5"
-    writer = open_writer(path, rows, labels, made, Shape(*x.shape[1:], "float32"))
-    assert writer is not None
-    with writer:
+    shape = Shape(*x.shape[1:], "float32")
+    with open_writer(path, rows, labels, made, shape, {}) as writer:
+        assert writer is not None
         done = np.arange(len(order)) if finish else np.arange(len(order) // 2)
         reasons = ["" if s == Status.OK else "no sound" for s in status[order][done]]
         writer.write(done, x[order][done], status[order][done], reasons)

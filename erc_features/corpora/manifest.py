@@ -21,7 +21,7 @@ from typing import Any
 
 from erc_features.corpora.cells import read_table
 from erc_features.errors import CorpusError, listed
-from erc_features.utterance import Modality, Split, Utterance
+from erc_features.utterance import Modality, Split, Utterance, corpus_name
 
 COLUMNS = ("dialogue", "sequence", "speaker", "x_text", "x_visual", "x_audio", "label")
 INFO = "corpus.json"
@@ -127,7 +127,7 @@ def read_corpus(path: Path | str) -> Corpus:
         )
     if not utterances:
         raise CorpusError(f"{path}: the corpus has no rows.")
-    return Corpus(root, root.resolve().name, tuple(utterances), labels, MappingProxyType(info))
+    return Corpus(root, corpus_name(str(root)), tuple(utterances), labels, MappingProxyType(info))
 
 
 def write_corpus(
@@ -140,7 +140,7 @@ def write_corpus(
             rows = [u for u in utterances if u.split == split]
             if rows:
                 _write_csv(root / f"{split}.csv", rows, more)
-        corpus = Corpus(root, root.resolve().name, tuple(utterances), tuple(labels))
+        corpus = Corpus(root, corpus_name(str(root)), tuple(utterances), tuple(labels))
         counts = Counter(u.split.value for u in utterances)
         document = {
             "name": corpus.name,

@@ -3,10 +3,11 @@
 import errno
 import json
 import os
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,6 +26,7 @@ from erc_features.store.layout import (
 # HDF5 reports the disk's errors as any of these, the number only in its text.
 HDF5_ERRORS = (OSError, ValueError, RuntimeError)
 _FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+FINISHED_BYTES, NOTES_BYTES = 25, 1000
 REASON = h5py.string_dtype("utf-8", REASON_BYTES)
 
 
@@ -38,45 +40,50 @@ class Shape:
 
 
 def create(
-    partial: Path, rows: Rows, labels: tuple[str, ...], provenance: Provenance, shape: Shape
-) -> h5py.File:
-    _reserve(partial, len(rows) * (shape.layers * shape.dim * np.dtype(shape.dtype).itemsize + 400))
+    partial: Path,
+    rows: Rows,
+    labels: tuple[str, ...],
+    provenance: Provenance,
+    shape: Shape,
+    record: Mapping[str, Any],
+) -> None:
+    """Make a partial feature file, all rows pending. It has its name only once it is whole.
+
+    Raises:
+        FeatureFileError: the folder can't be written, or the disk is full.
+    """
+    new = partial.with_name(partial.name + ".new")
+    size = len(rows) * (shape.layers * shape.dim * np.dtype(shape.dtype).itemsize + 400)
     try:
-        file = h5py.File(partial, "x", locking=True)
-    except FileExistsError as error:
-        raise FeatureFileError(f"{partial}: another process has just begun it.") from error
-    except OSError as error:
-        raise disk_error(partial, error) from error
-    try:
-        _fill(file, rows, labels, provenance, shape)
-        file.flush()
-        sync(partial)
-        file.attrs["format"] = FORMAT  # last: without it the file is not yet one
-        file.flush()
+        new.unlink(missing_ok=True)  # of a creation that was killed
+        _reserve(new, size)
+        with h5py.File(new, "x", locking=False) as file:
+            _fill(file, rows, labels, provenance, shape, record)
+            file.attrs["format"] = FORMAT  # last: without it the file is not yet one
+        sync(new)
+        os.replace(new, partial)
     except HDF5_ERRORS as error:
-        with suppress(*HDF5_ERRORS):
-            file.close()
-        partial.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise disk_error(partial, error) from error
-    return file
 
 
-def _reserve(partial: Path, count: int) -> None:
+def _reserve(path: Path, count: int) -> None:
     """Fail now, and cleanly, if the file will not fit: HDF5 fails late and noisily."""
-    trial = partial.with_name(partial.name + ".space")
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY)
     try:
-        handle = os.open(trial, os.O_CREAT | os.O_WRONLY)
-        try:
-            os.posix_fallocate(handle, 0, max(1, count))
-        finally:
-            os.close(handle)
-            trial.unlink()
-    except OSError as error:
-        raise disk_error(partial, error) from error
+        os.posix_fallocate(handle, 0, max(1, count))
+    finally:
+        os.close(handle)
+        path.unlink()
 
 
 def _fill(
-    file: h5py.File, rows: Rows, labels: tuple[str, ...], provenance: Provenance, shape: Shape
+    file: h5py.File,
+    rows: Rows,
+    labels: tuple[str, ...],
+    provenance: Provenance,
+    shape: Shape,
+    record: Mapping[str, Any],
 ) -> None:
     n = len(rows)
     utf8 = h5py.string_dtype("utf-8")
@@ -94,6 +101,10 @@ def _fill(
         "format_version": FORMAT_VERSION,
         "created": now(),
         "complete": False,
+        # Places of a fixed size, which `finish` writes into.
+        "finished": np.bytes_(b" " * FINISHED_BYTES),
+        "notes": np.bytes_(b" " * NOTES_BYTES),
+        **record,
     }
     for name, value in attributes.items():
         file.attrs[name] = value

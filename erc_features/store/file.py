@@ -1,6 +1,7 @@
 """Reading a feature file; the layout is in `layout.py`."""
 
 import json
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,14 @@ import h5py
 import numpy as np
 
 from erc_features.errors import FeatureFileError, listed
-from erc_features.store.layout import PARTIAL, SUFFIX, check_layout, plain, read_provenance
+from erc_features.store.layout import (
+    PARTIAL,
+    SUFFIX,
+    TEXT_COLUMNS,
+    check_layout,
+    plain,
+    read_provenance,
+)
 from erc_features.utterance import Split
 
 if TYPE_CHECKING:
@@ -69,49 +77,54 @@ class FeatureFile:
     def attributes(self) -> dict[str, Any]:
         """Every attribute of the file, JSON ones decoded."""
         found = {name: plain(value) for name, value in self._file.attrs.items()}
-        for name in ("labels", "config", "versions"):
-            if name in found:
+        for name in ("labels", "config", "versions", "notes"):
+            if found.get(name):
                 found[name] = json.loads(found[name])
         return found
 
-    def _text(self, name: str) -> np.ndarray:
-        return self._file[name].asstr()[()]
+    def _read(self, name: str) -> np.ndarray:
+        try:
+            if name in TEXT_COLUMNS or name == "reason":
+                return self._file[name].asstr()[()]
+            return self._file[name][()]
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
+            raise _unreadable(self.path, error) from error
 
     @cached_property
     def key(self) -> np.ndarray:
-        return self._text("key")
+        return self._read("key")
 
     @cached_property
     def split(self) -> np.ndarray:
-        return self._text("split")
+        return self._read("split")
 
     @cached_property
     def speaker(self) -> np.ndarray:
-        return self._text("speaker")
+        return self._read("speaker")
 
     @cached_property
     def text(self) -> np.ndarray:
-        return self._text("text")
+        return self._read("text")
 
     @cached_property
     def label(self) -> np.ndarray:
-        return self._text("label")
+        return self._read("label")
 
     @cached_property
     def reason(self) -> np.ndarray:
-        return self._text("reason")
+        return self._read("reason")
 
     @cached_property
     def dialogue(self) -> np.ndarray:
-        return self._file["dialogue"][()]
+        return self._read("dialogue")
 
     @cached_property
     def sequence(self) -> np.ndarray:
-        return self._file["sequence"][()]
+        return self._read("sequence")
 
     @cached_property
     def status(self) -> np.ndarray:
-        return self._file["status"][()].astype(np.uint8)
+        return self._read("status").astype(np.uint8)
 
     def rows(
         self, *, keys: Iterable[str] | None = None, split: Split | str | None = None
@@ -138,7 +151,7 @@ class FeatureFile:
         """Embeddings (n, L, D) of those rows, in their order; only they are read from disk."""
         dataset = self._file["x"]
         if rows is None:
-            return dataset[()]
+            return self._read("x")
         rows = np.asarray(rows, dtype=np.int64)
         out = np.empty((len(rows), *dataset.shape[1:]), dtype=dataset.dtype)
         if len(rows) == 0:
@@ -205,14 +218,19 @@ def open_for_reading(path: Path) -> h5py.File:
         raise FeatureFileError(f"{path} is a folder, not a feature file.")
     try:
         return h5py.File(path, "r")
-    except BlockingIOError as error:
-        raise FeatureFileError(
-            f"{path}: another process is writing it; wait until it is done."
-        ) from error
-    except PermissionError as error:
-        raise FeatureFileError(f"{path}: may not be read ({error.strerror}).") from error
     except OSError as error:
-        what = "is truncated" if "truncated" in str(error) else "is not an HDF5 file"
-        raise FeatureFileError(
-            f"{path} {what}, or is damaged. Extract it again with --overwrite."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> FeatureFileError:
+    """What HDF5's error means; only a file known to be bad is said to be."""
+    text = str(error)
+    if "truncated file" in text:
+        what = "is truncated. Extract it again with --overwrite."
+    elif "signature not found" in text:
+        what = "is not an HDF5 file. `erc extract` writes feature files."
+    elif isinstance(error, OSError) and error.errno:
+        what = f"cannot be read ({os.strerror(error.errno)})."
+    else:
+        what = f"is damaged ({text.splitlines()[0][:120]}). Extract it again with --overwrite."
+    return FeatureFileError(f"{path} {what}")

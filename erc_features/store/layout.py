@@ -16,16 +16,18 @@ A file can be used with h5py alone:
       format "erc-features", format_version 1, complete (bool)
       corpus, fingerprint, labels (JSON list)         what was encoded
       modality, encoder, revision, config (JSON)      how; these must agree to resume
-      versions (JSON), created, finished, device, engine, workers      for the record
+      versions (JSON), created, finished, device, engine, workers, notes (JSON)  for the record
 
-A writer MUST create `<stem>.h5.partial` exclusively, write `format` as the last attribute of
-creation, and for every batch write x, flush, status, flush: a row's status never says ok
-before its numbers are in the file. A finished file has `complete` true and its final name.
+A writer MUST write `<stem>.h5.partial` first; the file gets its final name once `complete` is
+true and it is synced. `format` is the last attribute of creation. For every batch: x, reason,
+flush, status, flush: a row's status never says ok before its numbers are in the file.
 A reader MUST refuse another `format` and a larger `format_version`, MAY ignore attributes and
 datasets it doesn't know, and MUST NOT use rows of `x` whose status is not ok.
 
-x and status are contiguous and allocated at creation, so that a full disk shows at the start
-and a SIGKILL leaves the file openable: after creation no metadata of the file changes.
+x, status and reason are contiguous and allocated at creation, and `complete`, `finished` and
+`notes` have a fixed size: after creation no metadata of the file changes, so a full disk shows at
+the start, a SIGKILL between any two writes leaves a file that opens, and `erc inspect` may look
+at a file that is being written.
 """
 
 import json
@@ -146,5 +148,6 @@ def check_layout(file: h5py.File, path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """An attribute's value as a Python one."""
-    return value.item() if isinstance(value, np.generic) else value
+    """An attribute's value as a Python one; texts of a fixed size without their padding."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode().rstrip(" \0") if isinstance(value, bytes) else value

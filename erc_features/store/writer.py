@@ -1,18 +1,21 @@
 """Writing a feature file so that a kill at any moment loses at most the batch in hand."""
 
+import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 
 from erc_features.errors import FeatureFileError, listed
 from erc_features.store.create import (
+    FINISHED_BYTES,
     HDF5_ERRORS,
+    NOTES_BYTES,
     REASON,
     Shape,
     create,
@@ -20,33 +23,31 @@ from erc_features.store.create import (
     now,
     sync,
 )
-from erc_features.store.file import FeatureFile, open_for_reading
-from erc_features.store.layout import (
-    FORMAT,
-    FORMAT_VERSION,
-    REASON_BYTES,
-    SUFFIX,
-    Provenance,
-    Rows,
-    Status,
-    plain,
-    read_provenance,
-)
+from erc_features.store.file import FeatureFile
+from erc_features.store.layout import REASON_BYTES, SUFFIX, Provenance, Rows, Status, check_layout
+from erc_features.store.lock import only_writer
 
 
 class FeatureWriter:
     """A partial feature file, open and locked. Made by :func:`open_writer`.
 
+    Rows are numbered as in the corpus at hand, which may stand in another order than the file:
+    the key decides.
+
     Attributes:
         status: (N,) uint8, what is known of each row.
         shape: layers, dimensions and type of `x`.
+        finished: whether :meth:`finish` was called.
     """
 
-    def __init__(self, file: h5py.File, partial: Path, final: Path) -> None:
+    def __init__(self, file: h5py.File, partial: Path, final: Path, rows: Rows) -> None:
         self._file, self._partial, self._final = file, partial, final
-        self.status: np.ndarray = file["status"][()].astype(np.uint8)
+        place = {key: number for number, key in enumerate(file["key"].asstr()[()])}
+        self._place = np.array([place[key] for key in rows.key], dtype=np.int64)
+        self.status: np.ndarray = file["status"][()].astype(np.uint8)[self._place]
         _, layers, dim = file["x"].shape
         self.shape = Shape(layers, dim, file["x"].dtype.name)
+        self.finished = False
 
     def write(
         self, rows: np.ndarray, x: np.ndarray, status: np.ndarray, reasons: list[str]
@@ -56,66 +57,66 @@ class FeatureWriter:
         Raises:
             FeatureFileError: the disk is full or broken; every earlier batch is kept.
         """
-        order = np.argsort(rows)
+        order = np.argsort(self._place[rows])  # h5py wants ascending places
         rows, status = rows[order], status[order].astype(np.uint8)
+        places = self._place[rows]
         stored = np.where((status == Status.OK)[:, None, None], x[order], 0)
-        texts = np.array([_clip(reasons[i]) for i in order], dtype=REASON)
         try:
-            self._file["x"][rows] = stored.astype(self.shape.dtype)
-            if any(texts) or (self.status[rows] != Status.PENDING).any():
-                self._file["reason"][rows] = texts
+            self._file["x"][places] = stored.astype(self.shape.dtype)
+            self._file["reason"][places] = np.array([_clip(reasons[i]) for i in order], REASON)
             self._file.flush()
-            self._file["status"][rows] = status
+            self._file["status"][places] = status
             self._file.flush()
         except HDF5_ERRORS as error:
             raise disk_error(self._partial, error) from error
         self.status[rows] = status
 
-    def finish(self, record: Mapping[str, Any]) -> None:
+    def reopen(self, rows: np.ndarray) -> None:
+        """Make those rows pending again, for `--retry`."""
+        self.status[rows] = Status.PENDING
+        self._file["status"][np.sort(self._place[rows])] = int(Status.PENDING)
+        self._file.flush()
+
+    def finish(self, notes: Mapping[str, Any]) -> None:
         """Mark the file complete, sync it and give it its final name.
 
-        The rename happens while the lock is held, so that no second writer can slip in.
+        `complete`, `finished` and `notes` have had their place since creation: no metadata
+        changes size, so that a kill between two writes leaves a file that opens.
         """
         try:
-            for name, value in record.items():
-                self._file.attrs[name] = value
-            self._file.attrs["finished"] = now()
-            self._file.attrs["complete"] = True
+            _set(self._file, "notes", json.dumps(dict(notes)).encode()[:NOTES_BYTES])
+            _set(self._file, "finished", now().encode()[:FINISHED_BYTES])
+            _set(self._file, "complete", True)
             self._file.flush()
+            self._file.close()
             sync(self._partial)
             os.replace(self._partial, self._final)
             sync(self._final.parent)
         except HDF5_ERRORS as error:
             raise disk_error(self._partial, error) from error
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with suppress(*HDF5_ERRORS):  # a full disk fails again while closing
-            self._file.close()
+        self.finished = True
 
 
+@contextmanager
 def open_writer(
     path: Path,
     rows: Rows,
     labels: tuple[str, ...],
     provenance: Provenance,
     shape: Shape,
+    record: Mapping[str, Any],
     *,
     overwrite: bool = False,
     again: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> FeatureWriter | None:
-    """Create, resume or reopen the feature file at `path` (its final name, `….h5`).
+) -> Iterator[FeatureWriter | None]:
+    """Create or resume the feature file at `path` (its final name, `….h5`), locked while open.
 
-    `again` takes the status of every row (N,) of a complete file and returns the rows to
-    compute once more, for `--retry`. Returns None where nothing is left to do.
+    Yields None where nothing is left to do. `record` becomes attributes that need not agree
+    to resume: versions, device, engine, workers.
+
+    `again`, for `--retry`, takes the status of every row (N,) and returns the rows to compute
+    once more. They are computed in a copy: the finished file stays, and can be used, until
+    the copy takes its place.
 
     Raises:
         FeatureFileError: the file there is of other provenance, damaged, or being written
@@ -126,83 +127,62 @@ def open_writer(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(path.parent, error) from error
-    if overwrite:
-        _discard(partial, path)
-    if path.exists():
-        with FeatureFile(path) as found:
-            _must_agree(path, found.provenance, provenance, found.shape[1:], found.dtype, shape)
-            redo = again(found.status) if again else np.array([], dtype=np.int64)
-        if len(redo) == 0:
-            return None
-        os.replace(path, partial)
-        writer = _resume(partial, path)
-        assert writer is not None
-        _reopen(writer, redo)
-        return writer
-    writer = _resume(partial, path) if partial.exists() else None
-    if writer is None:
-        file = create(partial, rows, labels, provenance, shape)
-        return FeatureWriter(file, partial, path)
-    try:
-        _must_agree(
-            partial,
-            read_provenance(writer._file),
-            provenance,
-            (writer.shape.layers, writer.shape.dim),
-            np.dtype(writer.shape.dtype),
-            shape,
-        )
-        if again and len(redo := again(writer.status)):
-            _reopen(writer, redo)
-    except BaseException:
-        writer._file.close()
-        raise
-    return writer
+    with only_writer(path):
+        if overwrite:
+            _remove(partial, path)
+        wanted = (labels, provenance, shape)
+        complete = path.exists()
+        for found in (path, partial):
+            if found.exists():
+                _must_agree(found, *wanted)
+        if complete and again is None:
+            yield None
+            return
+        if not partial.exists() and complete:
+            with FeatureFile(path) as file:
+                order = file.rows(keys=rows.key)
+                redo = again(file.status[order]) if again else order[:0]
+            if len(redo) == 0:
+                yield None
+                return
+            _copy(path, partial)
+        elif not partial.exists():
+            create(partial, rows, labels, provenance, shape, record)
+        with _writer(partial, path, rows) as writer:
+            if again and len(redo := again(writer.status)):
+                writer.reopen(redo)
+            yield writer
 
 
-def _resume(partial: Path, final: Path) -> FeatureWriter | None:
-    """The unfinished file, locked for us; None (and removed) if its creation was cut short."""
+@contextmanager
+def _writer(partial: Path, final: Path, rows: Rows) -> Iterator[FeatureWriter]:
     try:
-        file = h5py.File(partial, "r+", locking=True)
-    except BlockingIOError as error:
-        raise _locked(partial) from error
-    except PermissionError as error:
+        # The lock is ours, see lock.py; HDF5's own would also stop those who only look, and
+        # looking does no harm: see layout.py.
+        file = h5py.File(partial, "r+", locking=False)
+    except HDF5_ERRORS as error:
         raise disk_error(partial, error) from error
-    except OSError:
-        # Killed while its first bytes were written: nothing in it was ever marked as done.
-        partial.unlink(missing_ok=True)
-        return None
-    if plain(file.attrs.get("format")) != FORMAT:
-        file.close()
-        partial.unlink(missing_ok=True)
-        return None
-    if int(file.attrs["format_version"]) > FORMAT_VERSION:
-        file.close()
-        open_for_reading(partial).close()
-        raise FeatureFileError(f"{partial} is of a newer format version; upgrade erc to resume it.")
-    return FeatureWriter(file, partial, final)
+    try:
+        check_layout(file, partial)
+        writer = FeatureWriter(file, partial, final, rows)
+        if writer.status.all() and bool(file.attrs["complete"]):
+            _set(file, "complete", False)  # the copy that a --retry works on
+        yield writer
+    finally:
+        with suppress(*HDF5_ERRORS):  # a full disk fails again while closing
+            file.close()
 
 
-def _reopen(writer: FeatureWriter, redo: np.ndarray) -> None:
-    writer._file.attrs["complete"] = False
-    writer.status[redo] = Status.PENDING
-    writer._file["status"][...] = writer.status
-    writer._file["reason"][redo] = np.array([b""] * len(redo), dtype=REASON)
-    writer._file.flush()
-
-
-def _must_agree(
-    path: Path,
-    found: Provenance,
-    wanted: Provenance,
-    found_shape: tuple[int, ...],
-    found_dtype: np.dtype,
-    shape: Shape,
-) -> None:
-    lines = found.differences(wanted)
-    if tuple(found_shape) != (shape.layers, shape.dim) or found_dtype.name != shape.dtype:
+def _must_agree(path: Path, labels: tuple[str, ...], provenance: Provenance, shape: Shape) -> None:
+    """Refuse other provenance. Other labels are no reason: they are put right, in a copy."""
+    with FeatureFile(path) as file:
+        lines = file.provenance.differences(provenance)
+        _, layers, dim = file.shape
+        found = Shape(layers, dim, file.dtype.name)
+        same_labels = file.labels == labels
+    if found != shape:
         lines.append(
-            f"x: (N, {found_shape[0]}, {found_shape[1]}) {found_dtype.name} here, "
+            f"x: (N, {found.layers}, {found.dim}) {found.dtype} here, "
             f"(N, {shape.layers}, {shape.dim}) {shape.dtype} now"
         )
     if lines:
@@ -210,29 +190,44 @@ def _must_agree(
             f"{path} was made differently:{listed(lines)}\n"
             "Give the new file another name with --name, or replace it with --overwrite."
         )
+    if not same_labels:
+        _relabel(path, labels)
 
 
-def _discard(partial: Path, final: Path) -> None:
-    """Remove both, unless another process is writing: its lock is tried first."""
-    if partial.exists():
-        try:
-            h5py.File(partial, "r+", locking=True).close()
-        except BlockingIOError as error:
-            raise _locked(partial) from error
-        except OSError:
-            pass  # damaged: that is why it is being replaced
-    for path in (partial, final):
+def _relabel(path: Path, labels: tuple[str, ...]) -> None:
+    """The corpus's labels were reordered or extended since: no embedding depends on them."""
+    copy = path.with_name(path.name + ".new")
+    _copy(path, copy)
+    with h5py.File(copy, "r+", locking=False) as file:
+        file.attrs["labels"] = json.dumps(list(labels), ensure_ascii=False)
+    sync(copy)
+    os.replace(copy, path)
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """A copy that has its name only once it is whole."""
+    new = copy.with_name(copy.name + ".new")
+    try:
+        shutil.copyfile(path, new)
+        sync(new)
+        os.replace(new, copy)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise disk_error(copy, error) from error
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise disk_error(path, error) from error
 
 
-def _locked(path: Path) -> FeatureFileError:
-    return FeatureFileError(
-        f"{path}: another process is writing it. Wait for it, or stop it and run this again: "
-        "what it has finished is kept."
-    )
+def _set(file: h5py.File, name: str, value: Any) -> None:
+    """Overwrite an attribute's bytes in place; h5py's own assignment makes a new one."""
+    attribute = h5py.h5a.open(file.id, name.encode())
+    attribute.write(np.array(value, dtype=attribute.dtype))
 
 
 def _clip(reason: str) -> bytes:
