@@ -4,6 +4,8 @@ Everything a command does can be done from Python, by the function of the same n
 stand inside the commands, so that `erc --help` answers at once.
 """
 
+import io
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +21,9 @@ class Verbs(TyperGroup):
     """Turns an ErcError into its message and exit code 1; usage errors stay 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # "±" in an ASCII locale is no reason to fail
         try:
             return super().invoke(ctx)
         except ErcError as error:
@@ -183,22 +188,32 @@ def inspect(
 
 @app.command(epilog="Example: erc fuse --head attention --modalities text,audio --seeds 10")
 def fuse(
-    corpus: CorpusOption = CORPUS,
-    features: FeaturesOption = FEATURES,
-    runs: RunsOption = RUNS,
+    corpus: Annotated[
+        str | None, typer.Option(help="Its name or folder; data/meld or $ERC_CORPUS if left.")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Where feature files are.")] = None,
+    runs: Annotated[str | None, typer.Option(help="Where runs are.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     head: Annotated[str | None, typer.Option(help="linear, mlp, attention or triplet.")] = None,
     modalities: Annotated[
         str | None, typer.Option(help="Modalities or file stems, with commas; all if left.")
     ] = None,
+    context: Annotated[str | None, typer.Option(help="Of the dialogue: none or gru.")] = None,
+    loss: Annotated[str | None, typer.Option(help="cross-entropy.")] = None,
     contrastive: Annotated[str | None, typer.Option(help="none, triplet or supcon.")] = None,
+    class_weights: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="How many (5: seeds 0 to 4), or which (3,7,11).")
     ] = None,
     monitor: Annotated[str | None, typer.Option(help="accuracy or weighted_f1, on dev.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without a better dev.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Utterances a step and seed.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of AdamW.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
     dropout: Annotated[float | None, typer.Option(help="After the projection.")] = None,
+    modality_dropout: Annotated[float | None, typer.Option(help="Hide a file so often.")] = None,
     width: Annotated[int | None, typer.Option(help="Dimensions of the embedding.")] = None,
     name: Annotated[str | None, typer.Option(help="Of the run.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
@@ -209,12 +224,15 @@ def fuse(
     from erc_fusion.config import FuseConfig, load_config, parse_list, parse_seeds, with_options
     from erc_fusion.fuse import fuse as run
 
+    default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
     settings = with_options(
-        load_config(config) if config else FuseConfig(corpus=corpus.name),
-        corpus=None if config and corpus == CORPUS else corpus.name, features=str(features),
-        runs=str(runs), head=head, modalities=parse_list(modalities), contrastive=contrastive,
-        seeds=parse_seeds(seeds), monitor=monitor, epochs=epochs, lr=lr, dropout=dropout,
-        width=width, name=name, device=device, overwrite=overwrite,
+        load_config(config) if config else default, corpus=corpus, features=features, runs=runs,
+        head=head, modalities=parse_list(modalities), context=context, loss=loss,
+        contrastive=contrastive, class_weights=class_weights, label_smoothing=label_smoothing,
+        seeds=parse_seeds(seeds), monitor=monitor, epochs=epochs, patience=patience,
+        batch_size=batch_size, lr=lr, weight_decay=weight_decay, dropout=dropout,
+        modality_dropout=modality_dropout, width=width, name=name, device=device,
+        overwrite=overwrite,
     )  # fmt: skip
     with terminal.bar() as progress:
         result = run(settings, progress=lambda at: progress("fuse", at.epoch, at.epochs))
@@ -234,14 +252,17 @@ def report(
 ) -> None:
     """Compare runs: a table here, and one self-contained HTML page."""
     from erc_features import terminal
+    from erc_features.utterance import corpus_name
     from erc_fusion.report import as_dict, rich_table, sentences
     from erc_fusion.report import report as write
-    from erc_fusion.runs import find_runs
+    from erc_fusion.runs import Run, find_runs
 
-    finished, unfinished = find_runs(runs, corpus.name, run or [])
-    base = find_runs(runs, corpus.name, [baseline])[0] if baseline else []
+    of = corpus_name(str(corpus))
+    finished, unfinished = find_runs(runs, of, run or [])
+    bases = find_runs(runs, of, [baseline]) if baseline else ([], [])
+    base = next(iter([*bases[0], *map(Run, bases[1])]), None)  # an unfinished one is refused
     page = to or runs / "report.html"
-    made = write(finished, to=page, baseline=base[0] if base else None, unfinished=unfinished)
+    made = write(finished, to=page, baseline=base, unfinished=unfinished)
     if as_json:
         return terminal.show_json(as_dict(made) | {"page": page})
     terminal.out.print(rich_table(made))

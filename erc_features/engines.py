@@ -88,10 +88,13 @@ def encode_rows(
 
 
 def _result(future: Future) -> Any:
+    """An item, or the MediaError that takes its place: no one file ends an extraction."""
     try:
         return future.result()
     except MediaError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - what decoders raise on broken files is not known
+        return MediaError(f"cannot be decoded: {_brief(error)}")
 
 
 def _encode(items: list[Any], encoder: Encoder) -> list[Any]:

@@ -153,9 +153,9 @@ def read_audio(path: Path) -> np.ndarray:
     prepared = _open_prepared(path)
     if prepared is not None:
         with prepared:
-            pcm = np.frombuffer(prepared.readframes(prepared.getnframes()), "<i2")
-        if len(pcm):
-            return pcm.astype(np.float32) / 32768.0
+            data = prepared.readframes(prepared.getnframes())
+        if len(data) == 2 * prepared.getnframes() > 0:
+            return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
     clip = read_clip(path, frames=0)
     if clip.no_sound:
         raise MediaError(clip.no_sound)
@@ -232,9 +232,9 @@ def _open_prepared(path: Path) -> wave.Wave_read | None:
     """
     try:
         file = wave.open(str(path), "rb")  # noqa: SIM115 - the caller closes it
-    except (OSError, EOFError, wave.Error):
-        return None
-    size = file.getnframes() * 2
+    except (OSError, EOFError, RuntimeError, ValueError, wave.Error):
+        return None  # wave raises all of these on damaged headers
+    size = 44 + file.getnframes() * 2
     if file.getparams()[:3] == (1, 2, RATE) and path.stat().st_size >= size:
         return file
     file.close()

@@ -51,14 +51,11 @@ def test_ragged_rows_are_named_by_their_first_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "is empty"), ("a,a\n", "'a' is there twice"), ('a\n"x', None)],
+    [("", "is empty"), ("a,a\n", "'a' is there twice"), ('a\n1\n"x\n2\n', "x.csv:3: not CSV")],
 )
 def test_unusable_files(tmp_path, content, message):
     path = tmp_path / "x.csv"
     path.write_text(content)
-    if message is None:
-        read_table(path)
-        return
     with pytest.raises(CorpusError, match=message):
         read_table(path)
 

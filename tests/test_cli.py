@@ -80,7 +80,7 @@ def test_the_whole_way_with_defaults(erc, tmp_path):
         (["inspect", "nothing.h5"], "no such file"),
         (["inspect", "c/train.csv"], "is not an HDF5 file"),
         (["prepare", "nowhere", "--to", "x"], "No raw data at nowhere"),
-        (["sample", "c"], "c"),
+        (["sample", "c"], "c.*(empty|holds)"),
         (["report"], "erc fuse"),
         (["report", "nobody"], "No run nobody"),
     ],
@@ -94,6 +94,43 @@ def test_what_is_wrong_is_said_and_exits_with_1(erc, tmp_path, arguments, messag
     assert err.startswith("Error: ")
     assert re.search(message, err), err
     assert "Traceback" not in err
+
+
+def test_settings_of_a_file_count_unless_an_option_says_otherwise(erc, tmp_path, monkeypatch):
+    text_corpus(tmp_path / "words", (60, 30, 30))
+    assert erc("extract", "--corpus", "words", "--encoder", "baseline", "--features", "fz")[0] == 0
+    (tmp_path / "s.toml").write_text(
+        'corpus = "words"\nseeds = [0]\n[model]\nhead = "linear"\n'
+        '[training]\nepochs = 2\n[place]\nfeatures = "fz"\nruns = "rz"\nname = "a"\n'
+    )
+    monkeypatch.setenv("ERC_CORPUS", "elsewhere")
+    code, _, err = erc("fuse", "--config", "s.toml")
+    assert code == 0, err
+    assert (tmp_path / "rz" / "words" / "a" / "DONE").is_file()
+    code, _, err = erc("fuse", "--config", "s.toml", "--runs", "ry", "--name", "b")
+    assert code == 0, err
+    assert (tmp_path / "ry" / "words" / "b" / "DONE").is_file()
+
+
+def test_an_unfinished_baseline_is_refused(erc, tmp_path):
+    text_corpus(tmp_path / "data" / "meld", (60, 30, 30))
+    erc("extract", "--encoder", "baseline")
+    assert erc("fuse", "--head", "linear", "--seeds", "1", "--epochs", "1")[0] == 0
+    (tmp_path / "runs" / "meld" / "half").mkdir()
+    (tmp_path / "runs" / "meld" / "half" / "config.toml").write_text("")
+    code, _, err = erc("report", "--baseline", "half")
+    assert code == 1
+    assert "half" in err
+
+
+def test_an_ascii_locale_prints_what_it_can(tmp_path):
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    code = "import cli; from erc_features import terminal; "
+    code += r"cli.app(['inspect', 'caf\u00e9.h5'])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
+                          text=True, check=False, cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 1
+    assert "Error: caf?.h5: no such file" in done.stderr
 
 
 def test_usage_errors_exit_with_2(erc):

@@ -6,6 +6,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from clips import encode_clip, rotate, tone
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from erc_features.errors import MediaError
@@ -101,6 +103,26 @@ def test_wav_round_trip(tmp_path):
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
     assert np.abs(read_audio(tmp_path / "a.wav") - samples).max() < 1e-4
     assert duration(tmp_path / "a.wav") == pytest.approx(0.3)
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 43), st.integers(0, 255)), max_size=3),
+    length=st.integers(0, 700),
+)
+def test_a_damaged_wav_is_a_media_error_or_sound(tmp_path_factory, flips, length):
+    path = tmp_path_factory.mktemp("wav") / "a.wav"
+    write_wav(path, tone(0.02, 16_000)[0])
+    data = bytearray(path.read_bytes())
+    for at, value in flips:
+        data[at] = value
+    path.write_bytes(data[:length])
+    assert duration(path) >= 0
+    try:
+        audio = read_audio(path)
+    except MediaError:
+        return
+    assert np.isfinite(audio).all()
+    assert len(audio) > 0
 
 
 @pytest.mark.parametrize("content", [b"", b"hello " * 100, b"\0" * 5000])

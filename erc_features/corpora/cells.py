@@ -67,7 +67,8 @@ def read_table(path: Path) -> Table:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("cp1252", errors="replace")
-    reader = csv.reader(io.StringIO(text, newline=""))
+    # strict: a quote that is never closed is an error, and does not swallow the rest of the file.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     ragged: list[str] = []
     columns: tuple[str, ...] | None = None
@@ -84,7 +85,10 @@ def read_table(path: Path) -> Table:
             else:
                 rows.append((first, dict(zip(columns, cells, strict=True))))
     except csv.Error as error:
-        raise CorpusError(f"{path}:{line}: not CSV ({error}).") from error
+        raise CorpusError(
+            f"{path}:{line}: not CSV ({error}). Is a quote in this row or above it not closed, or "
+            "not doubled inside a quoted cell?"
+        ) from error
     if columns is None:
         raise CorpusError(f"{path}: is empty; the first line names the columns.")
     twice = sorted({name for name in columns if columns.count(name) > 1})

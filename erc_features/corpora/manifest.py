@@ -182,6 +182,8 @@ def _read_info(path: Path) -> dict[str, Any]:
         labels is None or (isinstance(labels, list) and all(isinstance(x, str) for x in labels))
     ):
         raise CorpusError(f"{path}: must be an object, with `labels` a list of texts.")
+    if labels is not None and (len(set(labels)) < len(labels) or not all(map(str.strip, labels))):
+        raise CorpusError(f"{path}: `labels` names one twice, or a blank one: {labels}.")
     return info
 
 
