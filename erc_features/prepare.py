@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from erc_features.corpora import read_raw
+from erc_features.corpora.archive import looks_like_archive, stem
 from erc_features.corpora.manifest import INFO, Corpus, fingerprint, read_corpus, write_corpus
 from erc_features.corpora.raw import Defect, RawCorpus
+from erc_features.corpora.unpack import unpack
 from erc_features.decode import Decode, Outcome, Task, decode_clips
 from erc_features.errors import CorpusError, listed
 from erc_features.journal import JOURNAL, alone_in, clear, read_journal
@@ -74,7 +76,7 @@ def prepare(
     """
     source, to, decode = Path(source), Path(to), decode or Decode()
     _check(decode)
-    raw = read_raw(source, kind)
+    raw = _read(source, kind, say)
     if strict and raw.defects:
         _refuse(source, raw.defects)
     origin = _origin(raw, decode)
@@ -129,6 +131,31 @@ def _check(decode: Decode) -> None:
             f"--frames {decode.frames} --height {decode.height}: 1 to 100 frames of 16 to 2160 "
             "pixels work."
         )
+
+
+def _read(source: Path, kind: str | None, say: Callable[[str], object]) -> RawCorpus:
+    """Read the raw data; where clips or annotations are lacking, unpack the archives first."""
+    if source.is_file() and looks_like_archive(source):
+        archives, source = [source], source.with_name(stem(source.name))
+    else:
+        archives = [path for path in sorted(source.rglob("*")) if _is_packed(path)]
+        try:
+            raw = read_raw(source, kind)
+            if not archives or all(defect.kind != "no media" for defect in raw.defects):
+                return raw
+        except CorpusError:
+            if not archives:
+                raise
+    for archive in archives:
+        to = archive.with_name(stem(archive.name))
+        if not to.exists():
+            say(f"unpacking {archive} ({archive.stat().st_size / 1e9:.1f} GB) beside itself")
+            unpack(archive, to)
+    return read_raw(source, kind)
+
+
+def _is_packed(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and looks_like_archive(path)
 
 
 def _refuse(source: Path, defects: tuple[Defect, ...]) -> None:

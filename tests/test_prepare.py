@@ -1,5 +1,7 @@
 import csv
 import json
+import shutil
+import tarfile
 
 import pytest
 from clips import encode_clip
@@ -112,6 +114,27 @@ def test_an_interrupted_preparation_goes_on_and_ends_the_same(raw, tmp_path):
         ).read_bytes()
     assert made.corpus.info["missing"] == whole.corpus.info["missing"]
     assert not (to / JOURNAL).exists()
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_archives_are_unpacked_beside_themselves(raw, tmp_path, outer):
+    """MELD.Raw as it is distributed: a tar.gz for each split, and all that in one."""
+    packed = tmp_path / "MELD.Raw"
+    packed.mkdir()
+    for split, folder in (("train", "train_splits"), ("test", "output_repeated_splits_test")):
+        with tarfile.open(packed / f"{split}.tar.gz", "w:gz") as archive:
+            archive.add(raw / split / folder, folder)
+    shutil.copy(raw / "train_sent_emo.csv", packed)
+    shutil.copy(raw / "csvs" / "test_sent_emo.csv", packed)
+    source = packed
+    if outer:
+        source = tmp_path / "MELD.Raw.tar.gz"
+        with tarfile.open(source, "w:gz") as archive:
+            archive.add(packed, "MELD.Raw")
+        shutil.rmtree(packed)
+    made = prepare(source, tmp_path / "meld", decode=Decode(2, 32))
+    assert (made.pictures, made.sounds) == (3, 2)
+    assert prepare(source, tmp_path / "meld", decode=Decode(2, 32)).already
 
 
 def test_strict_refuses_before_anything_is_written(raw, tmp_path):
