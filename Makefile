@@ -34,6 +34,9 @@ lint: $(STAMP)  ## ruff and pyrefly
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyrefly check --summarize-errors
 
+bench: $(STAMP)  ## the benchmarks; figures go to benchmarks/LOG.md by hand, with the machine
+	@$(BIN)/python benchmarks/bench_prepare.py
+
 format: $(STAMP)  ## format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
