@@ -48,7 +48,7 @@ FeaturesOption = Annotated[Path, typer.Option("--features", help="Where feature 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where runs are.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobsOption = Annotated[int | None, typer.Option(help="Processes; one a core by default.")]
-CORPUS, FEATURES, RUNS = Path("data/meld"), Path("features"), Path("runs")
+RAW, CORPUS, FEATURES, RUNS = map(Path, ("data/raw", "data/meld", "features", "runs"))
 
 
 @app.command(epilog="Example: erc demo --to demo")
@@ -82,6 +82,30 @@ def sample(
     terminal.show(f"{dest}: {sum(made.utterances)} utterances, {made.clips} clips, "
                   f"{made.seconds:.0f} s; broken on purpose:")  # fmt: skip
     terminal.show(*(f"  {kind}: {where}" for kind, where in made.defects.items()))
+
+
+@app.command(epilog="Example: erc download && erc prepare data/raw/MELD.Raw --to data/meld")
+def download(
+    owner: Annotated[str, typer.Option(help="The data set's owner on Kaggle.")] = "zaber666",
+    name: Annotated[str, typer.Option(help="The data set's name.")] = "meld-dataset",
+    subdir: Annotated[
+        str, typer.Option(help="Only what is below this folder; '' takes all.")
+    ] = "MELD-RAW/MELD.Raw",
+    to: Annotated[Path, typer.Option(help="Its last part is made here.")] = RAW,
+    unpack: Annotated[bool, typer.Option(help="Unpack archives, each beside itself.")] = True,
+    keep_archives: Annotated[bool, typer.Option(help="Keep what was unpacked.")] = False,
+    connections: Annotated[int, typer.Option(help="Files fetched at once.")] = 8,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch MELD, or any data set, from Kaggle. Skips what is there; resumes by itself."""
+    from erc_features import terminal
+    from erc_features.download import download as run
+
+    with terminal.bar(of_bytes=True) as progress:
+        made = run(owner, name, subdir, to, unpack=unpack, keep_archives=keep_archives,
+                   connections=connections, progress=progress,
+                   announce=lambda needs: terminal.err.print(str(needs), markup=False))  # fmt: skip
+    return terminal.show_json(asdict(made)) if as_json else terminal.show(made)
 
 
 @app.command(epilog="Example: erc prepare data/raw/MELD.Raw --to data/meld --frames 5")

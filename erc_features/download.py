@@ -9,7 +9,6 @@ clips singly, so several are fetched at once.
 """
 
 import fcntl
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +48,14 @@ class Needs:
     space: int
     free: int
 
+    def __str__(self) -> str:
+        there = f", {self.have:,} are there" if self.have else ""
+        return (
+            f"{self.dataset}: {self.files:,} files to fetch, {self.size / 1e9:.2f} GB{there}. "
+            f"About {self.space / 1e9:.2f} GB of disk are needed, "
+            f"{self.free / 1e9:.2f} GB are free."
+        )
+
 
 @dataclass(frozen=True)
 class Downloaded:
@@ -69,6 +76,14 @@ class Downloaded:
     fetched: int
     unpacked: tuple[Path, ...]
     already: bool = False
+
+    def __str__(self) -> str:
+        done = "nothing to do, all is there" if self.already else f"{self.fetched:,} fetched now"
+        archives = f"; {len(self.unpacked)} archives unpacked" if self.unpacked else ""
+        return (
+            f"{self.folder}: {self.files:,} files of {self.dataset}, {self.size / 1e9:.2f} GB; "
+            f"{done}{archives}. Next: erc prepare {self.folder} --to data/meld"
+        )
 
 
 def download(
@@ -110,7 +125,6 @@ def download(
         files = kaggle.list_files(dataset, lambda count: tell("list", count, count))
     chosen = choose(files, dataset, subdir, folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
             todo = [item for item in chosen if not item.done(unpack)]
             absent = [item for item in todo if not item.there()]
@@ -197,15 +211,15 @@ def _summary(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Two downloads in one folder would write into each other's partial files."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise CorpusError(
-            f"{folder}: another erc download is at work there. Wait for it, or choose another "
-            "folder with --to."
-        ) from error
-    else:
+    (folder / WORK).mkdir(parents=True, exist_ok=True)
+    with open(folder / WORK / "lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CorpusError(
+                f"{folder}: another erc download is at work there. Wait for it, or choose "
+                "another folder with --to."
+            ) from error
+        except OSError:
+            pass  # a file system without locks is no reason to refuse
         yield
-    finally:
-        os.close(descriptor)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -37,18 +39,17 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def bar() -> Iterator[Callable[[str, int, int], None]]:
+def bar(*, of_bytes: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """A function (what, done, total) that draws a bar with rate and time left.
 
     Where standard error is no terminal, it prints a line now and then.
     """
     if not err.is_terminal:
-        yield _plain_lines()
+        yield _plain_lines(size if of_bytes else str)
         return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
+    counts = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (
+        MofNCompleteColumn(), _Rate())  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         tasks: dict[str, Any] = {}
 
@@ -60,14 +61,14 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
-def _plain_lines() -> Callable[[str, int, int], None]:
+def _plain_lines(form: Callable[[int], str]) -> Callable[[str, int, int], None]:
     said: dict[str, float] = {}
 
     def update(what: str, done: int, total: int) -> None:
         last = said.setdefault(what, monotonic())
         if monotonic() - last >= _SECONDS_BETWEEN_LINES:
             said[what] = monotonic()
-            err.print(f"{what}: {done} of {total}", markup=False)
+            err.print(f"{what}: {form(done)} of {form(total)}", markup=False)
 
     return update
 

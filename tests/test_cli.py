@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import cli
 from erc_features.store import FeatureFile
 
-VERBS = ["demo", "doctor", "extract", "fuse", "inspect", "prepare", "report", "sample"]
+VERBS = ["demo", "doctor", "download", "extract", "fuse", "inspect", "prepare", "report", "sample"]
 
 
 @pytest.fixture

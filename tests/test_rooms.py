@@ -20,6 +20,7 @@ KEEPERS = {
     "open_clip": ["erc_features/encoders/"],
     "huggingface_hub": ["erc_features/encoders/"],
     "kaggle": ["erc_features/corpora/kaggle.py"],
+    "kagglesdk": ["erc_features/corpora/kaggle.py"],
     "ray": ["erc_features/engines"],
     "optuna": ["erc_fusion/tune.py"],
     "typer": ["cli.py"],

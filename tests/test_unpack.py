@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -69,7 +70,7 @@ HOSTILE = {
     "symlink-out.tar.gz": (entries(OK, ("l", SYM, "../../etc")), "leads out"),
     "symlink-absolute.tar.gz": (entries(OK, ("l", SYM, "/etc")), "is absolute"),
     "symlink-then-through.tar.gz": (
-        entries(OK, ("l", SYM, "."), ("l/evil", REG, b"x")), "is a file and a folder",
+        entries(("d/x", REG, b""), ("l", SYM, "d"), ("l/evil", REG, b"x")), "is a file and a",
     ),
     "symlink-to-folder.tar.gz": (
         entries(("d", tarfile.DIRTYPE, ""), ("l", SYM, "d")), "no file of it",
@@ -90,7 +91,7 @@ HOSTILE = {
     "device.zip": (odd_zip("l", b"", stat.S_IFBLK | 0o777), "a link or a device"),
     "bomb.zip": (zipped({"zeros": bytes(60_000_000)}), "times its own size"),
     "bomb.tar.gz": (packed({"zeros": bytes(60_000_000)}), "times its own size"),
-    "nested.zip": (zipped({"ok.txt": b"ok", "a/in.tar.gz": entries(OK, ("../../../evil", REG, b"x"))}),
+    "nested.zip": (zipped({"ok.txt": b"ok", "a/in.tar.gz": entries(OK, ("../../e", REG, b"x"))}),
                    "in.tar.gz: refused"),
     "nested.tar.gz": (packed({"in.zip": odd_zip("../../evil")}), "in.zip: refused"),
 }  # fmt: skip
@@ -159,12 +160,13 @@ def test_bombs_in_parts_are_added_up(tmp_path):
 
 def test_a_header_of_gigabytes_is_not_read(tmp_path):
     """tarfile reads a pax header whole; this one claims 3 GB. And sizes below zero loop."""
-    for size, error in ((3 << 30, HostileArchive), (-512, CorpusError)):
+    for kind, size in ((tarfile.XHDTYPE, 3 << 30), (tarfile.XHDTYPE, -512), (REG, -1024)):
         header = tarfile.TarInfo("pax")
-        header.type, header.size = tarfile.XHDTYPE, size
+        header.type, header.size = kind, size
         with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
             file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
         began = time.monotonic()
+        error = HostileArchive if kind == tarfile.XHDTYPE else DamagedArchive
         with pytest.raises(error):
             unpack(tmp_path / "a.tar.gz", tmp_path / "a")
         assert time.monotonic() - began < 2
@@ -210,13 +212,8 @@ def test_damage_is_told_and_leaves_nothing(tmp_path, name):
     pack = zipped if name.endswith("zip") else packed
     files = {f"{n}.bin": noise(3000, n) for n in range(5)}
     good = pack(files, "w") if name.endswith(".tar") else pack(files)
-    for bad in (
-        good[:2000],
-        good[: len(good) // 2],
-        b"",
-        b"<html>" * 50,
-        good[:7000] + b"\1" * 600,
-    ):
+    half = good[: len(good) // 2]
+    for bad in (good[:2000], half, b"", b"<html>" * 50, good[:7000] + b"\1" * 600):
         (tmp_path / name).write_bytes(bad)
         with pytest.raises(DamagedArchive, match=f"{name}: is damaged"):
             unpack(tmp_path / name, tmp_path / "a")
@@ -224,20 +221,18 @@ def test_damage_is_told_and_leaves_nothing(tmp_path, name):
 
 
 def test_too_little_space_is_said_before_writing(tmp_path):
-    info = tarfile.TarInfo("big")
-    info.size = 1 << 62
-    (tmp_path / "a.tar").write_bytes(info.tobuf() + bytes(1024))
-    with pytest.raises(CorpusError):
-        unpack(tmp_path / "a.tar", tmp_path / "a", limits=Limits(size=1 << 63, ratio=1 << 62))
+    """An honest tar of twice what is free; on this disk it is a hole."""
+    archive, info = tmp_path / "a.tar", tarfile.TarInfo("big")
+    info.size = 2 * shutil.disk_usage(tmp_path).free
+    with open(archive, "wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        try:
+            file.truncate(512 + (info.size + 511) // 512 * 512 + 1024)
+        except OSError:
+            pytest.skip("this file system holds no holes of that size")
+    with pytest.raises(CorpusError, match="GB are needed to unpack it"):
+        unpack(archive, tmp_path / "a", limits=Limits(size=1 << 62))
     assert alone(tmp_path, "a.tar")
-    hole = tmp_path / "b.tar"  # an honest tar of 8 TB, most of it a hole on this disk
-    info.size = 8 << 40
-    with open(hole, "wb") as file:
-        file.write(info.tobuf())
-        file.truncate(512 + info.size + 1024)
-    with zipfile.ZipFile(tmp_path / "c.zip", "w") as opened:
-        opened.writestr("x", b"x")
-    os.unlink(hole)
 
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30) | st.lists(
@@ -246,14 +241,14 @@ NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30) | st.list
 ).map("/".join)  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(NAMES, st.binary(max_size=20), min_size=1, max_size=4), st.booleans())
 def test_whatever_the_names_nothing_leaves_the_folder(tmp_path_factory, files, tar):
     folder = tmp_path_factory.mktemp("names")
     top = folder / "1/2/3/4/5/6/7"
     top.mkdir(parents=True)
     name = "a.tar.gz" if tar else "a.zip"
-    infos = [(path, REG, body) for path, body in files.items() if "\0" not in path]
+    infos = [(p, REG, body) for p, body in files.items() if "\0" not in p and not p.endswith("/")]
     if tar:
         (top / name).write_bytes(entries(*infos))
     else:
@@ -271,7 +266,7 @@ def test_whatever_the_names_nothing_leaves_the_folder(tmp_path_factory, files, t
     else:
         after = tree(folder)
         assert {p for p in after if not p.startswith("1/2/3/4/5/6/7/out/")} == set(before)
-        kept = {safe_path(path): body for path, _, body in infos if not path.endswith("/")}
+        kept = {safe_path(path): body for path, _, body in infos}
         if not any(is_archive(path) for path in kept):
             assert contents.files == len(kept)
             for path, body in kept.items():
@@ -346,7 +341,9 @@ def kill_unpacking(tmp_path, count):
     files = {f"d/{n}.bin": noise(2000, n) for n in range(300)} | {"e/in.zip": inner}
     archive.write_bytes(packed(files))
     size = archive.stat().st_size
+    began = time.monotonic()
     whole = unpack(archive, to)
+    length = time.monotonic() - began
     wanted = tree(to)
     subprocess.run(["rm", "-r", str(to)], check=True)
     moments = random.Random(0)
@@ -358,7 +355,7 @@ def kill_unpacking(tmp_path, count):
             forks.stdin.write("\n")
             forks.stdin.flush()
             child = forks.stdout.readline().strip()
-            time.sleep(moments.uniform(0, 0.12))
+            time.sleep(moments.uniform(0, 1.5 * length))
             subprocess.run(["kill", "-9", child], check=False, capture_output=True)
             cut += int(forks.stdout.readline()) == 9
             # It is there and whole, or not there.

@@ -162,7 +162,7 @@ class Connection:
             page = self._patiently(lambda r=request: self._list(dataset, r), first=not found)
             for file in page.dataset_files:
                 if file.name:
-                    found[file.name] = RemoteFile(file.name, file.total_bytes)
+                    found[file.name] = RemoteFile(file.name, int(file.total_bytes or 0))
             said(len(found))
             token = page.next_page_token
             if not token:

@@ -38,7 +38,6 @@ class Transfers:
         self, todo: Sequence[Item], absent: Sequence[Item], unpacking: bool, keep: bool
     ) -> list[str]:
         """Fetch what is absent and unpack; what can't be had alone is returned, as messages."""
-        self._work.mkdir(exist_ok=True)
         total = sum(item.remote.size for item in absent)
         problems: list[str] = []
         gone = set(absent)
