@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from erc_features.errors import ErcError, RunError, choose
-from erc_features.utterance import Split
+from erc_features.utterance import Split, corpus_name
 from erc_fusion import runs
 from erc_fusion.config import (
     FuseConfig,
@@ -59,27 +59,41 @@ def fuse(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = 
         ErcError: a setting, the feature files, or the splits are not what they must be.
         RunError: the run's folder holds something else, or can't be written.
     """
-    from erc_fusion.weights import save_weights
-
     began = time.perf_counter()
     config, sources = resolve(config)
-    identity = _identity(config, sources)
-    name = config.place.name or f"{config.model.head}-{identity[:8]}"
+    table = load_table(sources)
+    identity = _identity(config, table)
+    name = runs.check_name(config.place.name) or f"{config.model.head}-{identity[:8]}"
     path = Path(config.place.runs) / config.corpus / name
     if (path / runs.DONE).exists() and not config.place.overwrite:
         found = Run(path)
         _must_be_the_same(found, identity)
         return FuseResult(found, True, tuple(found.metrics.get("warnings", ())))
-    table = load_table(sources)
     warnings = check_splits(table)
-    runs.begin(path, overwrite=config.place.overwrite)
+    with runs.claim(path):
+        return _run(config, table, identity, path, warnings, began, progress)
+
+
+def _run(
+    config: FuseConfig,
+    table: FeatureTable,
+    identity: str,
+    path: Path,
+    warnings: tuple[str, ...],
+    began: float,
+    progress: "Callable[[Progress], None] | None",
+) -> FuseResult:
+    """Train and score, then write. What a finished run left there stays until then."""
+    from erc_fusion.weights import save_weights
+
     started = time.perf_counter()
     trained, weights = _train(config, table, progress)
     seconds = time.perf_counter() - started
     scores, predictions = score_splits(table, config.seeds, weights.predict)
-    metrics = _about(config, sources, trained) | scores | {"warnings": list(warnings)}
+    metrics = _about(config, table.sources, trained) | scores | {"warnings": list(warnings)}
     metrics["seconds"] = {"train": seconds, "total": time.perf_counter() - began}
     try:
+        runs.clear(path)
         (path / "config.toml").write_text(to_toml(as_recorded(config)), encoding="utf-8")
         _write_json(path / "inputs.json", _inputs(config, table, identity))
         lines = (json.dumps(record) + "\n" for record in trained.history)
@@ -118,7 +132,7 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
             f"Head {config.model.head!r} is made for a contrastive loss; --contrastive none does "
             "not go with it. Choose triplet or supcon, or --head mlp."
         )
-    corpus = PurePath(config.corpus).name
+    corpus = corpus_name(config.corpus)
     sources = find_sources(Path(config.place.features) / corpus, config.modalities)
     stems = tuple(source.stem for source in sources)
     loss = replace(config.loss, contrastive=contrastive)
@@ -220,8 +234,8 @@ def _device(name: str) -> "torch.device":
     return torch.device(name)
 
 
-def _identity(config: FuseConfig, sources: tuple[Source, ...]) -> str:
-    """A hash of the settings and what was put in; not of where it stands."""
+def _identity(config: FuseConfig, table: FeatureTable) -> str:
+    """A hash of the settings and what was put in, numbers too; not of where it stands."""
     inputs = [
         {
             "stem": source.stem,
@@ -232,9 +246,10 @@ def _identity(config: FuseConfig, sources: tuple[Source, ...]) -> str:
             "shape": source.shape,
             "rows": dict(source.rows),
         }
-        for source in sources
+        for source in table.sources
     ]
-    whole = json.dumps({"config": without_place(config), "inputs": inputs}, sort_keys=True)
+    parts = {"config": without_place(config), "inputs": inputs, "data": table.digest()}
+    whole = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()
 
 

@@ -201,12 +201,15 @@ class _Marginals:
     predicted: np.ndarray
 
     def score(self, name: str) -> np.ndarray:
-        """(S, R)."""
+        """(S, R); NaN where a resample has no row."""
         if name == "accuracy":
-            return _share(self.hits.sum(-1), self.truth.sum(-1))
-        if name == "weighted_f1":
-            return _weighted(self.hits, self.truth, self.predicted)
-        return _macro(self.hits, self.truth, self.predicted, self.truth.sum(0) > 0)
+            found = _share(self.hits.sum(-1), self.truth.sum(-1))
+        elif name == "weighted_f1":
+            found = _weighted(self.hits, self.truth, self.predicted)
+        else:
+            found = _macro(self.hits, self.truth, self.predicted, self.truth.sum(0) > 0)
+        # A resample of dialogues that hold none of the rows has no score, not the score 0.
+        return np.where(self.truth.sum(-1) > 0, found, np.nan)
 
 
 def _figures(
@@ -217,7 +220,7 @@ def _figures(
 
 def _figure(seeds: np.ndarray, resampled: np.ndarray) -> dict[str, Any]:
     """seeds (S,), resampled (S, R) -> mean, deviation, interval of the mean over seeds."""
-    low, high = np.percentile(resampled.mean(0), [2.5, 97.5])
+    low, high = np.nanpercentile(resampled.mean(0), [2.5, 97.5])
     return {
         "mean": float(seeds.mean()),
         "std": _deviation(seeds),

@@ -16,11 +16,13 @@ runs/<corpus>/<name>/
   DONE                  written last: without it the run is unfinished and begins anew
 """
 
+import fcntl
 import json
 import os
-import shutil
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -130,30 +132,51 @@ class Run:
         )
 
 
-def begin(path: Path, *, overwrite: bool = False) -> Path:
-    """An empty directory for a run; what an unfinished run left there is removed.
+def check_name(name: str) -> str:
+    """`name`, if it can be a run's.
 
     Raises:
-        RunError: a finished run is there and `overwrite` is not set, something that is not a
-            run is there, or the folder can't be written.
+        RunError: it would leave the folder of runs, or be hidden in it.
     """
-    if (path / DONE).exists() and not overwrite:
-        raise RunError(f"{path}: already run. Use --overwrite to run it again, or another --name.")
-    if path.exists():
+    if name and (not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name.startswith(".")):
+        raise RunError(
+            f"--name {name}: letters, digits, '.', '_' and '-' work, and no '.' in front."
+        )
+    return name
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Hold the directory of a run, made if need be; the lock goes with the process.
+
+    Raises:
+        RunError: another process runs it, something that is not a run is there, or the folder
+            can't be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); choose --runs.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         strangers = [entry.name for entry in path.iterdir() if entry.name not in (*FILES, DONE)]
         if strangers:
             raise RunError(
                 f"{path} holds files that no run wrote ({', '.join(sorted(strangers)[:5])}); "
                 "choose another --name or --runs."
             )
-    try:
-        (path / DONE).unlink(missing_ok=True)  # first: a half-removed run must not look finished
-        if path.exists():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); choose --runs.") from error
-    return path
+        yield
+    except BlockingIOError as error:
+        raise RunError(f"{path}: another process is running it; wait for it.") from error
+    finally:
+        os.close(handle)
+
+
+def clear(path: Path) -> None:
+    """Remove what a run left there, DONE first: a half-written run must not look finished."""
+    for name in (DONE, *FILES):
+        (path / name).unlink(missing_ok=True)
 
 
 def finish(path: Path) -> Run:
@@ -194,8 +217,9 @@ def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run]
     finished: list[Run] = []
     unfinished: list[Path] = []
     for name in named:
-        folder = next((path for path in (name, root / corpus / name) if path.is_dir()), None)
-        if folder is None or not any((folder / file).exists() for file in (*FILES, DONE)):
+        places = (name, root / corpus / name)
+        folder = next((path for path in places if _holds_a_run(path)), None)
+        if folder is None:
             known = ", ".join(run.name for run in list_runs(root, corpus)[0]) or "none"
             raise RunError(f"No run {name}. Finished runs in {root / corpus}: {known}.")
         if (folder / DONE).is_file():
@@ -203,3 +227,7 @@ def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run]
         else:
             unfinished.append(folder)
     return finished, unfinished
+
+
+def _holds_a_run(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in (*FILES, DONE))

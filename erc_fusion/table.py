@@ -1,5 +1,7 @@
 """Feature files of one corpus joined by key: what fusion trains on."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +77,16 @@ class FeatureTable:
     def fingerprint(self) -> str:
         return self.sources[0].fingerprint
 
+    def digest(self) -> str:
+        """A hash of all that a run learns from: keys, labels, embeddings, and which are there."""
+        digest = hashlib.blake2b(digest_size=32)
+        for column in (self.key, self.speaker, self.text):
+            digest.update("\0".join(column).encode("utf-8", "surrogatepass"))
+        digest.update(json.dumps(self.labels).encode())
+        for values in (self.label, self.present, *(self.x[name] for name in sorted(self.x))):
+            digest.update(np.ascontiguousarray(values).view(np.uint8).data)
+        return digest.hexdigest()
+
     def rows(self, split: Split | str) -> np.ndarray:
         """Row numbers of a split."""
         return np.flatnonzero(self.split == str(split))
@@ -84,7 +96,7 @@ def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, 
     """The feature files that `--modalities` means, described, by modality and name.
 
     Each of `modalities` is a modality, which needs exactly one complete file, or a file's stem.
-    Without any: every modality that has exactly one.
+    Without any: every modality that has a file.
 
     Raises:
         ErcError: none is there, an item means no file or several (prints the command to type),
@@ -98,9 +110,9 @@ def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, 
     if modalities:
         chosen = [_pick(item, stems, partial, folder.name) for item in modalities]
     else:
-        chosen = [s for s in stems if len(_of_modality(s.split(".")[0], stems)) == 1]
-        if not chosen:
-            raise ErcError(_several("any modality", stems, folder.name, next(iter(stems))))
+        # A modality left out without a word would be a silent mistake, so each must be clear.
+        there = dict.fromkeys(stem.split(".")[0] for stem in sorted({*stems, *partial}))
+        chosen = [_pick(modality, stems, partial, folder.name) for modality in there]
     if len(set(chosen)) < len(chosen):
         raise ErcError(f"--modalities {','.join(modalities)} names a file twice.")
     found = tuple(sorted((_describe(stems[stem]) for stem in chosen), key=_place))

@@ -24,7 +24,7 @@ from erc_fusion.config import (
     with_options,
 )
 from erc_fusion.fuse import FuseResult, fuse
-from erc_fusion.runs import DONE, FILES, Run, list_runs
+from erc_fusion.runs import DONE, FILES, Run, find_runs, list_runs
 from erc_fusion.table import find_sources, load_table
 from erc_fusion.train import Progress
 from erc_fusion.weights import load_weights
@@ -205,15 +205,54 @@ def test_other_kinds(root: Path, options: dict[str, str]) -> None:
 def test_test_is_not_seen_before_the_choice(root: Path) -> None:
     """Garbage in test's rows changes no weight, no history and no score on dev."""
     first = fuse(settings(root)).run
-    before = first.metrics  # read now: the second run takes the first one's place
+    before = first.metrics
     with h5py.File(root / "features" / "tiny" / "text.small.h5", "r+") as file:
         for row in np.flatnonzero(file["split"].asstr()[()] == "test"):
             file["x"][row] = 77.0
-    second = fuse(settings(root, overwrite=True)).run
-    assert first.path == second.path
-    after = second.metrics
-    assert after["dev"] == before["dev"] and after["best_epoch"] == before["best_epoch"]
-    assert after["test"] != before["test"]
+    second = fuse(settings(root)).run
+    assert first.path != second.path  # other numbers are another run, though settings agree
+    for name in ("history.jsonl", "model.safetensors"):
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
+    assert second.metrics["dev"] == before["dev"]
+    assert second.metrics["test"] != before["test"]
+
+
+def test_a_run_that_is_at_work_is_left_alone(root: Path) -> None:
+    done = fuse(settings(root, name="mine")).run
+    kept = (done.path / "metrics.json").read_bytes()
+    messages = []
+
+    def second(_: object) -> None:
+        if not messages:
+            assert (done.path / "metrics.json").read_bytes() == kept  # until the new one is there
+            with pytest.raises(RunError) as caught:
+                fuse(settings(root, name="mine", lr=0.01, overwrite=True))
+            messages.append(str(caught.value))
+
+    fuse(settings(root, name="mine", lr=0.02, overwrite=True), progress=second)
+    assert "another process is running it" in messages[0]
+    assert Run(done.path).config["training"]["lr"] == 0.02
+
+
+@pytest.mark.parametrize("name", ["a/b", "../out", ".", ".hidden", "sp ace"])
+def test_names_that_lead_out_are_refused(root: Path, name: str) -> None:
+    with pytest.raises(RunError, match="--name"):
+        fuse(settings(root, name=name))
+
+
+def test_a_file_where_the_run_should_be(root: Path) -> None:
+    (root / "runs" / "tiny").mkdir(parents=True, exist_ok=True)
+    (root / "runs" / "tiny" / "wall").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        fuse(settings(root, name="wall"))
+
+
+def test_a_folder_of_a_runs_name_does_not_hide_it(root: Path, monkeypatch) -> None:
+    fuse(settings(root, name="mine"))
+    (root / "mine").mkdir()
+    monkeypatch.chdir(root)
+    finished, _ = find_runs(Path("runs"), "tiny", [Path("mine")])
+    assert [run.name for run in finished] == ["mine"]
 
 
 def test_what_is_wrong_with_the_data(tmp_path: Path) -> None:

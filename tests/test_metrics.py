@@ -141,3 +141,13 @@ def test_ten_seeds_of_melds_test_split_in_two_seconds() -> None:
     began = time.process_time()
     score(rows, tuple("abcdefg"), 0)
     assert time.process_time() - began < 4  # about 1 s on one idle core
+
+
+def test_resamples_without_a_row_do_not_count_as_zero() -> None:
+    """All unseen texts in one of six dialogues: most resamples lack them, none scores 0."""
+    truth = np.zeros(12, int)
+    probability = np.tile(np.array([0.9, 0.1], np.float32), (1, 12, 1))
+    dialogue = np.repeat(np.arange(6), 2)
+    found = score(Rows(truth, probability, dialogue, dialogue == 0), ("a", "b"), 0)
+    assert found is not None
+    assert found["unseen_text"]["accuracy"]["low"] == 1.0

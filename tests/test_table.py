@@ -67,7 +67,8 @@ def test_choosing_files(folder: Path, corpus: Corpus) -> None:
         return [source.stem for source in find_sources(folder, modalities)]
 
     write_features(folder, "text.other", corpus, embeddings(corpus, 1, 3))
-    assert stems() == ["audio.small"]  # text is not clear any more
+    with pytest.raises(ErcError, match=r"(?s)modality 'text'.*text\.other\n.*--modalities text"):
+        stems()  # text is not clear any more, and is not left out without a word
     assert stems("audio", "text.other") == ["text.other", "audio.small"]
     assert stems("text.small", "text.other") == ["text.other", "text.small"]
     with pytest.raises(ErcError, match=r"(?s)modality 'text'.*text\.other\n.*--modalities text"):
@@ -95,10 +96,12 @@ def test_unfinished_files_are_refused(tmp_path: Path, corpus: Corpus) -> None:
         find_sources(folder, ["text"])
     with pytest.raises(ErcError, match=r"text\.small is not finished.*resumes"):
         find_sources(folder, ["text.small"])
+    with pytest.raises(ErcError, match=r"'text'\. text\.small is not finished"):
+        find_sources(folder)
     with h5py.File(folder / "audio.small.h5", "r+") as file:
         file["status"][4] = int(Status.PENDING)
     with pytest.raises(ErcError, match=r"audio\.small\.h5 is incomplete \(1 rows pending\)"):
-        find_sources(folder)
+        find_sources(folder, ["audio"])
 
 
 def test_fingerprints_must_agree(folder: Path, corpus: Corpus) -> None:
