@@ -19,10 +19,11 @@ class Batch:
 
     Attributes:
         rows: (S, B) int64.
-        real: (S, B) bool, false where a seed's batch is padded to the largest.
+        real: (S, B) bool, false where a seed's batch is padded.
         counts: real rows of each seed; None where none is padded.
-        place: (S, G, T) int64, where in B the dialogues' utterances stand, -1 past their end;
-            None where batches are not whole dialogues.
+        place: (S, G, T) int64, where in B the dialogues' utterances stand, -1 past their end
+            (from the start where a seed has fewer dialogues); None where batches are not whole
+            dialogues.
     """
 
     rows: Tensor
@@ -58,18 +59,30 @@ def balanced(
 def whole_dialogues(
     split: Split, size: int, generators: Sequence[torch.Generator] | None
 ) -> Iterator[Batch]:
-    """Whole dialogues, about `size` utterances a batch; in order without generators (S = 1)."""
+    """Whole dialogues, about `size` utterances a batch; in order without generators (S = 1).
+
+    All of an epoch's batches are padded to the same number of rows, that which no order can
+    exceed, and not to the largest of the seeds' at hand: a sum over more rows of zeros is
+    rounded in another order, and a seed's result would depend on the others'.
+    """
     _, lengths = split.dialogue.cpu().unique_consecutive(return_counts=True)
     starts = lengths.cumsum(0) - lengths
-    count = len(lengths)
-    orders = (
-        [torch.randperm(count, generator=g) for g in generators]
-        if generators is not None
-        else [torch.arange(count)]
-    )
-    batches = max(1, -(-len(split) // size))
-    for chosen in torch.stack(orders).tensor_split(min(batches, count), dim=1):
-        yield _of_dialogues(starts[chosen], lengths[chosen])
+    longest = int(lengths.max())
+    # A dialogue goes into the batch where it begins. None is empty: each is as long as any.
+    batches = max(1, min(-(-len(split) // size), len(split) // longest))
+    if generators is None:
+        whole = torch.arange(len(lengths))
+        for chosen in whole[None].tensor_split(min(batches, len(whole)), dim=1):
+            yield _of_dialogues(starts[chosen], lengths[chosen])
+        return
+    most = -(-len(split) // batches) + longest - 1
+    orders = [torch.randperm(len(lengths), generator=g) for g in generators]
+    begins = [(lengths[order].cumsum(0) - lengths[order]) * batches for order in orders]
+    for batch in range(batches):
+        chosen = [o[b // len(split) == batch] for o, b in zip(orders, begins, strict=True)]
+        padded = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
+        here = padded >= 0
+        yield _of_dialogues(starts[padded], lengths[padded] * here, most)
 
 
 def in_order(split: Split, size: int) -> Iterator[Batch]:
@@ -112,15 +125,15 @@ def _draw(
     return rows.flatten(1)
 
 
-def _of_dialogues(starts: Tensor, lengths: Tensor) -> Batch:
-    """starts, lengths (S, G) -> the batch of those dialogues."""
+def _of_dialogues(starts: Tensor, lengths: Tensor, size: int = 0) -> Batch:
+    """starts, lengths (S, G), length 0 for none -> those dialogues, padded to `size` rows."""
     step = torch.arange(int(lengths.max()))  # (T,)
     inside = step < lengths[..., None]  # (S, G, T)
     before = lengths.cumsum(1) - lengths
     place = torch.where(inside, before[..., None] + step, -1)
     counts = lengths.sum(1)
     seed, _, _ = inside.nonzero(as_tuple=True)
-    rows = torch.zeros(len(starts), int(counts.max()), dtype=torch.int64)
+    rows = torch.zeros(len(starts), max(size, int(counts.max())), dtype=torch.int64)
     rows[seed, place[inside]] = (starts[..., None] + step)[inside]
     real = torch.arange(rows.shape[1]) < counts[:, None]
     return Batch(rows, real, counts.tolist(), place)

@@ -24,7 +24,7 @@ from erc_fusion.config import TrainingConfig
 from erc_fusion.losses import UNLABELLED, Objective
 from erc_fusion.metrics import accuracy, confusions, weighted_f1
 from erc_fusion.model import FusionModel, Split, load_state
-from erc_fusion.stacked import generator
+from erc_fusion.stacked import ALIGNED, generator
 
 PREDICT_ROWS = 512  # fixed: a prediction does not depend on how many are asked for
 
@@ -92,9 +92,7 @@ def train(
     Raises:
         ErcError: a loss that is not finite (names seed and epoch).
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = _optimizer(model, config)
     orders = [generator(seed, "order") for seed in seeds]
     active = np.arange(len(seeds))
     best = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -234,11 +232,33 @@ def _evaluate(model: FusionModel, split: Split, objective: Objective) -> dict[st
     }
 
 
+def _optimizer(model: FusionModel, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW, fused where that rounds a seed alike at every place in the stack.
+
+    The fused kernel rounds what is left over after its last whole vector in another way, so it
+    may have only parameters that are whole vectors for each seed: nearly all of the weights.
+    """
+    groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+    for parameter in model.parameters():
+        groups[parameter[0].numel() % ALIGNED == 0].append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "fused": fused, "foreach": False}
+            for fused, parameters in groups.items()
+            if parameters
+        ],
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+    )
+
+
 def _clip(model: FusionModel, most: float) -> None:
     """Scale each seed's gradient to a norm of at most `most`."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
-    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads])
-    scale = (most / torch.linalg.vector_norm(norms, dim=0).clamp(min=1e-12)).clamp(max=1)  # (S,)
+    # (S, P) and not (P, S): torch sums along and across rows in different orders, and one seed's
+    # (P, 1) it sums along.
+    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads], dim=1)
+    scale = (most / torch.linalg.vector_norm(norms, dim=1).clamp(min=1e-12)).clamp(max=1)  # (S,)
     if bool((scale < 1).any()):
         for grad in grads:
             grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
