@@ -24,7 +24,7 @@ demo: $(STAMP)  ## the whole way on a rendered corpus, offline; prints where the
 	@$(BIN)/erc demo --to demo
 
 test: $(STAMP) lint  ## lint, types, and the tests: offline, on the CPU, under two minutes
-	@$(BIN)/pytest -q -n 2
+	@$(BIN)/pytest -q -n 2 --dist loadfile
 
 soak: $(STAMP)  ## the full counts of kills and hostile inputs
 	@$(BIN)/pytest -q -n 2 -m soak

@@ -166,15 +166,21 @@ def extract(
         str | None, typer.Option(help="text, visual or audio; all that the corpus has if left.")
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="baseline, a Hugging Face id, or a local folder.")
+        str | None,
+        typer.Option(
+            help="baseline, a Hugging Face id, a local folder, ViT-B-32/TAG, random:NAME."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the feature file.")] = None,
     layers: Annotated[str, typer.Option(help="all, last, -4: or 0,6,12.")] = "all",
     pool: Annotated[str, typer.Option(help="mean, max, mean+max, mean+std or cls.")] = "mean",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    history: Annotated[
+        int, typer.Option(help="Utterances before each, with speakers' names; text only.")
+    ] = 0,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or auto.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float16",
-    batch_size: Annotated[int, typer.Option(help="Most rows of a batch.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Most rows of a batch.")] = 64,
     workers: Annotated[int | None, typer.Option(help="Threads that decode.")] = None,
     retry: Annotated[bool, typer.Option(help="Encode failed rows again.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the feature file.")] = False,
@@ -185,7 +191,7 @@ def extract(
     from erc_features.encoders.base import Settings
     from erc_features.extract import extract as run
 
-    settings = Settings(layers, pool, precision, device)
+    settings = Settings(layers, pool, precision, device, history)
     with terminal.bar() as progress:
         files = run(corpus, features=features, modality=modality, encoder=encoder, name=name,
                     settings=settings, dtype=dtype, batch_size=batch_size, workers=workers,

@@ -1,6 +1,6 @@
 """`erc prepare` against a bare PyAV loop that writes the same PNG and WAV with as many workers.
 
-    python benchmarks/bench_prepare.py            # about six minutes on 2 cores
+    python benchmarks/bench_prepare.py            # about eight minutes on 2 cores
 
 A MELD.Raw tree under the real CSVs' names: every tenth clip is the real one of
 ../shared/data/clips (where it is there), the others are rendered. Ratio: median of three, in
@@ -144,7 +144,7 @@ def main() -> None:
             shutil.copy(real, work / "real.mp4")
             rendered[::9] = [work / "real.mp4"] * len(rendered[::9])
         speeds = {"bare": [], "erc": []}
-        raw = tree(work / "raw", rendered, 300)
+        raw = tree(work / "raw", rendered, 800)
         for turn in range(3):
             speeds["bare"].append(run_bare(raw, work / f"bare{turn}"))
             speeds["erc"].append(run_erc(raw, work / f"erc{turn}" / "meld"))

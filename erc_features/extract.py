@@ -14,17 +14,24 @@ from typing import Any
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus, read_corpus
-from erc_features.encoders import DEFAULTS, ENCODERS, clean_name, default_name, load_encoder
-from erc_features.encoders.base import Encoder, Settings
+from erc_features.encoders import (
+    DEFAULTS,
+    ENCODERS,
+    clean_name,
+    default_name,
+    load_encoder,
+    resolve,
+)
+from erc_features.encoders.base import Encoder, Measured, Settings, measure
 from erc_features.engines import run_local
 from erc_features.errors import CorpusError, ErcError, choose
+from erc_features.items import FRAMES, known, loader
 from erc_features.plan import plan
 from erc_features.plugins import with_plugins
 from erc_features.store import Provenance, Rows, Shape, Status, open_writer
-from erc_features.utterance import Modality, Utterance
+from erc_features.utterance import Modality
 
 DTYPES = ("float16", "float32")
-_FRAMES = 5  # taken of a clip, where a corpus names clips instead of mosaics
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Extracted:
     Attributes:
         counts: rows ok, missing and failed.
         failures: reasons of failed rows, and how often each.
+        notes: what the encoder left out, and of how many rows: "texts cut to 512 tokens".
         seconds: of work, without loading the encoder.
         rate: rows a second of those done now.
         shares: of the seconds, waiting for decoding, encoding, writing; they add up to 1.
@@ -50,6 +58,7 @@ class Extracted:
     rate: float
     shares: Mapping[str, float]
     size: int
+    notes: Mapping[str, int]
     already: bool = False
 
 
@@ -62,7 +71,7 @@ def extract(
     name: str | None = None,
     settings: Settings | None = None,
     dtype: str = "float16",
-    batch_size: int = 32,
+    batch_size: int = 64,
     workers: int | None = None,
     retry: bool = False,
     overwrite: bool = False,
@@ -73,8 +82,9 @@ def extract(
     Interrupted, the same command goes on where it was. Complete, it does nothing.
 
     Args:
-        encoder: `baseline`, a Hugging Face id or a local folder; needs `modality` unless it is
-            `baseline`. Each modality has a default.
+        encoder: `baseline`, a Hugging Face id, a local folder, `random:NAME`, or for pictures
+            a model of open_clip; needs `modality` unless it is `baseline`. Each modality has a
+            default.
         name: of the file, else the encoder's last component.
         retry: encode failed rows again, and missing ones that now have a medium.
         overwrite: replace a file that was made differently.
@@ -104,8 +114,13 @@ def feature_stem(modality: Modality, name: str, settings: Settings) -> str:
     """`text.minilm+layers-4-+poolmax`: only what differs from the defaults, in a fixed order."""
     default = Settings()
     variants = [
-        f"+{label}{clean_name(getattr(settings, field))}"
-        for field, label in (("layers", "layers"), ("pool", "pool"), ("precision", ""))
+        f"+{label}{clean_name(str(getattr(settings, field)))}"
+        for field, label in (
+            ("layers", "layers"),
+            ("pool", "pool"),
+            ("history", "history"),
+            ("precision", ""),
+        )
         if getattr(settings, field) != getattr(default, field)
     ]
     return f"{modality}.{name}{''.join(variants)}"
@@ -148,9 +163,9 @@ def _extract_one(
     overwrite: bool,
     progress: Callable[[str, int, int], None] | None,
 ) -> Extracted:
-    stem = feature_stem(
-        modality, clean_name(name) if name else default_name(encoder_name), settings
-    )
+    settings = resolve(encoder_name, settings)
+    file_name = clean_name(name) if name else default_name(encoder_name, modality)
+    stem = feature_stem(modality, file_name, settings)
     path = features / corpus.name / f"{stem}.h5"
     encoder = load_encoder(encoder_name, modality, settings)
     has_medium = np.array([bool(u.cell(modality)) for u in corpus.utterances])
@@ -176,18 +191,18 @@ def _extract_one(
         waited = encoded = 0.0
         done_before = int((writer.status != Status.PENDING).sum())
         _write_missing(writer, corpus, modality, has_medium)
-        batches = [
-            rows
-            for rows in _plan(corpus, modality, encoder, has_medium, batch_size)
-            if (writer.status[rows] == Status.PENDING).any()
-        ]
+        planned, measured = _plan(
+            corpus, modality, encoder, settings.history, has_medium, batch_size
+        )
+        load = loader(corpus, modality, settings.history)
+        batches = [rows for rows in planned if (writer.status[rows] == Status.PENDING).any()]
         total = len(corpus.utterances)
-        for batch in run_local(batches, _loader(corpus, modality), encoder, dtype, workers):
+        for batch in run_local(batches, load, encoder, dtype, workers):
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)
             waited, encoded = waited + batch.waited, encoded + batch.encoded
             if progress:
                 progress(stem, int((writer.status != Status.PENDING).sum()), total)
-        writer.finish({})
+        writer.finish(measured.notes)
     seconds = perf_counter() - began
     rate = (total - done_before) / seconds
     shares = {"decoding": waited / seconds, "encoding": encoded / seconds}
@@ -218,56 +233,36 @@ def _provenance(
         "dtype": dtype,
     }
     decode = corpus.info.get("decode", {})
+    if modality == Modality.TEXT:
+        config |= {"history": settings.history}
     if modality == Modality.VISUAL:
-        config |= {"frames": decode.get("frames", _FRAMES), "height": decode.get("height")}
+        config |= {"frames": decode.get("frames", FRAMES), "height": decode.get("height")}
     if modality == Modality.AUDIO:
         config |= {"rate": 16_000}
-    known = with_plugins("erc.encoders", ENCODERS)
+    named = with_plugins("erc.encoders", ENCODERS)
     folder = Path(encoder.name)
-    is_folder = encoder.name not in known and folder.is_dir()
+    is_folder = encoder.name not in named and folder.is_dir()
     where = str(folder.resolve()) if is_folder else encoder.name
     return Provenance(
         corpus.name, corpus.fingerprint, str(modality), where, encoder.revision, config
     )
 
 
-def _loader(corpus: Corpus, modality: Modality) -> Callable[[int], Any]:
-    """The item of a row: its text, its sound, or its frames."""
-    if modality == Modality.TEXT:
-        return lambda row: corpus.utterances[row].x_text
-    from erc_features.media import read_audio, read_frames
-
-    stacked = corpus.info.get("decode", {}).get("frames", 1)
-
-    def read(row: int) -> Any:
-        path = corpus.media_path(corpus.utterances[row], modality)
-        assert path is not None  # rows without a medium are not in the plan
-        if modality == Modality.AUDIO:
-            return read_audio(path)
-        return read_frames(path, stacked=stacked, wanted=_FRAMES)
-
-    return read
-
-
 def _plan(
-    corpus: Corpus, modality: Modality, encoder: Encoder, has_medium: np.ndarray, batch_size: int
-) -> list[np.ndarray]:
+    corpus: Corpus,
+    modality: Modality,
+    encoder: Encoder,
+    history: int,
+    has_medium: np.ndarray,
+    batch_size: int,
+) -> tuple[list[np.ndarray], Measured]:
     rows = np.flatnonzero(has_medium)
-    utterances = [corpus.utterances[row] for row in rows]
-    sizes = np.array([_size(corpus, u, modality) for u in utterances], dtype=np.float64)
-    return plan(rows, sizes, batch_size=batch_size, cost=encoder.cost, cap=encoder.cap)
-
-
-def _size(corpus: Corpus, utterance: Utterance, modality: Modality) -> float:
-    if modality == Modality.TEXT:
-        return float(len(utterance.x_text))
-    if modality == Modality.VISUAL:
-        return float(corpus.info.get("decode", {}).get("frames", _FRAMES))
-    from erc_features.media import duration
-
-    path = corpus.media_path(utterance, modality)
-    assert path is not None
-    return duration(path)
+    found = measure(encoder, known(corpus, modality, rows, history))
+    batches = plan(
+        rows, found.sizes, groups=found.groups, batch_size=batch_size, cost=encoder.cost,
+        cap=encoder.cap,
+    )  # fmt: skip
+    return batches, found
 
 
 def _write_missing(writer: Any, corpus: Corpus, modality: Modality, has_medium: np.ndarray) -> None:
@@ -298,10 +293,11 @@ def _summary(
     with FeatureFile(path) as file:
         status, shape = file.status, file.shape
         failures = Counter(file.reason[status == Status.FAILED].tolist())
+        notes = file.attributes.get("notes", {})
     counts = {s.name.lower(): int((status == s).sum()) for s in Status if s != Status.PENDING}
     return Extracted(
         path, modality, shape, counts, dict(failures.most_common()), seconds, rate, shares or {},
-        path.stat().st_size, already,
+        path.stat().st_size, notes, already,
     )  # fmt: skip
 
 

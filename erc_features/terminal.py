@@ -139,6 +139,7 @@ def show_extracted(files: Sequence["Extracted"]) -> None:
             show(f"  {file.rate:,.0f} utterances/s over {file.seconds:.1f} s: {shares}")
         for reason, count in list(file.failures.items())[:5]:
             show(f"  {count:,} failed: {reason}")
+        show(*(f"  {count:,} {note}" for note, count in file.notes.items()))
 
 
 def show_inspection(found: "Inspection") -> None:
@@ -157,6 +158,8 @@ def show_inspection(found: "Inspection") -> None:
         "labels": ", ".join(f"{name or '(none)'} {n:,}" for name, n in found.labels.items()),
         "norm by layer": " ".join(f"{norm:.2f}" for norm in found.norms),
         "not finite": found.not_finite,
+        "notes": ", ".join(f"{n:,} {what}" for what, n in (attributes.get("notes") or {}).items())
+        or "-",
         "written": f"{attributes['created']} to {attributes.get('finished', '-')} on "
         f"{attributes.get('device', '-')}",
         "versions": ", ".join(f"{k} {v}" for k, v in attributes.get("versions", {}).items()),

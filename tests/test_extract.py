@@ -24,17 +24,30 @@ from erc_features.utterance import Modality
     sizes=st.lists(st.floats(0, 1e4), min_size=1, max_size=60),
     batch_size=st.integers(1, 16),
     cap=st.floats(1, 1e5),
+    step=st.sampled_from([None, 1.0, 100.0]),
 )
-def test_plan_holds_every_row_once_longest_first_within_its_limits(sizes, batch_size, cap):
+def test_plan_holds_every_row_once_longest_first_within_its_limits(sizes, batch_size, cap, step):
     rows = np.arange(len(sizes)) * 3
     measure = np.array(sizes)
-    batches = plan(rows, measure, batch_size=batch_size, cost=lambda size: size, cap=cap)
+    groups = None if step is None else measure // step
+    batches = plan(
+        rows, measure, groups=groups, batch_size=batch_size, cost=lambda size: size, cap=cap
+    )
     assert sorted(np.concatenate(batches).tolist()) == rows.tolist()
     ordered = measure[np.concatenate(batches) // 3]
     assert (np.diff(ordered) <= 0).all()
     for batch in batches:
         assert len(batch) <= batch_size
         assert len(batch) == 1 or len(batch) * measure[batch // 3].max() <= cap
+        assert groups is None or len(set(groups[batch // 3])) == 1
+
+
+def test_plan_makes_no_more_batches_than_groups_need():
+    sizes = np.repeat([3.0, 1.0, 2.0], [5, 4, 3])
+    batches = plan(
+        np.arange(12), sizes, groups=sizes, batch_size=4, cost=lambda size: size, cap=100
+    )
+    assert [sizes[batch].tolist() for batch in batches] == [[3] * 4, [3], [2] * 3, [1] * 4]
 
 
 def test_all_modalities_with_a_status_for_each_row(tmp_path):
@@ -170,7 +183,10 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("at", [1, 20, 41])
+@pytest.mark.parametrize(
+    "at",
+    [20, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 5, 13, 33, 41))],
+)
 def test_killed_and_run_again_it_ends_as_undisturbed(tmp_path, at):
     root = text_corpus(tmp_path / "words")
     extract(root, features=tmp_path / "whole", encoder="baseline", batch_size=4)

@@ -13,8 +13,8 @@ FILES = sorted(
 )
 KEEPERS = {
     "h5py": ["erc_features/store/"],
-    "av": ["erc_features/media.py"],
-    "PIL": ["erc_features/media.py", "erc_features/corpora/sample"],
+    "av": ["erc_features/media/"],
+    "PIL": ["erc_features/media/", "erc_features/corpora/sample"],
     "moviepy": ["erc_features/corpora/sample"],
     "transformers": ["erc_features/encoders/"],
     "open_clip": ["erc_features/encoders/"],

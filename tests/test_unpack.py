@@ -266,7 +266,7 @@ def test_whatever_the_names_nothing_leaves_the_folder(tmp_path_factory, files, t
     else:
         after = tree(folder)
         assert {p for p in after if not p.startswith("1/2/3/4/5/6/7/out/")} == set(before)
-        kept = {safe_path(path): body for path, _, body in infos}
+        kept = {safe_path(path): body for path, _, body in infos if path not in (".", "./")}
         if not any(is_archive(path) for path in kept):
             assert contents.files == len(kept)
             for path, body in kept.items():

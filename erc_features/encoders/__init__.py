@@ -2,10 +2,12 @@
 
 A factory takes (name, modality, settings) and returns an :class:`~.base.Encoder`. Packages add
 encoders through entry points of the group `erc.encoders`. A name that is not in the table is a
-Hugging Face id or a local folder.
+Hugging Face id, a local folder, `random:` and an architecture, or for pictures an architecture
+of open_clip with a tag or a file.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from erc_features.encoders.base import Encoder, Settings
@@ -14,11 +16,21 @@ from erc_features.plugins import load, with_plugins
 from erc_features.utterance import Modality
 
 ENCODERS = {"baseline": "erc_features.encoders.baseline:load_baseline"}
-PRETRAINED = {Modality.TEXT: "erc_features.encoders.text:load_text"}
+PRETRAINED = {
+    Modality.TEXT: "erc_features.encoders.text:load_text",
+    Modality.VISUAL: "erc_features.encoders.visual:load_visual",
+    Modality.AUDIO: "erc_features.encoders.audio:load_audio",
+}
 DEFAULTS = {
     Modality.TEXT: "bert-base-uncased",
-    Modality.VISUAL: "baseline",
-    Modality.AUDIO: "baseline",
+    Modality.VISUAL: "ViT-B-32/laion2b_s34b_b79k",
+    Modality.AUDIO: "facebook/wav2vec2-base",
+}
+_RANDOM, _HUB = "random:", "hf-hub:"
+_ALSO = {
+    Modality.TEXT: "a Hugging Face id or local folder of a text model",
+    Modality.VISUAL: "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or a local folder",
+    Modality.AUDIO: "a Hugging Face id or local folder of a model of sound",
 }
 _NAMELESS = re.compile(r"model|checkpoint.*|[0-9a-f]{40}|\.*")
 
@@ -30,28 +42,51 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
         EncoderError: it is unknown, can't serve the modality, or its weights can't be had.
     """
     table = with_plugins("erc.encoders", ENCODERS)
-    target = table.get(encoder) or PRETRAINED.get(modality)
-    looks_like_one = "/" in encoder or "\\" in encoder or Path(encoder).exists()
-    if target is None or (
-        encoder not in table and not looks_like_one and encoder not in DEFAULTS.values()
-        and "-" not in encoder
-    ):  # fmt: skip
-        known = ", ".join(sorted(table))
-        also = (
-            ", or a Hugging Face id or local folder of a text model"
-            if modality == Modality.TEXT
-            else ""
+    if encoder in table:
+        return load(table[encoder])(encoder, modality, settings)
+    # Ids of the hub without an owner ("bert-base-uncased") have a dash; a misspelt name has not.
+    if not (set(encoder) & set("-/\\:=") or Path(encoder).exists()):
+        raise EncoderError(
+            f"Unknown {modality} encoder {encoder!r}; choose from {', '.join(sorted(table))}, or "
+            f"{_ALSO[modality]}."
         )
-        raise EncoderError(f"Unknown {modality} encoder {encoder!r}; choose from {known}{also}.")
-    return load(target)(encoder, modality, settings)
+    return load(PRETRAINED[modality])(encoder, modality, settings)
 
 
-def default_name(encoder: str) -> str:
+def resolve(encoder: str, settings: Settings) -> Settings:
+    """`settings` with what `--precision auto` comes to here, so that a file can say it."""
+    from erc_features.encoders.base import pick_device, pick_precision
+
+    if settings.precision != "auto":
+        return settings
+    formula = encoder == "baseline"
+    precision = "fp32" if formula else pick_precision("auto", pick_device(settings.device))
+    return replace(settings, precision=precision)
+
+
+def default_name(encoder: str, modality: Modality | None = None) -> str:
     """The name of a feature file: the last component of the encoder's id or folder.
+
+    Of open_clip's `architecture/tag` and `architecture=file`, both parts.
+
+    >>> default_name("facebook/wav2vec2-base"), default_name("random:bert-base-uncased")
+    ('wav2vec2-base', 'random-bert-base-uncased')
+    >>> default_name("ViT-B-32/laion2b_s34b_b79k", Modality.VISUAL)
+    'ViT-B-32-laion2b_s34b_b79k'
+    >>> default_name("ViT-B-32=clips/tuned.safetensors", Modality.VISUAL)
+    'ViT-B-32-tuned'
 
     Raises:
         EncoderError: that component says nothing ("model", "checkpoint-500", a snapshot's hash).
     """
+    if encoder.startswith(_RANDOM):
+        return "random-" + default_name(encoder.removeprefix(_RANDOM), modality)
+    architecture, has_file, file = encoder.partition("=")
+    if has_file and file.endswith(".safetensors"):
+        return clean_name(f"{architecture}-{Path(file).stem}")
+    is_hub = encoder.startswith(_HUB)
+    if modality == Modality.VISUAL and not is_hub and not Path(encoder).exists():
+        return clean_name(encoder)
     last = Path(encoder).name
     if _NAMELESS.fullmatch(last):
         raise EncoderError(

@@ -4,27 +4,41 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from erc_features.errors import EncoderError, choose
+from erc_features.errors import EncoderError, ErcError, choose
 from erc_features.utterance import Modality
 
 if TYPE_CHECKING:
     import torch
 
 POOLS = ("mean", "max", "mean+max", "mean+std", "cls")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is said, by whom, and what was said before it: the item of text with history.
+
+    `before` holds (speaker, text) of utterances of the same dialogue and split, oldest first.
+    """
+
+    text: str
+    speaker: str
+    before: tuple[tuple[str, str], ...]
 
 
 class Encoder(Protocol):
     """A frozen network, or a formula: items to embeddings. Pure: no paths, no disk, no HDF5.
 
-    An item is a text (str), the frames of a clip (a tuple of (H, W, 3) uint8 RGB arrays), or
-    sound ((n,) float32 in [-1, 1] at 16 kHz). An item's size is its characters, its frames or
-    its seconds.
+    An item is a text (str, or a :class:`Turn` where there is history), the frames of a clip (a
+    tuple of (H, W, 3) uint8 RGB arrays), or sound ((n,) float32 in [-1, 1] at 16 kHz). An
+    item's size is its characters, its frames or its seconds, unless the encoder
+    :class:`Measures` it.
 
     Attributes:
         name: what `encoder` says in a feature file.
@@ -59,17 +73,57 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a plan needs to know of n items before any of them is decoded.
+
+    Attributes:
+        sizes: (n,) in the encoder's own unit, which its `cost` takes.
+        groups: (n,) only items of one group may share a batch.
+        notes: what the encoder will leave out, and of how many items.
+    """
+
+    sizes: np.ndarray
+    groups: np.ndarray
+    notes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """An encoder that measures items itself. A pure function of the items: so an interrupted
+    extraction makes the same plan again, and reports the same notes."""
+
+    def measure(self, known: Sequence[Any]) -> Measured:
+        """Measure what is known of items beforehand: texts or turns; frames; seconds."""
+        ...
+
+
+def measure(encoder: Encoder, known: Sequence[Any]) -> Measured:
+    """By the encoder, where it does; else characters, frames or seconds, in one group."""
+    if isinstance(encoder, Measures):
+        return encoder.measure(known)
+    texts = [k.text if isinstance(k, Turn) else k for k in known]
+    sizes = [float(len(t) if isinstance(t, str) else t) for t in texts]
+    return Measured(np.array(sizes, np.float64), np.zeros(len(known)))
+
+
+@dataclass(frozen=True)
 class Settings:
-    """How to encode. What differs from the defaults becomes part of the file's name."""
+    """How to encode. What differs from the defaults becomes part of the file's name.
+
+    `history` is how many utterances before each are encoded with it; for text only.
+    """
 
     layers: str = "all"
     pool: str = "mean"
     precision: str = "fp32"
     device: str = "auto"
+    history: int = 0
 
     def __post_init__(self) -> None:
         choose("pooling", self.pool, POOLS)
         choose("precision", self.precision, PRECISIONS)
+        if self.history < 0:
+            raise ErcError("--history is a number of utterances: 0 or more.")
         pick_layers(self.layers, 1000)
 
 
@@ -101,23 +155,33 @@ def pick_layers(layers: str, count: int) -> list[int]:
     return picked
 
 
-def pool(hidden: "torch.Tensor", mask: "torch.Tensor", how: str) -> "torch.Tensor":
-    """Pool over time. hidden (B, T, D) float32, mask (B, T) bool -> (B, D) or (B, 2 D)."""
+def pool(hidden: "torch.Tensor", mask: "torch.Tensor | None", how: str) -> "torch.Tensor":
+    """Pool over time, in float32. hidden (B, T, D) -> (B, D) or (B, 2 D).
+
+    mask (B, T) is true where something is; None is true everywhere.
+    """
     import torch
 
     if how == "cls":
-        return hidden[:, 0]
-    if how == "mean+max":
-        return torch.cat([pool(hidden, mask, "mean"), pool(hidden, mask, "max")], -1)
-    keep = mask[..., None]
+        return hidden[:, 0].float()
+    if how == "mean" and mask is None:  # without a copy of it all in float32
+        return hidden.mean(1, dtype=torch.float32)
+    hidden = hidden.float()
+    if "+" in how:
+        return torch.cat([pool(hidden, mask, part) for part in how.split("+")], -1)
     if how == "max":
-        return hidden.masked_fill(~keep, -torch.inf).amax(1)
-    count = keep.sum(1)  # (B, 1)
-    mean = (hidden * keep).sum(1) / count
+        seen = hidden if mask is None else hidden.masked_fill(~mask[..., None], -torch.inf)
+        return seen.amax(1)
+    mean = _mean(hidden, mask)  # (B, D)
     if how == "mean":
         return mean
-    square = ((hidden - mean[:, None]) ** 2 * keep).sum(1) / count
-    return torch.cat([mean, square.sqrt()], -1)
+    return _mean((hidden - mean[:, None]) ** 2, mask).sqrt()
+
+
+def _mean(hidden: "torch.Tensor", mask: "torch.Tensor | None") -> "torch.Tensor":
+    if mask is None:
+        return hidden.mean(1)
+    return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
 def pooled_dim(dim: int, how: str) -> int:
@@ -169,3 +233,22 @@ def pick_device(device: str) -> str:
             "--device cpu works; --device auto takes what there is."
         )
     return device
+
+
+def pick_precision(precision: str, device: str) -> str:
+    """`auto` is bf16 on a CUDA device that computes in it, else fp32."""
+    import torch
+
+    if precision != "auto":
+        return precision
+    return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def to_device(array: np.ndarray, device: str) -> "torch.Tensor":
+    """The array on the device; to CUDA from pinned memory, without waiting for the copy."""
+    import torch
+
+    tensor = torch.from_numpy(array)
+    if device.startswith("cuda"):
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -75,8 +75,9 @@ def load_baseline(name: str, modality: Modality, settings: Settings) -> Baseline
         for option, value, default in (
             ("--layers", settings.layers, ("all", "last")),
             ("--pool", settings.pool, ("mean",)),
-            ("--precision", settings.precision, ("fp32",)),
+            ("--precision", settings.precision, ("auto", "fp32")),
             ("--device", settings.device, ("auto", "cpu")),
+            ("--history", settings.history, (0,)),
         )
         if value not in default
     ]

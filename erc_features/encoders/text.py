@@ -1,35 +1,46 @@
-"""Text encoders of the BERT family through transformers (Devlin et al. 2019).
+"""Text encoders through transformers: the BERT family (Devlin et al. 2019), and decoders.
 
-Every hidden layer, pooled over the tokens that are not padding.
+Every hidden layer, pooled over the tokens that are not padding; with history, over those of the
+utterance itself.
 """
 
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 
 from erc_features.encoders.base import (
+    Measured,
     Settings,
+    Turn,
     pick_device,
     pick_layers,
+    pick_precision,
     pool,
     pooled_dim,
-    weights_revision,
+    to_device,
 )
+from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, wrap
+from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_LONGEST = 512  # tokens: BERT's own limit, and memory's for models that take more
+_AT_ONCE = 1000  # texts
+# Models that count positions from the padding token's number + 1, so that they take fewer
+# tokens than `max_position_embeddings` says.
+_OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "mpnet",
+           "longformer", "esm", "roberta-prelayernorm", "xmod", "ibert", "luke")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A frozen transformer over texts, as an :class:`~erc_features.encoders.base.Encoder`."""
+    """A frozen transformer over texts, as an :class:`~erc_features.encoders.base.Encoder`.
+
+    `pool` "cls" takes the first token of the whole sequence, which has seen the history too.
+    """
 
     name: str
     revision: str
@@ -37,9 +48,8 @@ class TextEncoder:
     dim: int
     pooling: str
     device: str
-    longest: int
     model: Any
-    tokenizer: Any
+    tokenizer: Tokenizer
     modality: Modality = Modality.TEXT
     cap: float = 64 * 512.0  # tokens in a batch, padding included
 
@@ -48,96 +58,136 @@ class TextEncoder:
         return len(self.picked)
 
     def cost(self, size: float) -> float:
-        """Tokens, at about four characters each, and the two special ones."""
-        return min(size / 4 + 2, self.longest)
+        """Tokens."""
+        return max(size, 1.0)
+
+    def measure(self, known: Sequence[str | Turn]) -> Measured:
+        """Sizes in tokens; one group a size, so that nothing is padded."""
+        found = [
+            (len(tokens.ids), tokens.cut, tokens.shortened)
+            for first in range(0, len(known), _AT_ONCE)
+            for tokens in self.tokenizer(known[first : first + _AT_ONCE])
+        ]
+        sizes, cut, shortened = np.array(found, np.float64).reshape(-1, 3).T
+        counts = {
+            f"texts cut to {self.tokenizer.longest} tokens": int(cut.sum()),
+            f"histories shortened to {self.tokenizer.longest} tokens": int(shortened.sum()),
+        }
+        return Measured(sizes, sizes, {note: n for note, n in counts.items() if n})
 
     @torch.inference_mode()
-    def encode(self, items: Sequence[str]) -> np.ndarray:
-        """Texts -> (B, L, D) float32. Longer texts than the model takes are cut at their end."""
-        tokens = self.tokenizer(
-            list(items),
-            padding=True,
-            truncation=True,
-            max_length=self.longest,
-            return_tensors="pt",
-        ).to(self.device)
-        states = self.model(**tokens, output_hidden_states=True).hidden_states
-        mask = tokens["attention_mask"].bool()  # (B, T)
-        pooled = [pool(states[i].float(), mask, self.pooling) for i in self.picked]
+    def encode(self, items: Sequence[str | Turn]) -> np.ndarray:
+        """Texts or turns -> (B, L, D) float32.
+
+        A text longer than the model takes loses its end; a history, its oldest utterances.
+        """
+        tokens = self.tokenizer(items)
+        ids, seen, own = _arrays(tokens, self.tokenizer.pad)
+        states = self.model(
+            input_ids=to_device(ids, self.device),
+            # Attention is faster without one, and what is planned together needs none.
+            attention_mask=None if seen.all() else to_device(seen, self.device),
+            output_hidden_states=True,
+        ).hidden_states
+        mask = None if own.all() else to_device(own, self.device)  # (B, T)
+        pooled = [pool(states[i], mask, self.pooling) for i in self.picked]
         return torch.stack(pooled, 1).cpu().numpy()  # (B, L, D)
 
 
-def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
-    """Load a Hugging Face id or a local folder.
+def _arrays(tokens: Sequence[Tokens], pad: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ids (B, T) and what is not padding (B, T) int64; which to pool (B, T) bool."""
+    longest = max(len(t.ids) for t in tokens)
+    ids = np.full((len(tokens), longest), pad)
+    seen = np.zeros_like(ids)
+    own = np.zeros(ids.shape, bool)
+    for i, t in enumerate(tokens):
+        ids[i, : len(t.ids)] = t.ids
+        seen[i, : len(t.ids)] = 1
+        own[i, slice(*t.own)] = True
+    return ids, seen, own
 
-    No code of a checkpoint is ever run, and pickled weights are not read: safetensors only.
+
+def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
+    """Load a Hugging Face id, a local folder, or `random:bert-base-uncased`.
 
     Raises:
         EncoderError: it can't be reached or isn't such a model; says what would work.
     """
     device = pick_device(settings.device)
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    where, local = _locate(name)
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(where, local_files_only=local)
-        model: Any = AutoModel.from_pretrained(
-            where,
-            local_files_only=local,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=_DTYPES[settings.precision],
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    model, revision, place = load_transformer(name, modality)
+    if model.config.is_encoder_decoder:
         raise EncoderError(
-            f"--encoder {name}: not a text model that can be loaded "
-            f"({str(error).strip().splitlines()[0]}). It needs config.json, a tokenizer and "
-            "model.safetensors; weights as a pickle (.bin) are not read."
-        ) from error
-    revision = weights_revision(model.state_dict())
-    model = model.eval().to(device)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    picked = pick_layers(settings.layers, model.config.num_hidden_layers + 1)
-    limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
+            f"--encoder {name}: {model.config.model_type} is an encoder with a decoder; a model "
+            "of the BERT family works, or a decoder alone."
+        )
+    model.config.use_cache = False
+    longest = _longest(model.config)
+    tokenizer = (
+        _load_tokenizer(name, place, model.config, settings.history) if place
+        else hashed(longest, model.config.vocab_size)
+    )  # fmt: skip
+    count, width, causal = _probe(name, model)
+    if causal and settings.pool == "cls":
+        raise EncoderError(
+            f"--encoder {name} --pool cls: the first token of a decoder has seen no other; "
+            "mean works."
+        )
     return TextEncoder(
         name=name,
         revision=revision,
-        picked=tuple(picked),
-        dim=pooled_dim(model.config.hidden_size, settings.pool),
+        picked=tuple(pick_layers(settings.layers, count)),
+        dim=pooled_dim(width, settings.pool),
         pooling=settings.pool,
         device=device,
-        longest=min(512, *limits),
-        model=model,
+        model=place_model(model, pick_precision(settings.precision, device), device),
         tokenizer=tokenizer,
     )
 
 
-def _locate(name: str) -> tuple[str, bool]:
-    """(path or id, whether to stay offline): a folder, the local cache, then the hub.
+def _longest(config: Any) -> int:
+    most = getattr(config, "max_position_embeddings", None) or _LONGEST
+    if config.model_type in _OFFSET:
+        most -= (config.pad_token_id or 0) + 1
+    return min(_LONGEST, most)
 
-    Raises:
-        EncoderError: at once where the hub can't be reached; transformers would retry for 30 s.
-    """
-    if Path(name).is_dir():
-        return name, True
-    from huggingface_hub import constants, try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        return name, True
-    address = urlsplit(constants.ENDPOINT)
+def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Tokenizer:
+    from transformers import AutoTokenizer
+
     try:
-        if constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE is set")
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname, port), timeout=5).close()
-    except OSError as error:
+        inner: Any = AutoTokenizer.from_pretrained(
+            place.where, local_files_only=place.local, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise EncoderError(
-            f"--encoder {name}: not a folder, not in the cache ({constants.HF_HUB_CACHE}), and the "
-            f"hub at {address.hostname} can't be reached ({error}). Give a local folder, set "
-            "HF_HOME to a cache that has it, or use --encoder baseline."
+            f"--encoder {name}: no tokenizer that can be loaded ({first_line(error)}). "
+            "It needs config.json, a tokenizer (tokenizer.json) and model.safetensors."
         ) from error
-    return name, False
+    # Without its files transformers makes an empty one, to which every word is unknown.
+    if 2 * len(inner) < getattr(config, "vocab_size", 0):
+        raise EncoderError(
+            f"--encoder {name}: its tokenizer has {len(inner)} of {config.vocab_size} tokens; "
+            "is tokenizer.json there, or what its kind has instead (vocab.txt, vocab.json)?"
+        )
+    if history and not inner.is_fast:
+        raise EncoderError(
+            f"--encoder {name} --history {history}: its tokenizer can't say which tokens are "
+            "the utterance's own; one with a tokenizer.json can."
+        )
+    return wrap(inner, min(_longest(config), inner.model_max_length))
+
+
+@torch.inference_mode()
+def _probe(name: str, model: Any) -> tuple[int, int, bool]:
+    """How many hidden states, how wide, and whether the first token sees no later one."""
+    ids = torch.tensor([[1, 2, 3], [1, 3, 2]])
+    try:
+        states = model(input_ids=ids, output_hidden_states=True).hidden_states
+        widths = {state.shape[-1] for state in states}
+        (width,) = widths
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise EncoderError(
+            f"--encoder {name}: {type(model).__name__} gives no hidden states of texts; a model "
+            "of the BERT family or a decoder does."
+        ) from error
+    return len(states), width, bool(torch.equal(states[-1][0, 0], states[-1][1, 0]))

@@ -1,29 +1,28 @@
-"""The only room that opens audio, video or pictures.
+"""Clips: one pass over one gives its frames and its sound.
 
-PyAV decodes (moviepy 2.2 raises IndexError on the chapter track of real MELD clips), Pillow
-reads and writes pictures. One pass over a clip gives its frames and its sound.
+PyAV decodes: moviepy 2.2 raises IndexError on the chapter track of real MELD clips.
 """
 
 import math
-import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from erc_features.errors import MediaError
 
 RATE = 16_000
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 # An utterance lasts seconds; MELD's longest clip, a whole scene by mistake, 305 s.
 LONGEST = 30 * 60.0
 # A clip that ends before this share of the length it declares was cut off.
 _WHOLE = 0.8
-_FRAMES_FIELD = "frames"
+# Past these a header is damaged or hostile: to resample 33 MHz takes minutes, 1 Hz all memory.
+_RATES = (2_000, 400_000)
+_PIXELS = 50e6  # 8K has 33 million
 
 
 @dataclass(frozen=True)
@@ -92,15 +91,20 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
     Raises:
         MediaError: the file can't be opened at all, or lasts more than 30 minutes.
     """
-    with _open(path) as container:
-        video = _first(container, "video") if frames else None
-        audio = _first(container, "audio") if sound else None
-        duration = _duration(container, video)
+    with open_clip_file(path) as container:
+        video: Any = _first(container, "video") if frames else None
+        audio: Any = _first(container, "audio") if sound else None
+        broken = {"video": "", "audio": ""}
+        if video is not None and video.width * video.height > _PIXELS:
+            broken["video"], video = "pictures too large to be of an utterance", None
+        if audio is not None and not _RATES[0] <= audio.codec_context.sample_rate <= _RATES[1]:
+            rate = audio.codec_context.sample_rate
+            broken["audio"], audio = f"sound of {rate:,} samples a second", None
+        duration = declared_duration(container, video)
         picker = _Picker(frames, duration, height)
         resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
         chunks: list[np.ndarray] = []
         heard = 0
-        broken = {"video": "", "audio": ""}
         streams = [stream for stream in (video, audio) if stream is not None]
         for frame in _frames(container, streams, broken):
             if isinstance(frame, av.VideoFrame):
@@ -112,7 +116,7 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
             try:
                 new = [part.to_ndarray()[0] for part in resampler.resample(frame)]
             except (av.error.FFmpegError, ValueError) as error:
-                broken["audio"] = _brief(error)
+                broken["audio"] = brief(error)
                 continue
             chunks += new
             heard += sum(map(len, new))
@@ -144,111 +148,14 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
     )
 
 
-def read_audio(path: Path) -> np.ndarray:
-    """Sound of any file that PyAV opens, mono at 16 kHz: float32 (n,), n >= 1.
-
-    Raises:
-        MediaError: with the reason, where there is none.
-    """
-    prepared = _open_prepared(path)
-    if prepared is not None:
-        with prepared:
-            data = prepared.readframes(prepared.getnframes())
-        if len(data) == 2 * prepared.getnframes() > 0:
-            return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
-    clip = read_clip(path, frames=0)
-    if clip.no_sound:
-        raise MediaError(clip.no_sound)
-    return clip.audio
-
-
-def read_frames(path: Path, *, stacked: int = 1, wanted: int = 5) -> tuple[np.ndarray, ...]:
-    """The pictures of a mosaic, a picture or a clip: (H, W, 3) uint8 RGB each.
-
-    Args:
-        stacked: how many frames a picture holds, one above the other, where its own PNG text
-            field `frames` doesn't say.
-        wanted: how many frames to take of a clip.
-
-    Raises:
-        MediaError: with the reason, where there is none.
-    """
-    if path.suffix.lower() not in PICTURES:
-        clip = read_clip(path, frames=wanted, sound=False)
-        if clip.no_picture:
-            raise MediaError(clip.no_picture)
-        return clip.frames
-    try:
-        with Image.open(path) as picture:
-            field = str(getattr(picture, "text", {}).get(_FRAMES_FIELD, stacked))
-            count = int(field) if field.isdigit() else 0
-            pixels = np.asarray(picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise MediaError(f"no file {path.name}") from error
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        raise MediaError(f"not a picture that can be read ({_brief(error)})") from error
-    except Image.DecompressionBombError as error:
-        raise MediaError("a picture too large to be one of an utterance") from error
-    if count < 1 or pixels.shape[0] % count:
-        raise MediaError(f"{pixels.shape[0]} rows of pixels are not {field} frames of one height")
-    return tuple(np.split(pixels, count))
-
-
-def write_mosaic(path: Path, frames: tuple[np.ndarray, ...]) -> None:
-    """Stack the frames, (H, W, 3) uint8 each, into one PNG that says how many they are."""
-    note = PngImagePlugin.PngInfo()
-    note.add_text(_FRAMES_FIELD, str(len(frames)))
-    # Level 1: 33 ms against 137 for 8% of size (a 426x1200 mosaic of a real clip).
-    Image.fromarray(np.vstack(frames)).save(path, "PNG", compress_level=1, pnginfo=note)
-
-
-def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Write samples (n,) in [-1, 1] as 16 kHz mono 16-bit PCM."""
-    pcm = np.round(samples * 32767.0).astype("<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(pcm.tobytes())
-
-
-def duration(path: Path) -> float:
-    """Length in seconds as the file declares it, without decoding; 0 where it can't tell."""
-    prepared = _open_prepared(path)
-    if prepared is not None:
-        with prepared:
-            return prepared.getnframes() / RATE
-    try:
-        with _open(path) as container:
-            return _duration(container, None)
-    except MediaError:
-        return 0.0
-
-
-def _open_prepared(path: Path) -> wave.Wave_read | None:
-    """A WAV as :func:`write_wav` leaves it, which needs no decoder: 0.1 ms instead of 10.
-
-    None for anything else, and where less is there than its header says.
-    """
-    try:
-        file = wave.open(str(path), "rb")  # noqa: SIM115 - the caller closes it
-    except (OSError, EOFError, RuntimeError, ValueError, wave.Error):
-        return None  # wave raises all of these on damaged headers
-    size = 44 + file.getnframes() * 2
-    if file.getparams()[:3] == (1, 2, RATE) and path.stat().st_size >= size:
-        return file
-    file.close()
-    return None
-
-
-def _open(path: Path) -> av.container.InputContainer:
+def open_clip_file(path: Path) -> av.container.InputContainer:
     if not path.is_file():
         raise MediaError(f"no file {path.name}")
     try:
         # metadata_errors: titles in old code pages are none of our business.
         return av.open(str(path), "r", metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path.name} cannot be opened ({_brief(error)})") from error
+        raise MediaError(f"{path.name} cannot be opened ({brief(error)})") from error
 
 
 def _first(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
@@ -274,7 +181,7 @@ def _frames(
             return
         except (av.error.FFmpegError, OSError) as error:
             for kind in broken:
-                broken[kind] = broken[kind] or _brief(error)
+                broken[kind] = broken[kind] or brief(error)
             return
         kind = packet.stream.type
         try:
@@ -282,10 +189,12 @@ def _frames(
                 if isinstance(frame, av.VideoFrame | av.AudioFrame):
                     yield frame
         except (av.error.FFmpegError, ValueError) as error:
-            broken[kind] = f"damaged {kind} ({_brief(error)})"
+            broken[kind] = f"damaged {kind} ({brief(error)})"
 
 
-def _duration(container: av.container.InputContainer, video: av.stream.Stream | None) -> float:
+def declared_duration(
+    container: av.container.InputContainer, video: av.stream.Stream | None
+) -> float:
     """Seconds: the video stream's own length, else the container's, else 0."""
     seconds = _declared(video) if video is not None else 0.0
     if not seconds and container.duration:
@@ -319,12 +228,7 @@ def _too_long(path: Path, seconds: float) -> MediaError:
     )
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
     """The message of an error without its path and number."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.splitlines()[0][:100]
-
-
-def write_jpeg(path: Path, pixels: np.ndarray) -> None:
-    """Write pixels, (H, W, 3) uint8, as a JPEG small enough to stand inside a page."""
-    Image.fromarray(pixels).save(path, "JPEG", quality=80)

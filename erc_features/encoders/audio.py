@@ -1,0 +1,265 @@
+"""Sound encoders through transformers: wav2vec 2.0 (Baevski et al. 2020), HuBERT (Hsu et al.
+2021), WavLM (Chen et al. 2022), data2vec (Baevski et al. 2022).
+
+Every hidden layer, pooled over time. Sound is mono at 16 kHz. Its rules:
+
+- Shorter than the network's first frame (400 samples, 25 ms): silence is added at its end, up
+  to that length, after its level was normalised.
+- Longer than 15 s: cut into windows of equal numbers of frames that overlap by what two
+  neighbouring frames share, so that each frame is in one window; pooled over all of them.
+- Only sounds of equal numbers of frames share a forward pass; nothing is padded, and no mask
+  is needed. Padding changes the result of many, under a mask too: where the first convolution
+  is normalised over time (`feat_extract_norm="group"`: wav2vec2-base, hubert-base, wavlm-base),
+  and in data2vec, whose five convolutions for positions carry it into the frames beside it.
+  What is behind the last whole frame (at most 319 samples, 20 ms) is left out, after the
+  level was normalised: no frame covers it, only the statistics of a group norm would see it.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from erc_features.encoders.base import (
+    Measured,
+    Settings,
+    pick_device,
+    pick_layers,
+    pick_precision,
+    pooled_dim,
+    to_device,
+)
+from erc_features.encoders.weights import (
+    DTYPES,
+    Place,
+    first_line,
+    is_random,
+    load_transformer,
+    place_model,
+)
+from erc_features.errors import EncoderError
+from erc_features.utterance import Modality
+
+RATE = 16_000
+_WINDOW = 15.0  # seconds
+_KNOWN = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The frames that a stack of convolutions makes of samples."""
+
+    shortest: int  # samples that one frame sees
+    hop: int  # samples between frames
+
+    def frames(self, samples: int) -> int:
+        return max(1, (samples - self.shortest) // self.hop + 1)
+
+    def samples(self, frames: int) -> int:
+        return self.shortest + (frames - 1) * self.hop
+
+
+@dataclass(frozen=True)
+class AudioEncoder:
+    """A frozen network over sound, as an :class:`~erc_features.encoders.base.Encoder`.
+
+    Attributes:
+        grid: its frames.
+        normalise: whether each sound is brought to mean 0 and variance 1 first.
+    """
+
+    name: str
+    revision: str
+    picked: tuple[int, ...]
+    dim: int
+    pooling: str
+    device: str
+    dtype: torch.dtype
+    grid: Grid
+    normalise: bool
+    model: Any
+    modality: Modality = Modality.AUDIO
+    cap: float = 240.0  # seconds in a batch
+
+    @property
+    def layers(self) -> int:
+        return len(self.picked)
+
+    def cost(self, size: float) -> float:
+        """Seconds."""
+        return max(size, 0.02)
+
+    def measure(self, known: Sequence[float]) -> Measured:
+        """Sizes in seconds; one group a number of frames."""
+        groups = [self.grid.frames(round(seconds * RATE)) for seconds in known]
+        return Measured(np.array(known, np.float64), np.array(groups, np.float64))
+
+    @torch.inference_mode()
+    def encode(self, items: Sequence[np.ndarray]) -> np.ndarray:
+        """Sounds (n,) float32 at 16 kHz, n >= 1 -> (B, L, D) float32."""
+        windows: list[tuple[int, np.ndarray]] = []
+        for i, sound in enumerate(items):
+            windows += [(i, window) for window in self._windows(sound)]
+        found: list[list[_Moments]] = [[] for _ in items]
+        for batch in self._batches([window for _, window in windows]):
+            for at, moments in zip(batch, self._forward([windows[at][1] for at in batch]),
+                                   strict=True):  # fmt: skip
+                found[windows[at][0]].append(moments)
+        return np.stack([_pooled(moments, self.pooling) for moments in found])
+
+    def _windows(self, sound: np.ndarray) -> list[np.ndarray]:
+        """Normalised, in whole frames, at most 15 s each."""
+        if self.normalise:
+            sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
+        sound = np.pad(sound, (0, max(0, self.grid.shortest - len(sound))))
+        frames = self.grid.frames(len(sound))
+        most = self.grid.frames(round(_WINDOW * RATE))
+        edges = np.linspace(0, frames, math.ceil(frames / most) + 1).round().astype(int)
+        return [
+            sound[first * self.grid.hop : self.grid.samples(stop)]
+            for first, stop in pairwise(edges)
+        ]
+
+    def _batches(self, windows: Sequence[np.ndarray]) -> Iterator[list[int]]:
+        """Numbers of windows that go through the network together, longest first."""
+        order = sorted(range(len(windows)), key=lambda i: -len(windows[i]))
+        batch: list[int] = []
+        for i in order:
+            longest = len(windows[batch[0]]) if batch else 0
+            full = (len(batch) + 1) * longest > self.cap * RATE
+            if batch and (full or len(windows[i]) != longest):
+                yield batch
+                batch = []
+            batch.append(i)
+        yield batch
+
+    def _forward(self, windows: Sequence[np.ndarray]) -> list["_Moments"]:
+        """Through the network, B windows of one length."""
+        sound = to_device(np.stack(windows), self.device).to(self.dtype)  # (B, n)
+        states = self.model(sound, output_hidden_states=True).hidden_states
+        return _moments([states[i].float() for i in self.picked], self.pooling)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Of the frames of one window, (L, D) each: enough to pool over several windows exactly.
+
+    `square` is the mean squared distance from the mean, and `top` the largest; None where the
+    pooling takes neither.
+    """
+
+    count: int
+    mean: np.ndarray
+    square: np.ndarray | None
+    top: np.ndarray | None
+
+
+def _moments(states: Sequence[torch.Tensor], how: str) -> list[_Moments]:
+    """states: L of (B, T, D) float32 -> one for each of the B windows."""
+
+    def gather(function: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+        return torch.stack([function(state) for state in states], 1).cpu().numpy()  # (B, L, D)
+
+    mean = gather(lambda state: state.mean(1))
+    square = gather(lambda state: state.var(1, correction=0)) if "std" in how else None
+    top = gather(lambda state: state.amax(1)) if "max" in how else None
+    return [
+        _Moments(
+            states[0].shape[1], mean[i],
+            None if square is None else square[i], None if top is None else top[i],
+        )
+        for i in range(len(mean))
+    ]  # fmt: skip
+
+
+def _pooled(windows: Sequence[_Moments], how: str) -> np.ndarray:
+    """Pool over the frames of all windows: (L, D) or (L, 2 D) float32."""
+    share = np.array([window.count for window in windows], np.float64)
+    share = (share / share.sum())[:, None, None]  # (W, 1, 1)
+    means = np.stack([window.mean for window in windows])  # (W, L, D)
+    mean = (share * means).sum(0)
+    parts = []
+    for part in how.split("+"):
+        if part == "mean":
+            parts.append(mean)
+        elif part == "max":
+            parts.append(
+                np.max([window.top for window in windows if window.top is not None], axis=0)
+            )
+        else:
+            within = np.stack([window.square for window in windows if window.square is not None])
+            parts.append(np.sqrt((share * (within + (means - mean) ** 2)).sum(0)))
+    return np.concatenate(parts, -1).astype(np.float32)
+
+
+def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncoder:
+    """Load a Hugging Face id, a local folder, or `random:wav2vec2-base`.
+
+    Raises:
+        EncoderError: it can't be reached, isn't such a model, or a setting means nothing here.
+    """
+    if settings.pool == "cls" or settings.history:
+        raise EncoderError(
+            f"--encoder {name}: sound has no first token and no --history; --pool mean, max, "
+            "mean+max and mean+std work."
+        )
+    device = pick_device(settings.device)
+    precision = pick_precision(settings.precision, device)
+    model, revision, place = load_transformer(name, modality)
+    config = model.config
+    if config.model_type not in _KNOWN:
+        raise EncoderError(
+            f"--encoder {name}: {config.model_type} is not an encoder of sound; "
+            f"{', '.join(_KNOWN)} are."
+        )
+    normalise = True if place is None or is_random(name) else _normalises(name, place)
+    _fold(model)
+    grid = Grid(1, 1)
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        grid = Grid(grid.shortest + (kernel - 1) * grid.hop, grid.hop * stride)
+    picked = pick_layers(settings.layers, config.num_hidden_layers + 1)
+    return AudioEncoder(
+        name=name,
+        revision=revision,
+        picked=tuple(picked),
+        dim=pooled_dim(config.hidden_size, settings.pool),
+        pooling=settings.pool,
+        device=device,
+        dtype=DTYPES[precision],
+        grid=grid,
+        normalise=normalise,
+        model=place_model(model, precision, device),
+    )
+
+
+def _normalises(name: str, place: Place) -> bool:
+    """What its preprocessor_config.json says."""
+    from transformers import AutoFeatureExtractor
+
+    try:
+        found = AutoFeatureExtractor.from_pretrained(
+            place.where, local_files_only=place.local, trust_remote_code=False
+        )
+        rate, normalise = found.sampling_rate, bool(found.do_normalize)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        raise EncoderError(
+            f"--encoder {name}: preprocessor_config.json doesn't say how it takes sound "
+            f"({first_line(error)})."
+        ) from error
+    if rate != RATE:
+        raise EncoderError(f"--encoder {name}: it takes sound at {rate} Hz; 16,000 Hz works.")
+    return normalise
+
+
+def _fold(model: Any) -> None:
+    """Multiply weights out that are stored as direction and length: once, not every time."""
+    from torch.nn.utils import parametrize
+
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            for tensor in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, tensor)

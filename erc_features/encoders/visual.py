@@ -1,0 +1,224 @@
+"""The picture half of a CLIP through open_clip (Radford et al. 2021, "Learning Transferable
+Visual Models From Natural Language Supervision"; Cherti et al. 2023, open_clip's weights).
+
+One layer: the projected embedding of each frame, not normalised, pooled over the frames.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from erc_features.encoders.base import (
+    Settings,
+    pick_device,
+    pick_precision,
+    pool,
+    pooled_dim,
+    weights_revision,
+)
+from erc_features.encoders.pixels import Preprocess, preprocess
+from erc_features.encoders.weights import (
+    DTYPES,
+    RANDOM,
+    first_line,
+    is_random,
+    locate,
+    place_model,
+    quiet,
+    random_weights,
+)
+from erc_features.errors import EncoderError
+from erc_features.utterance import Modality
+
+HUB = "hf-hub:"
+_CONFIG, _WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+_FORMS = (
+    "ViT-B-32/laion2b_s34b_b79k (an architecture and a tag of open_clip), ViT-B-32=file.safetensors"
+    f" (an architecture and its weights), a folder with {_CONFIG} and {_WEIGHTS}, or "
+    "hf-hub:owner/name"
+)
+
+
+@dataclass(frozen=True)
+class VisualEncoder:
+    """A frozen CLIP tower over frames, as an :class:`~erc_features.encoders.base.Encoder`."""
+
+    name: str
+    revision: str
+    dim: int
+    pooling: str
+    device: str
+    dtype: torch.dtype
+    prepare: Preprocess
+    tower: Any
+    modality: Modality = Modality.VISUAL
+    layers: int = 1
+    cap: float = 256.0  # frames in a batch
+
+    def cost(self, size: float) -> float:
+        """Frames."""
+        return max(size, 1.0)
+
+    @torch.inference_mode()
+    def encode(self, items: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
+        """Tuples of frames (H, W, 3) uint8, of any sizes -> (B, 1, D) float32."""
+        counts = [len(frames) for frames in items]
+        frames = [frame for item in items for frame in item]
+        pixels = self.prepare(frames, self.device).to(self.dtype)  # (F, 3, H, W)
+        found = _embed(self.tower, pixels).float().split(counts)
+        pooled = [pool(of_item[None], None, self.pooling) for of_item in found]
+        return torch.stack(pooled).cpu().numpy()  # (B, 1, D)
+
+
+def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEncoder:
+    """Load a CLIP by open_clip's architecture and tag, a file, a folder, the hub, or `random:`.
+
+    Raises:
+        EncoderError: a setting that means nothing here; it can't be reached, isn't such a
+            model, or its weights are not safetensors.
+    """
+    if settings.layers not in ("all", "last") or settings.pool == "cls" or settings.history:
+        raise EncoderError(
+            f"--encoder {name}: a CLIP gives one embedding a frame, so --layers is all, --pool "
+            "one of mean, max, mean+max and mean+std, and there is no --history."
+        )
+    device = pick_device(settings.device)
+    precision = pick_precision(settings.precision, device)
+    tower, config = _load(name)
+    prepare = preprocess(config)
+    tower.eval()
+    revision = weights_revision(tower.state_dict())
+    with torch.inference_mode():
+        width = _embed(tower, torch.zeros(1, 3, *prepare.size)).shape[-1]
+    return VisualEncoder(
+        name=name,
+        revision=revision,
+        dim=pooled_dim(width, settings.pool),
+        pooling=settings.pool,
+        device=device,
+        dtype=DTYPES[precision],
+        prepare=prepare,
+        tower=place_model(tower, precision, device),
+    )
+
+
+def _embed(tower: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """(F, 3, H, W) -> (F, D). CoCa's tower gives the embedding and the tokens."""
+    found = tower(pixels)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _load(name: str) -> tuple[Any, Mapping[str, Any]]:
+    """The tower, as stored, on the CPU, and its preprocessing."""
+    from open_clip import list_models
+
+    architecture, has_file, file = name.partition("=")
+    first, _, tag = name.removeprefix(RANDOM).partition("/")
+    if is_random(name):
+        return _tower(name, _known(name, first), None)
+    if Path(name).is_dir():
+        return _tower(name, f"local-dir:{name}", Path(name) / _WEIGHTS)
+    if has_file:
+        return _tower(name, _known(name, architecture), Path(file))
+    if tag and first in list_models() and not name.startswith(HUB):
+        return _load_tag(name, first, tag)
+    repository = name.removeprefix(HUB)
+    if "/" not in repository:
+        raise EncoderError(f"--encoder {name}: no visual model; {_FORMS} work.")
+    config = _fetch(name, repository, _CONFIG)
+    weights = _fetch(name, repository, _WEIGHTS)
+    return _tower(name, f"local-dir:{config.parent}", weights)
+
+
+def _known(name: str, architecture: str) -> str:
+    from difflib import get_close_matches
+
+    from open_clip import list_models
+
+    if architecture not in list_models():
+        near = get_close_matches(architecture, list_models(), 5) or ["ViT-B-32", "ViT-L-14"]
+        raise EncoderError(
+            f"--encoder {name}: open_clip has no architecture {architecture!r}; such as "
+            f"{', '.join(near)}."
+        )
+    return architecture
+
+
+def _load_tag(name: str, architecture: str, tag: str) -> tuple[Any, Mapping[str, Any]]:
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    config: dict[str, Any] = get_pretrained_cfg(architecture, tag)
+    if not config:
+        tags = ", ".join(list_pretrained_tags_by_model(architecture))
+        raise EncoderError(f"--encoder {name}: {architecture} has no tag {tag!r}; it has {tags}.")
+    repository, _, file = config.get("hf_hub", "").rpartition("/")
+    if not repository or (file and not file.endswith(".safetensors")):
+        raise EncoderError(
+            f"--encoder {name}: its weights are a pickle, which is not read; {_FORMS} work."
+        )
+    return _tower(name, architecture, _fetch(name, repository, file or _WEIGHTS), config)
+
+
+def _fetch(name: str, repository: str, file: str) -> Path:
+    """A file of the hub, from the cache where it is there."""
+    place = locate(repository, config=file, weights=(file,))
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(place.where, file, local_files_only=place.local))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise EncoderError(
+            f"--encoder {name}: no {file} in {repository} ({first_line(error)}). Weights as a "
+            f"pickle (.bin, .pt) are not read; {_FORMS} work."
+        ) from error
+
+
+def _tower(
+    name: str, model: str, weights: Path | None, tag: Mapping[str, Any] | None = None
+) -> tuple[Any, Mapping[str, Any]]:
+    """Build a model, keep its tower of pictures, and put its weights in.
+
+    `model` is an architecture, or `local-dir:` and a folder; `tag` is what open_clip knows of
+    the weights: their activation and their preprocessing.
+    """
+    if weights is not None and (weights.suffix != ".safetensors" or not weights.is_file()):
+        raise EncoderError(
+            f"--encoder {name}: no weights {weights}, as safetensors; a pickle (.bin, .pt) is not "
+            f"read. {_FORMS} work."
+        )
+    from open_clip import create_model
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        with quiet(), random_weights():
+            tower: Any = create_model(
+                model,
+                load_weights=False,
+                pretrained_image=False,
+                pretrained_text=False,
+                force_quick_gelu=bool(tag and tag.get("quick_gelu")),
+                force_preprocess_cfg=dict(tag or {}),
+            ).visual
+        if weights is not None:
+            state = {
+                key.removeprefix("module.").removeprefix("visual."): value
+                for key, value in load_file(weights).items()
+                if key.removeprefix("module.").startswith("visual.")
+            }
+            tower.load_state_dict(state)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        if isinstance(error, json.JSONDecodeError):
+            reason = f"{_CONFIG} is not JSON"
+        else:
+            reason = first_line(error)
+        raise EncoderError(
+            f"--encoder {name}: not a CLIP that can be loaded ({reason}). {_FORMS} work."
+        ) from error
+    return tower, tower.preprocess_cfg

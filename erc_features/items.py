@@ -1,0 +1,63 @@
+"""What of a corpus an encoder takes: the item of a row, and what is known of it beforehand."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from erc_features.corpora.manifest import Corpus
+from erc_features.encoders.base import Turn
+from erc_features.utterance import Modality
+
+FRAMES = 5  # taken of a clip, where a corpus names clips instead of mosaics
+
+
+def loader(corpus: Corpus, modality: Modality, history: int = 0) -> Callable[[int], Any]:
+    """The item of a row: its text, alone or as a turn with its history; its sound; its frames.
+
+    The function that it returns raises MediaError where there is no such medium.
+    """
+    if modality == Modality.TEXT:
+        texts = turns(corpus, history) if history else [u.x_text for u in corpus.utterances]
+        return texts.__getitem__
+    from erc_features.media import read_audio, read_frames
+
+    stacked = corpus.info.get("decode", {}).get("frames", 1)
+
+    def read(row: int) -> Any:
+        path = corpus.media_path(corpus.utterances[row], modality)
+        assert path is not None  # rows without a medium are not in the plan
+        if modality == Modality.AUDIO:
+            return read_audio(path)
+        return read_frames(path, stacked=stacked, wanted=FRAMES)
+
+    return read
+
+
+def turns(corpus: Corpus, history: int) -> list[Turn]:
+    """Each utterance after the `history` ones before it in its dialogue that have a text."""
+    dialogues: dict[tuple[str, int], list[int]] = {}
+    for row, u in enumerate(corpus.utterances):
+        dialogues.setdefault((u.split, u.dialogue), []).append(row)
+    found = [Turn(u.x_text, u.speaker, ()) for u in corpus.utterances]
+    for rows in dialogues.values():
+        said: list[tuple[str, str]] = []
+        for row in sorted(rows, key=lambda row: corpus.utterances[row].sequence):
+            found[row] = replace(found[row], before=tuple(said[-history:]))
+            if found[row].text.strip():
+                said.append((found[row].speaker, found[row].text))
+    return found
+
+
+def known(corpus: Corpus, modality: Modality, rows: np.ndarray, history: int = 0) -> list[Any]:
+    """Of each row what can be known without decoding: its text or turn, frames, or seconds."""
+    if modality == Modality.TEXT:
+        load = loader(corpus, modality, history)
+        return [load(row) for row in rows.tolist()]
+    if modality == Modality.VISUAL:
+        return [float(corpus.info.get("decode", {}).get("frames", FRAMES))] * len(rows)
+    from erc_features.media import duration
+
+    paths = [corpus.media_path(corpus.utterances[row], modality) for row in rows]
+    return [duration(path) for path in paths if path is not None]

@@ -1,0 +1,18 @@
+"""The only room that opens audio, video or pictures: clips and sound with PyAV, pictures with
+Pillow."""
+
+from erc_features.media.clip import RATE, Clip, read_clip
+from erc_features.media.picture import read_frames, write_jpeg, write_mosaic
+from erc_features.media.sound import duration, read_audio, write_wav
+
+__all__ = [
+    "RATE",
+    "Clip",
+    "duration",
+    "read_audio",
+    "read_clip",
+    "read_frames",
+    "write_jpeg",
+    "write_mosaic",
+    "write_wav",
+]

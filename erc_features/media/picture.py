@@ -1,0 +1,57 @@
+"""Pictures: mosaics of frames, written and read with Pillow."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from erc_features.errors import MediaError
+from erc_features.media.clip import brief, read_clip
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+_FRAMES_FIELD = "frames"
+
+
+def read_frames(path: Path, *, stacked: int = 1, wanted: int = 5) -> tuple[np.ndarray, ...]:
+    """The pictures of a mosaic, a picture or a clip: (H, W, 3) uint8 RGB each.
+
+    Args:
+        stacked: how many frames a picture holds, one above the other, where its own PNG text
+            field `frames` doesn't say.
+        wanted: how many frames to take of a clip.
+
+    Raises:
+        MediaError: with the reason, where there is none.
+    """
+    if path.suffix.lower() not in PICTURES:
+        clip = read_clip(path, frames=wanted, sound=False)
+        if clip.no_picture:
+            raise MediaError(clip.no_picture)
+        return clip.frames
+    try:
+        with Image.open(path) as picture:
+            field = str(getattr(picture, "text", {}).get(_FRAMES_FIELD, stacked))
+            count = int(field) if field.isdigit() else 0
+            pixels = np.asarray(picture.convert("RGB"))
+    except FileNotFoundError as error:
+        raise MediaError(f"no file {path.name}") from error
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        raise MediaError(f"not a picture that can be read ({brief(error)})") from error
+    except Image.DecompressionBombError as error:
+        raise MediaError("a picture too large to be one of an utterance") from error
+    if count < 1 or pixels.shape[0] % count:
+        raise MediaError(f"{pixels.shape[0]} rows of pixels are not {field} frames of one height")
+    return tuple(np.split(pixels, count))
+
+
+def write_mosaic(path: Path, frames: tuple[np.ndarray, ...]) -> None:
+    """Stack the frames, (H, W, 3) uint8 each, into one PNG that says how many they are."""
+    note = PngImagePlugin.PngInfo()
+    note.add_text(_FRAMES_FIELD, str(len(frames)))
+    # Level 1: 33 ms against 137 for 8% of size (a 426x1200 mosaic of a real clip).
+    Image.fromarray(np.vstack(frames)).save(path, "PNG", compress_level=1, pnginfo=note)
+
+
+def write_jpeg(path: Path, pixels: np.ndarray) -> None:
+    """Write pixels, (H, W, 3) uint8, as a JPEG small enough to stand inside a page."""
+    Image.fromarray(pixels).save(path, "JPEG", quality=80)

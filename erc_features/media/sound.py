@@ -1,0 +1,66 @@
+"""Sound: any file's as 16 kHz mono, and WAVs as `prepare` leaves them."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+
+from erc_features.errors import MediaError
+from erc_features.media.clip import RATE, declared_duration, open_clip_file, read_clip
+
+
+def read_audio(path: Path) -> np.ndarray:
+    """Sound of any file that PyAV opens, mono at 16 kHz: float32 (n,), n >= 1.
+
+    Raises:
+        MediaError: with the reason, where there is none.
+    """
+    prepared = _open_prepared(path)
+    if prepared is not None:
+        with prepared:
+            data = prepared.readframes(prepared.getnframes())
+        if len(data) == 2 * prepared.getnframes() > 0:
+            return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
+    clip = read_clip(path, frames=0)
+    if clip.no_sound:
+        raise MediaError(clip.no_sound)
+    return clip.audio
+
+
+def write_wav(path: Path, samples: np.ndarray) -> None:
+    """Write samples (n,) in [-1, 1] as 16 kHz mono 16-bit PCM."""
+    pcm = np.round(samples * 32767.0).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(pcm.tobytes())
+
+
+def duration(path: Path) -> float:
+    """Length in seconds as the file declares it, without decoding; 0 where it can't tell."""
+    prepared = _open_prepared(path)
+    if prepared is not None:
+        with prepared:
+            return prepared.getnframes() / RATE
+    try:
+        with open_clip_file(path) as container:
+            return declared_duration(container, None)
+    except MediaError:
+        return 0.0
+
+
+def _open_prepared(path: Path) -> wave.Wave_read | None:
+    """A WAV as :func:`write_wav` leaves it, which needs no decoder: 0.1 ms instead of 10.
+
+    None for anything else, and where less is there than its header says.
+    """
+    try:
+        file = wave.open(str(path), "rb")  # noqa: SIM115 - the caller closes it
+    except (OSError, EOFError, RuntimeError, ValueError, wave.Error):
+        return None  # wave raises all of these on damaged headers
+    size = 44 + file.getnframes() * 2
+    if file.getparams()[:3] == (1, 2, RATE) and path.stat().st_size >= size:
+        return file
+    file.close()
+    return None
