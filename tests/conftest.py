@@ -9,7 +9,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A time is never a test's verdict: the machines are noisy.
+hypothesis.settings.register_profile("erc", deadline=None)
+hypothesis.settings.load_profile("erc")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
