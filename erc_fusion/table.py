@@ -206,14 +206,17 @@ def _pick(item: str, stems: Mapping[str, Path], partial: set[str], corpus: str) 
     if len(found) == 1:
         return found[0]
     if found:
-        raise ErcError(_several(f"modality {item!r}", found, corpus, found[0]))
+        # The command to type keeps the other modalities: to follow it drops none of them.
+        first = {stem.split(".")[0]: stem for stem in sorted(stems, reverse=True)}
+        example = ",".join([found[0], *sorted(first[m] for m in first if m != item)])
+        raise ErcError(_several(f"modality {item!r}", found, corpus, example))
     if item in list(Modality):
         waiting = sorted(stem for stem in partial if stem.split(".")[0] == item)
         resume = f"{waiting[0]} is not finished: " if waiting else ""
         raise ErcError(
             f"No complete feature file of modality {item!r}. {resume}run "
-            f"`erc extract --corpus {corpus} --modality {item}`. There are: "
-            f"{', '.join(sorted(stems))}."
+            f"`erc extract --corpus {corpus} --modality {item}`, or choose others with "
+            f"--modalities. There are: {', '.join(sorted(stems))}."
         )
     raise ErcError(
         f"Unknown modality or feature file {item!r}; choose from "

@@ -69,6 +69,8 @@ def test_choosing_files(folder: Path, corpus: Corpus) -> None:
     write_features(folder, "text.other", corpus, embeddings(corpus, 1, 3))
     with pytest.raises(ErcError, match=r"(?s)modality 'text'.*text\.other\n.*--modalities text"):
         stems()  # text is not clear any more, and is not left out without a word
+    with pytest.raises(ErcError, match=r"--modalities text\.other,audio\.small`"):
+        stems()  # nor does the command to type leave out sound
     assert stems("audio", "text.other") == ["text.other", "audio.small"]
     assert stems("text.small", "text.other") == ["text.other", "text.small"]
     with pytest.raises(ErcError, match=r"(?s)modality 'text'.*text\.other\n.*--modalities text"):
