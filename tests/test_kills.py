@@ -3,44 +3,23 @@
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from corpora import text_corpus
+from forks import forks
 from test_extract import same_file
 
-from erc_features.errors import FeatureFileError
 from erc_features.extract import extract
 from erc_features.store import FeatureFile, Status
 
 KILLS = 50
-# A process that lives on: everything is imported once in it, and each extraction is a fork of
-# it, so that kills fall into the writing and not into the import of torch.
-FORKS = """
-import os, sys
-from erc_features.errors import FeatureFileError
-from erc_features.extract import extract
-import erc_features.encoders.baseline as baseline
-baseline.encode_text(["warm"])
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        extract({root!r}, features={features!r}, modality="text", encoder="baseline", batch_size=2)
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
 
 
 def finished_rows(partial):
-    """How many rows are done; none where the kill cut the creation short."""
-    try:
-        with FeatureFile(partial) as file:
-            return int((file.status != Status.PENDING).sum())
-    except FeatureFileError:
-        return 0
+    """How many rows are done. A partial file has its name only once it is whole: it opens."""
+    with FeatureFile(partial) as file:
+        return int((file.status != Status.PENDING).sum())
 
 
 @pytest.mark.soak
@@ -49,26 +28,23 @@ def test_killed_at_50_random_moments_it_ends_as_undisturbed(tmp_path):
     extract(root, features=tmp_path / "whole", encoder="baseline", batch_size=2)
     whole = tmp_path / "whole/words/text.baseline.h5"
     folder = tmp_path / "f" / "words"
-    code = FORKS.format(root=str(root), features=str(tmp_path / "f"))
     moments = random.Random(0)
     states = {"no file": 0, "partial": 0, "complete": 0}
     finished = 0
-    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as forks:  # fmt: skip
-
-        def run(seconds):
-            forks.stdin.write("\n")
-            forks.stdin.flush()
-            child = int(forks.stdout.readline())
-            if seconds is not None:
-                time.sleep(seconds)
-                subprocess.run(["kill", "-9", str(child)], check=False, stderr=subprocess.DEVNULL)
-            return int(forks.stdout.readline())
-
-        assert run(None) == 0  # the first waits for the imports
+    imports = (
+        "from erc_features.extract import extract\n"
+        "from erc_features.encoders.baseline import encode_text\n"
+        "encode_text(['warm'])"
+    )
+    work = (
+        f"extract({str(root)!r}, features={str(tmp_path / 'f')!r}, modality='text', "
+        "encoder='baseline', batch_size=2)"
+    )
+    with forks(tmp_path / "server.py", imports, work) as run:
+        assert run() == 0  # the first waits for the imports
         shutil.rmtree(folder)
         began = time.perf_counter()
-        assert run(None) == 0
+        assert run() == 0
         length = time.perf_counter() - began
         same_file(folder / whole.name, whole)
         shutil.rmtree(folder)
@@ -89,13 +65,12 @@ def test_killed_at_50_random_moments_it_ends_as_undisturbed(tmp_path):
                 done_before = done
                 if kill >= KILLS // 2:
                     continue
-                assert run(None) == 0
+                assert run() == 0
             same_file(path, whole)
             finished += 1
             done_before = 0
             shutil.rmtree(folder)
-        assert run(None) == 0
+        assert run() == 0
         same_file(folder / whole.name, whole)
-        forks.stdin.close()
     print(f"\n{KILLS} kills within {length:.1f} s each: {states}, {finished} resumed to the end")
     assert states["partial"] > KILLS // 2

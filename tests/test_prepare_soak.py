@@ -6,13 +6,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from clips import encode_clip, rotate
+from forks import forks
 from test_prepare import annotate
 
 from erc_features.corpora.cells import read_table
@@ -25,24 +25,10 @@ from erc_features.prepare import prepare
 LAYOUTS = ("mono", "stereo", "5.1")
 KILLS, CLIPS, TABLES = 50, 500, 500
 SMALL = Decode(frames=3, height=48)
-SERVER = """
-import os, sys
-from pathlib import Path
-from erc_features.decode import Decode
-from erc_features.prepare import prepare
-if __name__ == "__main__":
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            prepare(sys.argv[1], sys.argv[2], decode=Decode(3, 48), jobs=2)
-            os._exit(0)
-        print(child, flush=True)
-        print(os.waitpid(child, 0)[1], flush=True)
-"""
 
 
-def children_of(script: Path) -> set[int]:
-    """Processes that run or were spawned by it, by their command lines and parents."""
+def workers() -> set[int]:
+    """Decoding processes, by their command lines."""
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     lines = found.stdout.splitlines()[1:]
     return {int(line.split()[0]) for line in lines if "multiprocessing.spawn" in line}
@@ -62,27 +48,16 @@ def test_killed_at_50_random_moments_it_ends_as_undisturbed(tmp_path):
         os.link(kinds[i % 5], raw / "train_splits" / f"dia{i // 5}_utt{i % 5}.mp4")
     whole = tmp_path / "whole" / "meld"
     prepare(raw, whole, decode=SMALL)
-    script = tmp_path / "server.py"
-    script.write_text(SERVER)
     to = tmp_path / "killed" / "meld"
     moments = random.Random(0)
     states: Counter[str] = Counter()
-    with subprocess.Popen([sys.executable, script, raw, to], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as server:  # fmt: skip
-
-        def run(seconds):
-            server.stdin.write("\n")
-            server.stdin.flush()
-            child = int(server.stdout.readline())
-            if seconds is not None:
-                time.sleep(seconds)
-                subprocess.run(["kill", "-9", str(child)], check=False, stderr=subprocess.DEVNULL)
-            return int(server.stdout.readline())
-
-        assert run(None) == 0
+    imports = "from erc_features.decode import Decode\nfrom erc_features.prepare import prepare"
+    work = f"prepare({str(raw)!r}, {str(to)!r}, decode=Decode(3, 48), jobs=2)"
+    with forks(tmp_path / "server.py", imports, work) as run:
+        assert run() == 0
         shutil.rmtree(to)
         began = time.perf_counter()
-        assert run(None) == 0
+        assert run() == 0
         length = time.perf_counter() - began
         same(to, whole)
         shutil.rmtree(to)
@@ -97,16 +72,15 @@ def test_killed_at_50_random_moments_it_ends_as_undisturbed(tmp_path):
             with pytest.raises(CorpusError):
                 read_corpus(to)  # nothing half done is taken for a corpus
             if kill % 2:
-                assert run(None) == 0
+                assert run() == 0
                 same(to, whole)
                 shutil.rmtree(to)
-        assert run(None) == 0
+        assert run() == 0
         same(to, whole)
-        server.stdin.close()
     deadline = time.monotonic() + 20
-    while children_of(script) and time.monotonic() < deadline:
+    while workers() and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert not children_of(script), "workers outlived their parents"
+    assert not workers(), "workers outlived their parents"
     print(f"\n{KILLS} kills within {length:.1f} s each: {dict(states)}")
     assert states["partial"] > KILLS // 2
 
