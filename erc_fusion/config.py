@@ -5,15 +5,19 @@ The only place where settings are kept; everything else takes them as typed valu
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from erc_features.errors import ErcError, choose
+from erc_fusion.typed import build, plain
 
 MONITORS = ("accuracy", "weighted_f1")
 CLASS_WEIGHTS = ("none", "balanced")
 DEVICES = ("auto", "cpu", "cuda")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("fp32", "bf16", "auto")
+REACHES = ("whole", "past")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,9 @@ class ModelConfig:
     Attributes:
         head: how modalities are fused, see :mod:`erc_fusion.heads`.
         context: what an utterance learns of its dialogue, see :mod:`erc_fusion.context`.
+        reach: of the context: the `whole` dialogue, or the `past` alone, as in a live one.
+        speakers: whether the context knows who speaks: same speaker or not, and which of the
+            speakers that are frequent in train.
         width: E, dimensions of the embedding.
         dropout: share of units dropped in training, after the projection.
         modality_dropout: probability that a file is hidden from a training row; one of those
@@ -31,6 +38,8 @@ class ModelConfig:
 
     head: str = "mlp"
     context: str = "none"
+    reach: str = "whole"
+    speakers: bool = True
     width: int = 256
     dropout: float = 0.5
     modality_dropout: float = 0.1
@@ -48,6 +57,7 @@ class LossConfig:
         contrastive_weight: its weight beside the loss.
         margin: of the triplets, in Euclidean distance between unit vectors (0 to 2).
         temperature: of the supervised contrast.
+        gamma: of the focal loss: how much well classified rows are played down; 0 is not at all.
     """
 
     loss: str = "cross-entropy"
@@ -57,6 +67,7 @@ class LossConfig:
     contrastive_weight: float = 0.5
     margin: float = 0.3
     temperature: float = 0.1
+    gamma: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,13 @@ class TrainingConfig:
         epochs: at most so many.
         patience: stop a seed after so many epochs without a better dev score.
         clip: largest norm of one seed's gradient.
+        schedule: of the learning rate after warming up: `constant`, or `cosine` down to 0 at the
+            last of `epochs` (Loshchilov & Hutter 2017).
+        warmup: epochs over which the learning rate rises from 0; may be a fraction.
+        average: weight of the past in an exponential moving average of the weights, a step;
+            dev is scored with the average, and it is kept. 0 is none (0.99 is usual).
+        precision: of the forward and backward products: `fp32`, `bf16`, or `auto` (bf16 on a CUDA
+            device that has it). Weights are fp32 always.
     """
 
     lr: float = 1e-3
@@ -77,6 +95,10 @@ class TrainingConfig:
     epochs: int = 60
     patience: int = 8
     clip: float = 1.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    average: float = 0.0
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -140,12 +162,12 @@ def from_tables(tables: Mapping[str, Any], *, where: str = "configuration") -> F
     Raises:
         ErcError: an unknown key (names the valid ones), or a value of another type.
     """
-    return _build(FuseConfig, tables, where, "")
+    return build(FuseConfig, tables, where)
 
 
 def to_tables(config: FuseConfig) -> dict[str, Any]:
     """Nested tables of plain values, the inverse of :func:`from_tables`."""
-    return _plain(asdict(config))
+    return plain(asdict(config))
 
 
 def to_toml(config: FuseConfig) -> str:
@@ -188,6 +210,9 @@ def check_config(config: FuseConfig) -> None:
     choose("monitor", config.monitor, MONITORS)
     choose("class weights", config.loss.class_weights, CLASS_WEIGHTS)
     choose("device", config.place.device, DEVICES)
+    choose("reach", config.model.reach, REACHES)
+    choose("schedule", config.training.schedule, SCHEDULES)
+    choose("precision", config.training.precision, PRECISIONS)
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise ErcError(f"seeds must be one or more distinct numbers, not {list(config.seeds)}.")
     model, loss, training = config.model, config.loss, config.training
@@ -199,8 +224,11 @@ def check_config(config: FuseConfig) -> None:
         above[name] = getattr(training, name)
     for name, value in above.items():
         _within(name, value, 0 < value < float("inf"), "above 0")
-    least = {"weight_decay": training.weight_decay, "margin": loss.margin}
-    for name, value in (least | {"contrastive_weight": loss.contrastive_weight}).items():
+    _within("average", training.average, 0 <= training.average < 1, "from 0 to below 1")
+    least = {"weight_decay": training.weight_decay, "warmup": training.warmup}
+    for name in ("margin", "gamma", "contrastive_weight"):
+        least[name] = getattr(loss, name)
+    for name, value in least.items():
         _within(name, value, 0 <= value < float("inf"), "0 or more")
 
 
@@ -248,48 +276,3 @@ def as_recorded(config: FuseConfig) -> FuseConfig:
 def _within(name: str, value: float, fine: bool, range_: str) -> None:
     if not fine:
         raise ErcError(f"{name} must be {range_}, not {value}.")
-
-
-def _build(kind: Any, values: Any, where: str, prefix: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ErcError(f"{where}: {prefix[:-1]} must be a table, not {values!r}.")
-    hints = get_type_hints(kind)
-    names = [item.name for item in fields(kind)]
-    for name in values:
-        if name not in names:
-            raise ErcError(
-                f"{where}: unknown setting {prefix + name!r}; "
-                f"choose from {', '.join(prefix + known for known in names)}."
-            )
-    built = {
-        name: _build(hints[name], value, where, f"{prefix}{name}.")
-        if is_dataclass(hints[name])
-        else _value(hints[name], value, f"{where}: {prefix}{name}")
-        for name, value in values.items()
-    }
-    return kind(**built)
-
-
-def _value(kind: Any, value: Any, what: str) -> Any:
-    """`value` as `kind`; a whole number may stand for a real one, nothing else is converted."""
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise ErcError(f"{what} must be a list, not {value!r}.")
-        return tuple(_value(get_args(kind)[0], item, what) for item in value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        words: dict[type, str] = {
-            int: "a whole number",
-            float: "a number",
-            str: "a text",
-            bool: "true or false",
-        }
-        raise ErcError(f"{what} must be {words[kind]}, not {value!r}.")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
