@@ -3,35 +3,26 @@
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from json import dumps
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
-from erc_features.corpora.manifest import Corpus, read_corpus
-from erc_features.encoders import (
-    DEFAULTS,
-    ENCODERS,
-    clean_name,
-    default_name,
-    load_encoder,
-    resolve,
-)
-from erc_features.encoders.base import Encoder, Measured, Settings, measure
-from erc_features.engines import run_local
-from erc_features.errors import CorpusError, ErcError, choose
-from erc_features.items import FRAMES, known, loader
-from erc_features.plan import plan
-from erc_features.plugins import with_plugins
-from erc_features.store import Provenance, Rows, Shape, Status, open_writer
+from erc_features.corpora.manifest import Corpus
+from erc_features.encoders import load_encoder, resolve
+from erc_features.encoders.base import Encoder, Settings
+from erc_features.engines import ENGINES
+from erc_features.engines.batch import Batch
+from erc_features.engines.local import run_local
+from erc_features.errors import ErcError, choose
+from erc_features.items import loader
+from erc_features.job import Job, make_jobs, must_be_revision, plan_of, provenance_of, rows_of
+from erc_features.store import FeatureFile, FeatureWriter, Shape, Status, open_writer
 from erc_features.utterance import Modality
-
-DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -72,6 +63,8 @@ def extract(
     settings: Settings | None = None,
     dtype: str = "float16",
     batch_size: int = 64,
+    revision: str | None = None,
+    engine: str = "local",
     workers: int | None = None,
     retry: bool = False,
     overwrite: bool = False,
@@ -88,191 +81,116 @@ def extract(
         name: of the file, else the encoder's last component.
         retry: encode failed rows again, and missing ones that now have a medium.
         overwrite: replace a file that was made differently.
-        workers: threads that decode; one a core by default.
+        revision: that the encoder's weights must have, where it matters.
+        engine: `local`, this process; or `ray`, see :mod:`erc_features.engines.ray`.
+        workers: threads that decode, one a core by default; of `ray` its actors.
         progress: called with (file stem, rows done, rows).
 
     Raises:
         ErcError: nothing to encode, an unknown choice, weights that can't be had, a file of
             other provenance, a full disk. Rows already written are kept.
     """
-    if not isinstance(corpus, Corpus):
-        corpus = read_corpus(corpus)
-    choose("dtype", dtype, DTYPES)
-    if batch_size < 1 or (workers is not None and workers < 1):
-        raise ErcError("--batch-size and --workers are at least 1.")
-    chosen = _modalities(corpus, modality, encoder)
-    return [
-        _extract_one(
-            corpus, each, encoder or DEFAULTS[each], Path(features), name, settings or Settings(),
-            dtype, batch_size, workers or os.cpu_count() or 1, retry, overwrite, progress,
-        )
-        for each in chosen
-    ]  # fmt: skip
+    way = _Way(
+        Path(features), choose("engine", engine, ENGINES), workers, retry, overwrite, progress
+    )
+    if workers is not None and workers < 1:
+        raise ErcError("--workers is at least 1.")
+    jobs = make_jobs(
+        corpus, modality=modality, encoder=encoder, name=name, settings=settings, dtype=dtype,
+        batch_size=batch_size, revision=revision,
+    )  # fmt: skip
+    return [_extract_one(job, way) for job in jobs]
 
 
-def feature_stem(modality: Modality, name: str, settings: Settings) -> str:
-    """`text.minilm+layers-4-+poolmax`: only what differs from the defaults, in a fixed order."""
-    default = Settings()
-    variants = [
-        f"+{label}{clean_name(str(getattr(settings, field)))}"
-        for field, label in (
-            ("layers", "layers"),
-            ("pool", "pool"),
-            ("history", "history"),
-            ("precision", ""),
-        )
-        if getattr(settings, field) != getattr(default, field)
-    ]
-    return f"{modality}.{name}{''.join(variants)}"
+@dataclass(frozen=True)
+class _Way:
+    """How a job is carried out; nothing of it decides a number."""
+
+    features: Path
+    engine: str
+    workers: int | None
+    retry: bool
+    overwrite: bool
+    progress: Callable[[str, int, int], None] | None
 
 
-def _modalities(corpus: Corpus, modality: str | None, encoder: str | None) -> list[Modality]:
-    if modality is not None:
-        wanted = Modality(choose("modality", modality, Modality))
-        if not any(u.cell(wanted) for u in corpus.utterances):
-            raise CorpusError(
-                f"{corpus.root}: no utterance has {wanted}; it has "
-                f"{', '.join(_present(corpus)) or 'no modality'}. `erc doctor` says why."
-            )
-        return [wanted]
-    if encoder not in (None, "baseline"):
-        raise ErcError(
-            f"--encoder {encoder} needs --modality: choose from {', '.join(_present(corpus))}."
-        )
-    found = _present(corpus)
-    if not found:
-        raise CorpusError(f"{corpus.root}: no utterance has text, a picture or sound.")
-    return found
-
-
-def _present(corpus: Corpus) -> list[Modality]:
-    return [m for m in Modality if any(u.cell(m) for u in corpus.utterances)]
-
-
-def _extract_one(
-    corpus: Corpus,
-    modality: Modality,
-    encoder_name: str,
-    features: Path,
-    name: str | None,
-    settings: Settings,
-    dtype: str,
-    batch_size: int,
-    workers: int,
-    retry: bool,
-    overwrite: bool,
-    progress: Callable[[str, int, int], None] | None,
-) -> Extracted:
-    settings = resolve(encoder_name, settings)
-    file_name = clean_name(name) if name else default_name(encoder_name, modality)
-    stem = feature_stem(modality, file_name, settings)
-    path = features / corpus.name / f"{stem}.h5"
-    encoder = load_encoder(encoder_name, modality, settings)
-    has_medium = np.array([bool(u.cell(modality)) for u in corpus.utterances])
+def _extract_one(job: Job, way: _Way) -> Extracted:
+    where, job, workers = _settle(job, way)
+    stem = job.stem
+    path = way.features / job.corpus.name / f"{stem}.h5"
+    encoder = load_encoder(job.encoder, job.modality, where)
+    must_be_revision(job, encoder)
+    device = encoder.device if way.engine == "local" else job.settings.device
 
     def again(status: np.ndarray) -> np.ndarray:
-        redo = (status == Status.FAILED) | ((status == Status.MISSING) & has_medium)
+        redo = (status == Status.FAILED) | ((status == Status.MISSING) & job.has_medium)
         return np.flatnonzero(redo)
 
     with open_writer(
         path,
-        _rows(corpus),
-        corpus.labels,
-        _provenance(corpus, modality, encoder, settings, dtype),
-        Shape(encoder.layers, encoder.dim, dtype),
-        {"versions": dumps(_versions()), "device": encoder.device, "engine": "local",
+        rows_of(job.corpus),
+        job.corpus.labels,
+        provenance_of(job, encoder),
+        Shape(encoder.layers, encoder.dim, job.dtype),
+        {"versions": dumps(_versions()), "device": device, "engine": way.engine,
          "workers": workers},
-        overwrite=overwrite,
-        again=again if retry else None,
+        overwrite=way.overwrite,
+        again=again if way.retry else None,
     ) as writer:  # fmt: skip
         if writer is None:
-            return _summary(path, modality, already=True)
+            return _summary(path, job.modality, already=True)
         began = perf_counter()
         waited = encoded = 0.0
         done_before = int((writer.status != Status.PENDING).sum())
-        _write_missing(writer, corpus, modality, has_medium)
-        planned, measured = _plan(
-            corpus, modality, encoder, settings.history, has_medium, batch_size
-        )
-        load = loader(corpus, modality, settings.history)
+        _write_missing(writer, job)
+        planned, measured = plan_of(job, encoder)
         batches = [rows for rows in planned if (writer.status[rows] == Status.PENDING).any()]
-        total = len(corpus.utterances)
-        for batch in run_local(batches, load, encoder, dtype, workers):
+        total = len(job.corpus.utterances)
+        for batch in _run(batches, job, encoder, way.engine, workers):
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)
             waited, encoded = waited + batch.waited, encoded + batch.encoded
-            if progress:
-                progress(stem, int((writer.status != Status.PENDING).sum()), total)
+            if way.progress:
+                way.progress(stem, int((writer.status != Status.PENDING).sum()), total)
         writer.finish(measured.notes)
     seconds = perf_counter() - began
     rate = (total - done_before) / seconds
     shares = {"decoding": waited / seconds, "encoding": encoded / seconds}
     shares["writing"] = max(0.0, 1 - sum(shares.values()))
-    return _summary(path, modality, seconds=seconds, rate=rate, shares=shares)
+    return _summary(path, job.modality, seconds=seconds, rate=rate, shares=shares)
 
 
-def _rows(corpus: Corpus) -> Rows:
-    us = corpus.utterances
-    return Rows(
-        key=[u.key for u in us],
-        split=[str(u.split) for u in us],
-        dialogue=[u.dialogue for u in us],
-        sequence=[u.sequence for u in us],
-        speaker=[u.speaker for u in us],
-        text=[u.x_text for u in us],
-        label=[u.label for u in us],
-    )
+def _settle(job: Job, way: _Way) -> tuple[Settings, Job, int]:
+    """Decide device, precision and workers: the settings to load the encoder with here, the job
+    and how many."""
+    if way.engine == "ray":
+        from erc_features.engines.ray import settle
+
+        job, workers = settle(job, way.workers)
+        # Here it only measures; the workers have the devices.
+        return replace(job.settings, device="cpu"), job, workers
+    settings = resolve(job.encoder, job.settings)
+    return settings, replace(job, settings=settings), way.workers or os.cpu_count() or 1
 
 
-def _provenance(
-    corpus: Corpus, modality: Modality, encoder: Encoder, settings: Settings, dtype: str
-) -> Provenance:
-    config: dict[str, Any] = {
-        "layers": settings.layers,
-        "pool": settings.pool,
-        "precision": settings.precision,
-        "dtype": dtype,
-    }
-    decode = corpus.info.get("decode", {})
-    if modality == Modality.TEXT:
-        config |= {"history": settings.history}
-    if modality == Modality.VISUAL:
-        config |= {"frames": decode.get("frames", FRAMES), "height": decode.get("height")}
-    if modality == Modality.AUDIO:
-        config |= {"rate": 16_000}
-    named = with_plugins("erc.encoders", ENCODERS)
-    folder = Path(encoder.name)
-    is_folder = encoder.name not in named and folder.is_dir()
-    where = str(folder.resolve()) if is_folder else encoder.name
-    return Provenance(
-        corpus.name, corpus.fingerprint, str(modality), where, encoder.revision, config
-    )
+def _run(
+    batches: Sequence[np.ndarray], job: Job, encoder: Encoder, engine: str, workers: int
+) -> Iterator[Batch]:
+    if engine == "ray":
+        from erc_features.engines.ray import run_ray
+
+        return run_ray(batches, job, encoder.revision, workers)
+    load = loader(job.corpus, job.modality, job.settings.history)
+    return run_local(batches, load, encoder, job.dtype, workers)
 
 
-def _plan(
-    corpus: Corpus,
-    modality: Modality,
-    encoder: Encoder,
-    history: int,
-    has_medium: np.ndarray,
-    batch_size: int,
-) -> tuple[list[np.ndarray], Measured]:
-    rows = np.flatnonzero(has_medium)
-    found = measure(encoder, known(corpus, modality, rows, history))
-    batches = plan(
-        rows, found.sizes, groups=found.groups, batch_size=batch_size, cost=encoder.cost,
-        cap=encoder.cap,
-    )  # fmt: skip
-    return batches, found
-
-
-def _write_missing(writer: Any, corpus: Corpus, modality: Modality, has_medium: np.ndarray) -> None:
-    rows = np.flatnonzero(~has_medium & (writer.status == Status.PENDING))
+def _write_missing(writer: FeatureWriter, job: Job) -> None:
+    rows = np.flatnonzero(~job.has_medium & (writer.status == Status.PENDING))
     if len(rows) == 0:
         return
     blank = "the text is blank"
     reasons = [
-        blank if modality == Modality.TEXT
-        else corpus.missing_reason(corpus.utterances[row], modality)
+        blank if job.modality == Modality.TEXT
+        else job.corpus.missing_reason(job.corpus.utterances[row], job.modality)
         for row in rows
     ]  # fmt: skip
     x = np.zeros((len(rows), writer.shape.layers, writer.shape.dim), np.float32)
@@ -288,8 +206,6 @@ def _summary(
     shares: Mapping[str, float] | None = None,
     already: bool = False,
 ) -> Extracted:
-    from erc_features.store import FeatureFile
-
     with FeatureFile(path) as file:
         status, shape = file.status, file.shape
         failures = Counter(file.reason[status == Status.FAILED].tolist())

@@ -1,5 +1,6 @@
 """`erc inspect`: what is in a feature file."""
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,44 @@ from typing import Any
 import numpy as np
 
 from erc_features.store import FeatureFile, Status
+from erc_features.utterance import Modality
 
-_CHUNK = 4096  # rows read at a time, so that memory stays flat
+_CHUNK = 32 * 2**20  # bytes of float32 at a time, so that memory stays flat
+_SHOWN = 5  # groups of duplicates, and keys of each
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer holds, over the rows that are ok and finite; zeros where there are none.
+
+    Attributes:
+        norm, least, most: Euclidean norms of the rows: their mean, smallest and largest.
+        dead: dimensions that are the same number in all of at least two rows. All D of them:
+            the layer is constant, and says nothing.
+    """
+
+    norm: float
+    least: float
+    most: float
+    dead: int
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Ok rows whose x (L, D) is equal to another's to the last bit, in groups.
+
+    Attributes:
+        groups, rows: how many, and how many rows they hold together.
+        explained: groups whose texts are all equal but for capitals and spaces, which is what a
+            text encoder makes of equal texts; 0 for pictures and sound, where it is the same
+            clip twice; None for text with history, where the texts before count too.
+        largest: the largest groups, those not explained first: (rows, the first keys).
+    """
+
+    groups: int
+    rows: int
+    explained: int | None
+    largest: list[tuple[int, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -21,7 +58,7 @@ class Inspection:
         counts: rows by status.
         splits: rows, and ok rows, by split.
         reasons: why rows are missing or failed, the most frequent first.
-        norms: the mean Euclidean norm of ok rows, a value for each layer.
+        layers: L of them.
         not_finite: ok rows that hold NaN or infinity; 0 in a sound file.
         attributes: provenance and record, as stored.
     """
@@ -35,13 +72,16 @@ class Inspection:
     splits: dict[str, tuple[int, int]]
     labels: dict[str, int]
     reasons: dict[str, int]
-    norms: list[float]
+    layers: list[Layer]
     not_finite: int
+    duplicates: Duplicates
     attributes: dict[str, Any]
 
 
 def inspect(path: Path | str) -> Inspection:
     """Look at a feature file, finished or not.
+
+    It is read once, in pieces of 32 MB; of each row 16 bytes are kept, the hash of its x.
 
     Raises:
         FeatureFileError: it isn't one, is damaged, of a newer format, or being written.
@@ -50,7 +90,8 @@ def inspect(path: Path | str) -> Inspection:
     with FeatureFile(path) as file:
         status, split = file.status, file.split
         ok = status == Status.OK
-        norms, not_finite = _norms(file, np.flatnonzero(ok))
+        rows = np.flatnonzero(ok)
+        layers, not_finite, hashes = _read(file, rows)
         return Inspection(
             path=path,
             size=path.stat().st_size,
@@ -64,18 +105,66 @@ def inspect(path: Path | str) -> Inspection:
             },
             labels=dict(Counter(file.label.tolist()).most_common()),
             reasons=dict(Counter(r for r in file.reason.tolist() if r).most_common()),
-            norms=norms,
+            layers=layers,
             not_finite=not_finite,
+            duplicates=_duplicates(file, rows, hashes),
             attributes=file.attributes,
         )
 
 
-def _norms(file: FeatureFile, rows: np.ndarray) -> tuple[list[float], int]:
-    total = np.zeros(file.shape[1])
-    not_finite = 0
-    for first in range(0, len(rows), _CHUNK):
-        x = file.x(rows[first : first + _CHUNK]).astype(np.float32)  # (n, L, D)
+def _read(file: FeatureFile, rows: np.ndarray) -> tuple[list[Layer], int, np.ndarray]:
+    """The layers, how many rows are not finite, and of each row a hash, as (n, 2) uint64."""
+    _, layers, dim = file.shape
+    total, least, most = np.zeros(layers), np.full(layers, np.inf), np.zeros(layers)
+    low = np.full((layers, dim), np.inf, np.float32)
+    high = -low
+    finite_rows = 0
+    digests = []
+    step = max(1, _CHUNK // max(1, layers * dim * 4))
+    for first in range(0, len(rows), step):
+        stored = file.x(rows[first : first + step])  # (n, L, D)
+        digests.append(
+            b"".join(hashlib.blake2b(row.data, digest_size=16).digest() for row in stored)
+        )
+        x = stored.astype(np.float32)
         finite = np.isfinite(x).all(axis=(1, 2))
-        not_finite += int((~finite).sum())
-        total += np.linalg.norm(x[finite], axis=2).sum(0)
-    return (total / max(1, len(rows) - not_finite)).tolist(), not_finite
+        x = x if finite.all() else x[finite]
+        finite_rows += len(x)
+        if len(x):
+            norms = np.linalg.norm(x, axis=2)  # (n, L)
+            total += norms.sum(0)
+            least, most = np.minimum(least, norms.min(0)), np.maximum(most, norms.max(0))
+            low, high = np.minimum(low, x.min(0)), np.maximum(high, x.max(0))
+    dead = (low == high).sum(1) if finite_rows > 1 else np.zeros(layers)
+    least = least if finite_rows else most
+    found = [
+        Layer(float(total[i] / max(1, finite_rows)), float(least[i]), float(most[i]), int(dead[i]))
+        for i in range(layers)
+    ]
+    hashes = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
+    return found, len(rows) - finite_rows, hashes
+
+
+def _duplicates(file: FeatureFile, rows: np.ndarray, hashes: np.ndarray) -> Duplicates:
+    order = np.lexsort((rows, hashes[:, 1], hashes[:, 0]))
+    ordered = hashes[order]
+    starts = np.flatnonzero(np.append(True, (ordered[1:] != ordered[:-1]).any(1)))
+    groups = [
+        rows[order[start:stop]]
+        for start, stop in zip(starts, np.append(starts[1:], len(order)), strict=True)
+        if stop - start > 1
+    ]
+    is_text = file.provenance.modality == Modality.TEXT
+    has_history = bool(file.provenance.config.get("history"))
+    equal = [is_text and not has_history and _same_text(file, group) for group in groups]
+    by_size = sorted(range(len(groups)), key=lambda i: (equal[i], -len(groups[i]), groups[i][0]))
+    return Duplicates(
+        groups=len(groups),
+        rows=sum(map(len, groups)),
+        explained=None if is_text and has_history else sum(equal),
+        largest=[(len(groups[i]), file.key[groups[i][:_SHOWN]].tolist()) for i in by_size[:_SHOWN]],
+    )
+
+
+def _same_text(file: FeatureFile, rows: np.ndarray) -> bool:
+    return len({" ".join(text.casefold().split()) for text in file.text[rows]}) == 1

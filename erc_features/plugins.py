@@ -30,10 +30,13 @@ def load(target: str) -> Any:
     """The object that "module:name" names.
 
     Raises:
-        ErcError: the module or the name isn't there.
+        ErcError: the module or the name isn't there, or the module raises when it is imported.
     """
     module, _, name = target.partition(":")
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ErcError(f"The plug-in {target} can't be loaded: {error}.") from error
+    except Exception as error:  # importing a plug-in runs code of others
+        raise ErcError(
+            f"The plug-in {target} can't be loaded: {type(error).__name__}: {error}. Mend its "
+            "package or uninstall it."
+        ) from error

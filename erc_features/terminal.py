@@ -1,12 +1,14 @@
 """What verbs look like in a terminal: progress bars, tables, plain lines elsewhere."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import mean
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,16 +23,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from erc_features.extract import Extracted
-    from erc_features.inspect import Inspection
-    from erc_features.prepare import Prepared
-
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 _SECONDS_BETWEEN_LINES = 10.0
+_MOST_SEEDS = 10  # with a column each
 
 
 class _Rate(ProgressColumn):
@@ -73,6 +69,75 @@ def _plain_lines(form: Callable[[int], str]) -> Callable[[str, int, int], None]:
     return update
 
 
+class Epoch(Protocol):
+    """What :func:`training` shows; `erc_fusion.train.Progress` is one."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def monitor(self) -> str: ...
+    @property
+    def seeds(self) -> Sequence[int]: ...
+    @property
+    def score(self) -> Sequence[float]: ...
+    @property
+    def best(self) -> Sequence[float]: ...
+    @property
+    def since(self) -> Sequence[int]: ...
+    @property
+    def training(self) -> Sequence[bool]: ...
+
+
+@contextmanager
+def training() -> Iterator[Callable[[Epoch], None]]:
+    """A function (epoch) that shows a live table of dev scores in percent, gone at the end.
+
+    Where standard error is no terminal, it prints a line now and then.
+    """
+    if err.is_terminal:
+        with Live(console=err, transient=True) as live:
+            yield lambda at: live.update(_dev_scores(at))
+        return
+    said = monotonic()
+
+    def line(at: Epoch) -> None:
+        nonlocal said
+        if monotonic() - said >= _SECONDS_BETWEEN_LINES:
+            said = monotonic()
+            score, best = 100 * mean(at.score), 100 * mean(at.best)
+            err.print(f"epoch {at.epoch} of {at.epochs}: {at.monitor} on dev {score:.1f}, "
+                      f"best {best:.1f}; {_going(at)}", markup=False)  # fmt: skip
+
+    yield line
+
+
+def _going(at: Epoch) -> str:
+    return f"{sum(at.training)} of {len(at.seeds)} seeds in training"
+
+
+def _dev_scores(at: Epoch) -> Table:
+    """A column for each seed, dim once it has stopped; of more than ten, mean and extremes."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold", caption=_going(at))
+    drawn.add_column(f"epoch {at.epoch}/{at.epochs}")
+    few = len(at.seeds) <= _MOST_SEEDS
+    for seed, on in zip(at.seeds, at.training, strict=True) if few else ():
+        drawn.add_column(f"seed {seed}", justify="right", style="" if on else "dim")
+    for name in ("mean",) if few else ("mean", "min", "max"):
+        drawn.add_column(name, justify="right")
+
+    def row(name: str, values: Sequence[float], form: str) -> None:
+        of_all = (mean(values),) if few else (mean(values), min(values), max(values))
+        cells = (*values, *of_all) if few else of_all
+        drawn.add_row(name, *(format(value, form) for value in cells))
+
+    row(f"{at.monitor} on dev", [100 * score for score in at.score], ".1f")
+    row("best so far", [100 * score for score in at.best], ".1f")
+    row("epochs since", at.since, ".0f")
+    return drawn
+
+
 def show(*lines: object) -> None:
     """Print lines as they are."""
     for line in lines:
@@ -106,92 +171,3 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.2f} GB"
-
-
-def show_prepared(prepared: "Prepared") -> None:
-    """The summary of `erc prepare`."""
-    corpus = prepared.corpus
-    rows = ", ".join(f"{count} {split}" for split, count in prepared.rows.items())
-    if prepared.already:
-        show(f"{corpus.root}: nothing to do, it is prepared already.")
-    show(f"{corpus.root}: {rows} utterances; {prepared.pictures} with a picture, "
-         f"{prepared.sounds} with sound.")  # fmt: skip
-    kinds: dict[str, list[str]] = {}
-    for defect in prepared.defects:
-        kinds.setdefault(defect.kind, []).append(defect.where)
-    if kinds:
-        show("Defects (every row is kept; corpus.json has the details):")
-    for kind, places in sorted(kinds.items()):
-        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        show(f"  {kind}: {len(places)} ({', '.join(places[:3])}{more})")
-
-
-def show_extracted(files: Sequence["Extracted"]) -> None:
-    """The summary of `erc extract`: two lines for each file, and why rows failed."""
-    for file in files:
-        rows = ", ".join(f"{count:,} {name}" for name, count in file.counts.items())
-        _, layers, dim = file.shape
-        show(f"{file.path}: {rows}; {layers} x {dim} a row, {size(file.size)}")
-        if file.already:
-            show("  nothing to do, it is complete")
-        else:
-            shares = ", ".join(f"{share:.0%} {what}" for what, share in file.shares.items())
-            show(f"  {file.rate:,.0f} utterances/s over {file.seconds:.1f} s: {shares}")
-        for reason, count in list(file.failures.items())[:5]:
-            show(f"  {count:,} failed: {reason}")
-        show(*(f"  {count:,} {note}" for note, count in file.notes.items()))
-
-
-def show_inspection(found: "Inspection") -> None:
-    """What `erc inspect` prints."""
-    attributes = found.attributes
-    state = "complete" if found.complete else "unfinished"
-    show(f"{found.path}: {state}, {size(found.size)}")
-    facts: Mapping[str, object] = {
-        "corpus": f"{attributes['corpus']} ({attributes['fingerprint'][:12]})",
-        "modality": attributes["modality"],
-        "encoder": f"{attributes['encoder']} (revision {attributes['revision'][:12]})",
-        "config": ", ".join(f"{k} {v}" for k, v in attributes["config"].items()),
-        "x": f"(N, L, D) = {found.shape} {found.dtype}",
-        "status": ", ".join(f"{count:,} {name}" for name, count in found.counts.items() if count),
-        "splits": ", ".join(f"{s} {n:,} ({ok:,} ok)" for s, (n, ok) in found.splits.items()),
-        "labels": ", ".join(f"{name or '(none)'} {n:,}" for name, n in found.labels.items()),
-        "norm by layer": " ".join(f"{norm:.2f}" for norm in found.norms),
-        "not finite": found.not_finite,
-        "notes": ", ".join(f"{n:,} {what}" for what, n in (attributes.get("notes") or {}).items())
-        or "-",
-        "written": f"{attributes['created']} to {attributes.get('finished', '-')} on "
-        f"{attributes.get('device', '-')}",
-        "versions": ", ".join(f"{k} {v}" for k, v in attributes.get("versions", {}).items()),
-    }
-    for name, value in facts.items():
-        show(f"  {name:<14} {value}")
-    for reason, count in list(found.reasons.items())[:10]:
-        show(f"  {count:>6} rows: {reason}")
-
-
-def show_run(path: "Path", metrics: Mapping[str, Any], *, already: bool) -> None:
-    """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
-    rows = []
-    for split in ("dev", "test"):
-        found = metrics[split]
-        if found is None:
-            show(f"{split} has no labelled rows: no scores.")
-            continue
-        scores = [found[name] for name in ("accuracy", "weighted_f1", "macro_f1")]
-        rows.append(
-            [
-                split,
-                found["labelled"],
-                *(f"{100 * s['mean']:.1f} ± {100 * s['std']:.1f}" for s in scores),
-                f"{100 * found['majority']['weighted_f1']:.1f}",
-            ]
-        )
-    seeds = len(metrics["seeds"])
-    show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over {seeds} seeds:")
-    table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
-    show(*(f"Warning: {warning}" for warning in metrics["warnings"]))
-    if already:
-        show(f"{path}: already run; --overwrite runs it again.")
-    else:
-        show(f"{path}: done in {metrics['seconds']['total']:.1f} s.")

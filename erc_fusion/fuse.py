@@ -95,7 +95,9 @@ def _run(
     try:
         runs.clear(path)
         (path / "config.toml").write_text(to_toml(as_recorded(config)), encoding="utf-8")
-        _write_json(path / "inputs.json", _inputs(config, table, identity))
+        _write_json(
+            path / "inputs.json", _inputs(config, table, identity, weights.standardiser.speakers)
+        )
         lines = (json.dumps(record) + "\n" for record in trained.history)
         (path / "history.jsonl").write_text("".join(lines), encoding="utf-8")
         _write_json(path / "metrics.json", metrics)
@@ -192,7 +194,8 @@ def _train(
     counts = torch.bincount(labelled, minlength=len(table.labels))
     objective = make_objective(config.loss, counts)
     files = {source.stem: source.shape[1:] for source in table.sources}
-    model = build_model(config.model, files, len(table.labels), config.seeds, device)
+    speakers = len(standardiser.speakers)
+    model = build_model(config.model, files, len(table.labels), config.seeds, device, speakers)
     trained = train(
         model,
         config.seeds,
@@ -261,7 +264,9 @@ def _must_be_the_same(found: Run, identity: str) -> None:
         )
 
 
-def _inputs(config: FuseConfig, table: FeatureTable, identity: str) -> dict[str, Any]:
+def _inputs(
+    config: FuseConfig, table: FeatureTable, identity: str, speakers: tuple[str, ...]
+) -> dict[str, Any]:
     names, rows = np.unique(table.split, return_counts=True)
     counts = dict(zip(names.tolist(), rows.tolist(), strict=True))
     files = []
@@ -276,6 +281,7 @@ def _inputs(config: FuseConfig, table: FeatureTable, identity: str) -> dict[str,
         "corpus": config.corpus,
         "fingerprint": table.fingerprint,
         "labels": list(table.labels),
+        "speakers": list(speakers),  # frequent in train, in the order of their embeddings
         "identity": identity,
         "counts": {split: counts[split] for split in Split if split in counts},
         "files": files,

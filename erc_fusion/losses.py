@@ -15,17 +15,51 @@ from erc_fusion.config import LossConfig
 UNLABELLED = -1
 
 
-def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, smoothing: float) -> Tensor:
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
     """Weighted cross-entropy with label smoothing (Szegedy et al. 2016).
 
     logits (S, B, C), target (S, B), weight (C,) of a row's class -> (S,), the weighted mean
     over labelled rows; 0 for a seed without any.
     """
-    log_p = logits.log_softmax(-1)
-    picked = log_p.gather(-1, target.clamp(min=0)[..., None])[..., 0]
-    row = -(1 - smoothing) * picked - smoothing * log_p.mean(-1)  # (S, B)
-    weights = _row_weights(target, weight)
-    return (row * weights).sum(1) / weights.sum(1).clamp(min=1e-12)
+    return _mean_over_rows(logits.log_softmax(-1), target, weight, config)
+
+
+def focal(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
+    """Focal loss (Lin et al. 2017), its softmax form: -(1 - p)^gamma log p of the row's class.
+
+    Shapes, and the weighted mean over rows, as :func:`cross_entropy`, which it is at gamma 0:
+    the weight of a row's class is the paper's alpha. With label smoothing, every class has its
+    own such term, with the share of the target that it has in cross-entropy.
+    """
+    # The slope of a power below 1 is infinite at 0, where p is 1.
+    rest = (1 - logits.softmax(-1)).clamp(min=1e-12)
+    # Seed by seed: torch rounds powers otherwise after a tensor's last whole vector (AVX) than
+    # before, so a seed's would depend on its place in the stack.
+    factor = torch.stack([own.pow(config.gamma) for own in rest])
+    return _mean_over_rows(factor * logits.log_softmax(-1), target, weight, config)
+
+
+def dice(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
+    """Soft Dice loss over the batch, with squares below as in V-Net (Milletari et al. 2016).
+
+    For each class 1 - 2 Σ w·p·g / (Σ w·p² + Σ w·g²) over the labelled rows: p the softmax's
+    probability, g the one-hot target (smoothed by label smoothing: 0 is reached at p = g), w the
+    weight of the row's class. The mean over those classes that occur in a seed's rows with a
+    weight above 0: the others' p is pressed down by those that do.
+
+    logits (S, B, C), target (S, B), weight (C,) -> (S,); 0 for a seed without labelled rows.
+    """
+    classes = logits.shape[-1]
+    p = logits.softmax(-1)
+    hot = torch.nn.functional.one_hot(target.clamp(min=0), classes).to(p.dtype)
+    g = (1 - config.label_smoothing) * hot + config.label_smoothing / classes
+    w = _row_weights(target, weight)[..., None]
+    terms = torch.stack([2 * w * p * g, w * (p.square() + g.square()), w * hot])
+    # Rows last: torch sums along rows alike for every number of seeds.
+    above, below, count = terms.transpose(2, 3).contiguous().sum(-1)  # (S, C) each
+    occurs = count > 0
+    losses = (1 - above / below.masked_fill(~occurs, 1)) * occurs
+    return losses.sum(1) / occurs.sum(1).clamp(min=1)
 
 
 def no_contrast(unit: Tensor, target: Tensor, config: LossConfig) -> Tensor:
@@ -64,8 +98,10 @@ def supervised_contrast(unit: Tensor, target: Tensor, config: LossConfig) -> Ten
     return row.sum(1) / (positives > 0).sum(1).clamp(min=1)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
-    "cross-entropy": cross_entropy
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, LossConfig], Tensor]] = {
+    "cross-entropy": cross_entropy,
+    "focal": focal,
+    "dice": dice,
 }
 CONTRASTS: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {
     "none": no_contrast,
@@ -97,7 +133,7 @@ class Objective:
     def classification(self, logits: Tensor, target: Tensor, *, balanced: bool = False) -> Tensor:
         """logits (S, B, C), target (S, B) -> (S,)."""
         weight = self.balanced if balanced else self.weight
-        return LOSSES[self.config.loss](logits, target, weight, self.config.label_smoothing)
+        return LOSSES[self.config.loss](logits, target, weight, self.config)
 
     def contrastive(self, embedding: Tensor, target: Tensor) -> Tensor:
         """embedding (S, B, E), any norm; target (S, B) -> (S,), not yet weighted."""
@@ -119,6 +155,15 @@ def make_objective(config: LossConfig, counts: Tensor) -> Objective:
     else:
         weight = torch.ones_like(share)
     return Objective(config, weight, weight * share * (counts > 0).sum())
+
+
+def _mean_over_rows(log_p: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
+    """log_p (S, B, C) -> (S,): the smoothed target's mean of -log_p, then that over rows."""
+    smoothing = config.label_smoothing
+    picked = log_p.gather(-1, target.clamp(min=0)[..., None])[..., 0]
+    row = -(1 - smoothing) * picked - smoothing * log_p.mean(-1)  # (S, B)
+    weights = _row_weights(target, weight)
+    return (row * weights).sum(1) / weights.sum(1).clamp(min=1e-12)
 
 
 def _row_weights(target: Tensor, weight: Tensor) -> Tensor:

@@ -24,28 +24,33 @@ from erc_fusion.config import TrainingConfig
 from erc_fusion.losses import UNLABELLED, Objective
 from erc_fusion.metrics import accuracy, confusions, weighted_f1
 from erc_fusion.model import FusionModel, Split, load_state
-from erc_fusion.stacked import ALIGNED, generator
+from erc_fusion.optimize import Descent, autocast
+from erc_fusion.stacked import generator
 
 PREDICT_ROWS = 512  # fixed: a prediction does not depend on how many are asked for
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress bar shows after an epoch.
+    """What a live display shows after an epoch.
 
     Attributes:
         epoch, epochs: done, and at most.
-        training, seeds: seeds still in training, and all.
-        dev: mean dev score of those still in training.
-        best: mean over all seeds of the best dev score so far.
+        monitor: the name of the score.
+        seeds: their numbers, all of them; the rest is of each, in their order.
+        score, best: dev score (0 to 1) of its latest epoch, and the best so far.
+        since: epochs since the best.
+        training: it has not stopped.
     """
 
     epoch: int
     epochs: int
-    training: int
-    seeds: int
-    dev: float
-    best: float
+    monitor: str
+    seeds: tuple[int, ...]
+    score: tuple[float, ...]
+    best: tuple[float, ...]
+    since: tuple[int, ...]
+    training: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Trained:
         model: with each seed's best weights.
         history: a record for each seed and epoch, as `history.jsonl` has them. Train's figures
             are means over the epoch's batches as they were trained, with dropout; dev's are of
-            the epoch's end, without. Loss is the classification loss on both.
+            the epoch's end, without, in fp32, and with the weights' average where there is one.
+            Loss is the classification loss on both.
         best_epoch, epochs: of each seed, from 1.
     """
 
@@ -87,39 +93,52 @@ def train(
 ) -> Trained:
     """Train every seed until `patience` epochs bring no better `monitor` on dev.
 
-    A seed that has stopped leaves the stack; the others do not notice.
+    A seed that has stopped leaves the stack; the others do not notice. Where weights are
+    averaged, the average is what dev scores and what is kept.
 
     Raises:
         ErcError: a loss that is not finite (names seed and epoch).
     """
-    optimizer = _optimizer(model, config)
+    descent = Descent(model, config)
     orders = [generator(seed, "order") for seed in seeds]
     active = np.arange(len(seeds))
     best = {name: value.detach().clone() for name, value in model.named_parameters()}
-    best_score = np.full(len(seeds), -1.0)
+    score, best_score = np.zeros(len(seeds)), np.full(len(seeds), -1.0)
     best_epoch, last_epoch = np.zeros(len(seeds), int), np.zeros(len(seeds), int)
     history: list[dict[str, Any]] = []
     for epoch in range(1, config.epochs + 1):
-        on_train = _epoch(model, optimizer, train, objective, config, orders)
-        on_dev = _evaluate(model, dev, objective)
+        on_train = _epoch(model, descent, train, objective, config, orders, epoch)
+        with descent.averaged():
+            on_dev = _evaluate(model, dev, objective)
+            better = on_dev[monitor] > best_score[active]
+            _copy(model, best, better, active)
         for row, seed in enumerate(active):
             at = {"seed": int(seeds[int(seed)]), "epoch": epoch}
             history.append(at | {"train": _row(on_train, row), "dev": _row(on_dev, row)})
             _must_be_finite(history[-1])
-        score = on_dev[monitor]
+        score[active] = on_dev[monitor]
         last_epoch[active] = epoch
-        better = score > best_score[active]
-        best_score[active[better]] = score[better]
+        best_score[active[better]] = score[active[better]]
         best_epoch[active[better]] = epoch
-        _copy(model, best, better, active)
-        if progress is not None:
-            counts = (epoch, config.epochs, len(active), len(seeds))
-            progress(Progress(*counts, float(score.mean()), float(best_score.mean())))
         going = epoch - best_epoch[active] < config.patience
+        if progress is not None:
+            on = np.isin(np.arange(len(seeds)), active[going])
+            progress(
+                Progress(
+                    epoch,
+                    config.epochs,
+                    monitor,
+                    tuple(seeds),
+                    tuple(score.tolist()),
+                    tuple(best_score.tolist()),
+                    tuple((last_epoch - best_epoch).tolist()),
+                    tuple(on.tolist()),
+                )
+            )
         if not going.any():
             break
         if not going.all():
-            _keep(model, optimizer, torch.as_tensor(np.flatnonzero(going)))
+            descent.keep(torch.as_tensor(np.flatnonzero(going)))
             orders = [order for order, on in zip(orders, going, strict=True) if on]
             active = active[going]
     load_state(model, best)
@@ -139,12 +158,11 @@ def predict(model: FusionModel, split: Split) -> Prediction:
     )
     logits, embeddings = [], []
     for batch in batches:
-        x, present, _ = gather(split, batch)
-        place = batch.place if batch.place is None else _for_all(batch.place, model)
+        x, present, _, dialogues = gather(split, batch)
         found = model(
             {stem: _for_all(values, model) for stem, values in x.items()},
             _for_all(present, model),
-            place if place is None else place.to(present.device),
+            None if dialogues is None else dialogues.expand(model.seeds),
         )
         logits.append(found[0])
         embeddings.append(found[1])
@@ -169,28 +187,29 @@ def nearest(found: Prediction, centres: Tensor) -> np.ndarray:
 
 def _epoch(
     model: FusionModel,
-    optimizer: torch.optim.Optimizer,
+    descent: Descent,
     split: Split,
     objective: Objective,
     config: TrainingConfig,
     orders: list[torch.Generator],
+    epoch: int,
 ) -> dict[str, np.ndarray]:
     """One pass over the rows; (S,) running means over them."""
     model.train()
     classes = objective.contrasts and not model.context.dialogues
     device = split.label.device
     sums = torch.zeros(4, model.seeds, device=device)  # loss, contrastive, right, labelled
-    for batch in _batches(model, split, objective, config, orders):
-        x, present, label = gather(split, batch)
-        place = None if batch.place is None else batch.place.to(device)
+    batches = list(_batches(model, split, objective, config, orders))  # row numbers alone: small
+    for step, batch in enumerate(batches):
+        x, present, label, dialogues = gather(split, batch)
         model.noise.counts = batch.counts
-        logits, embedding = model(x, present, place)
+        with autocast(config.precision, device):
+            logits, embedding = model(x, present, dialogues)
+        logits, embedding = logits.float(), embedding.float()
         loss = objective.classification(logits, label, balanced=classes)
         contrast = objective.contrastive(embedding, label)
-        optimizer.zero_grad()
-        (loss + objective.config.contrastive_weight * contrast).sum().backward()
-        _clip(model, config.clip)
-        optimizer.step()
+        whole = loss + objective.config.contrastive_weight * contrast
+        descent.step(whole, epoch - 1 + (step + 0.5) / len(batches))
         labelled = (label != UNLABELLED).sum(1)
         right = (logits.detach().argmax(-1) == label).sum(1)
         sums += torch.stack(
@@ -232,38 +251,6 @@ def _evaluate(model: FusionModel, split: Split, objective: Objective) -> dict[st
     }
 
 
-def _optimizer(model: FusionModel, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW, fused where that rounds a seed alike at every place in the stack.
-
-    The fused kernel rounds what is left over after its last whole vector in another way, so it
-    may have only parameters that are whole vectors for each seed: nearly all of the weights.
-    """
-    groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
-    for parameter in model.parameters():
-        groups[parameter[0].numel() % ALIGNED == 0].append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "fused": fused, "foreach": False}
-            for fused, parameters in groups.items()
-            if parameters
-        ],
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-    )
-
-
-def _clip(model: FusionModel, most: float) -> None:
-    """Scale each seed's gradient to a norm of at most `most`."""
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    # (S, P) and not (P, S): torch sums along and across rows in different orders, and one seed's
-    # (P, 1) it sums along.
-    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads], dim=1)
-    scale = (most / torch.linalg.vector_norm(norms, dim=1).clamp(min=1e-12)).clamp(max=1)  # (S,)
-    if bool((scale < 1).any()):
-        for grad in grads:
-            grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
-
-
 def _copy(
     model: FusionModel, best: dict[str, Tensor], better: np.ndarray, active: np.ndarray
 ) -> None:
@@ -271,19 +258,6 @@ def _copy(
     for name, value in model.named_parameters():
         device = value.device
         best[name][there.to(device)] = value.detach()[here.to(device)]
-
-
-def _keep(model: FusionModel, optimizer: torch.optim.Optimizer, rows: Tensor) -> None:
-    """Leave only some seeds in the stack: weights, the optimizer's moments, generators."""
-    for parameter in model.parameters():
-        rows = rows.to(parameter.device)
-        moments = optimizer.state[parameter]
-        parameter.data = parameter.data[rows]
-        parameter.grad = None
-        for name, value in moments.items():
-            if value.dim():  # the number of steps is one for all
-                moments[name] = value[rows]
-    model.noise.generators = [model.noise.generators[row] for row in rows.tolist()]
 
 
 def _for_all(values: Tensor, model: FusionModel) -> Tensor:

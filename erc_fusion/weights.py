@@ -61,7 +61,8 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
     path = run.path / "model.safetensors"
     config = from_tables(run.config, where=str(run.path / "config.toml"))
     files = {file["stem"]: tuple(file["shape"][1:]) for file in run.inputs["files"]}
-    model = build_model(config.model, files, len(run.inputs["labels"]), config.seeds, device)
+    speakers, labels = run.inputs.get("speakers", ()), run.inputs["labels"]
+    model = build_model(config.model, files, len(labels), config.seeds, device, len(speakers))
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -81,6 +82,5 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
     load_state(model, state)
     prototypes = tensors.get("prototypes")
     model.eval()
-    return Weights(
-        model, from_tensors(tensors), None if prototypes is None else prototypes.to(device)
-    )
+    centres = None if prototypes is None else prototypes.to(device)
+    return Weights(model, from_tensors(tensors, speakers), centres)

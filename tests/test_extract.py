@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erc_features.encoders.base import Settings
-from erc_features.engines import encode_rows
+from erc_features.engines.batch import encode_rows
 from erc_features.errors import CorpusError, ErcError, FeatureFileError, MediaError
-from erc_features.extract import extract, feature_stem
+from erc_features.extract import extract
 from erc_features.inspect import inspect
+from erc_features.job import feature_stem
 from erc_features.media import write_wav
 from erc_features.plan import plan
 from erc_features.store import FeatureFile, Status

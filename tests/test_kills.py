@@ -1,19 +1,24 @@
-"""`make soak`: an extraction killed with SIGKILL at 50 random moments."""
+"""`make soak`: extractions killed with SIGKILL at 100 random moments, over three modalities; two
+processes started on the same file."""
 
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
-from corpora import text_corpus
 from forks import forks
+from mixed import KINDS, mixed_corpus, tiny_encoders
 from test_extract import same_file
 
 from erc_features.extract import extract
+from erc_features.inspect import inspect
 from erc_features.store import FeatureFile, Status
 
-KILLS = 50
+KILLS = {"text": 34, "visual": 33, "audio": 33}
+ROWS = 160
 
 
 def finished_rows(partial):
@@ -23,38 +28,33 @@ def finished_rows(partial):
 
 
 @pytest.mark.soak
-def test_killed_at_50_random_moments_it_ends_as_undisturbed(tmp_path):
-    root = text_corpus(tmp_path / "words", (900, 60, 60))
-    extract(root, features=tmp_path / "whole", encoder="baseline", batch_size=2)
-    whole = tmp_path / "whole/words/text.baseline.h5"
-    folder = tmp_path / "f" / "words"
+@pytest.mark.parametrize("modality", KINDS)
+def test_killed_at_random_moments_it_ends_as_undisturbed(tmp_path, modality):
+    root = mixed_corpus(tmp_path / "mixed", ROWS)
+    encoder = tiny_encoders(tmp_path / "models")[modality]
+    what = {"modality": modality, "encoder": encoder, "batch_size": 2, "workers": 2}
+    (whole,) = extract(root, features=tmp_path / "whole", **what)
+    folder = tmp_path / "f" / "mixed"
+    path = folder / whole.path.name
+    partial = path.with_name(path.name + ".partial")
     moments = random.Random(0)
     states = {"no file": 0, "partial": 0, "complete": 0}
-    finished = 0
-    imports = (
-        "from erc_features.extract import extract\n"
-        "from erc_features.encoders.baseline import encode_text\n"
-        "encode_text(['warm'])"
-    )
-    work = (
-        f"extract({str(root)!r}, features={str(tmp_path / 'f')!r}, modality='text', "
-        "encoder='baseline', batch_size=2)"
-    )
+    kills, finished = KILLS[modality], 0
+    imports = "import torch\nfrom erc_features.extract import extract\ntorch.set_num_threads(1)"
+    work = f"extract({str(root)!r}, features={str(tmp_path / 'f')!r}, **{what!r})"
     with forks(tmp_path / "server.py", imports, work) as run:
         assert run() == 0  # the first waits for the imports
         shutil.rmtree(folder)
         began = time.perf_counter()
         assert run() == 0
         length = time.perf_counter() - began
-        same_file(folder / whole.name, whole)
+        same_file(path, whole.path)
         shutil.rmtree(folder)
         done_before = 0
-        for kill in range(KILLS):
+        for kill in range(kills):
             # The first half at any moment of one extraction; then again and again into the rest.
-            code = run(moments.uniform(0, length if kill < KILLS // 2 else length / 3))
+            code = run(moments.uniform(0, length if kill < kills // 2 else length / 3))
             assert code in (0, signal.SIGKILL)
-            path = folder / whole.name
-            partial = path.with_name(path.name + ".partial")
             state = "complete" if path.exists() else "partial" if partial.exists() else "no file"
             states[state] += 1
             if state == "no file":
@@ -63,14 +63,49 @@ def test_killed_at_50_random_moments_it_ends_as_undisturbed(tmp_path):
                 done = finished_rows(partial)
                 assert done >= done_before, "a finished row was lost"
                 done_before = done
-                if kill >= KILLS // 2:
+                if kill >= kills // 2:
                     continue
                 assert run() == 0
-            same_file(path, whole)
+            same_file(path, whole.path)
             finished += 1
             done_before = 0
             shutil.rmtree(folder)
         assert run() == 0
-        same_file(folder / whole.name, whole)
-    print(f"\n{KILLS} kills within {length:.1f} s each: {states}, {finished} resumed to the end")
-    assert states["partial"] > KILLS // 2
+        same_file(path, whole.path)
+    print(f"\n{modality}: {kills} kills within {length:.1f} s each: {states}, "
+          f"{finished} resumed to the end")  # fmt: skip
+    assert states["partial"] > kills // 3
+
+
+COMMAND = """
+import sys
+import cli
+cli.app(sys.argv[1:])
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("modality", KINDS)
+def test_two_processes_on_the_same_file(tmp_path, modality):
+    root = mixed_corpus(tmp_path / "mixed", 400)
+    encoder = tiny_encoders(tmp_path / "models")[modality]
+    what = {"modality": modality, "encoder": encoder, "batch_size": 1}
+    (whole,) = extract(root, features=tmp_path / "whole", **what)
+    command = [
+        sys.executable, "-c", COMMAND, "extract", "--corpus", root, "--features", tmp_path / "f",
+        "--modality", modality, "--encoder", encoder, "--batch-size", "1",
+    ]  # fmt: skip
+    path = tmp_path / "f/mixed" / whole.path.name
+    partial = path.with_name(path.name + ".partial")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as first:
+        while not partial.exists() and first.poll() is None:
+            time.sleep(0.005)
+        second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        first.send_signal(signal.SIGSTOP)  # so that it cannot end before the second has begun
+        assert inspect(partial).counts["pending"] > 0  # one may look meanwhile
+        _, said = second.communicate(timeout=120)
+        first.send_signal(signal.SIGCONT)
+        assert first.wait(120) == 0
+    assert second.returncode == 1
+    assert "another process is writing it" in said and path.name in said
+    same_file(path, whole.path)

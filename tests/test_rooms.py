@@ -23,13 +23,20 @@ KEEPERS = {
     "kagglesdk": ["erc_features/corpora/kaggle.py"],
     "ray": ["erc_features/engines"],
     "optuna": ["erc_fusion/tune.py"],
-    "typer": ["cli.py"],
+    "typer": [
+        "cli.py",
+        "erc_features/commands.py",
+        "erc_features/options.py",
+        "erc_fusion/commands.py",
+    ],
     "click": ["cli.py"],
     "matplotlib": ["erc_fusion/report/"],
     "jinja2": ["erc_fusion/report/", "erc_features/doctor_page.py"],
     "rich": ["erc_features/terminal.py", "erc_fusion/report/text.py"],
 }
-WHOLE_WAY = {"erc_fusion/predict.py", "erc_fusion/demo.py"}
+WHOLE_WAY = {
+    "erc_fusion/predict.py", "erc_fusion/demo.py", "erc_fusion/commands.py", "erc_fusion/shown.py",
+}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

@@ -74,10 +74,10 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
     return digest.hexdigest()
 
 
-def read_corpus(path: Path | str) -> Corpus:
+def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
     """Read a corpus: a folder of `<split>.csv` files, or one CSV.
 
-    A single CSV is the split that its name says, or has a `split` column.
+    A single CSV is the split that its name says, or has a `split` column, or is `otherwise`.
 
     Raises:
         CorpusError: there is none, or rows are wrong; names every bad row at once.
@@ -95,7 +95,9 @@ def read_corpus(path: Path | str) -> Corpus:
         problems += table.ragged
         absent = [name for name in COLUMNS if name not in table.columns]
         if split is None and "split" not in table.columns:
-            absent.append("split (or name the file train.csv, dev.csv, test.csv or new.csv)")
+            if otherwise is None:
+                absent.append("split (or name the file train.csv, dev.csv, test.csv or new.csv)")
+            split = otherwise
         if absent:
             problems.append(f"{csv_path}:1: has no column {', '.join(absent)}")
             continue

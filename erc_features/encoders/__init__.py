@@ -43,7 +43,12 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
     """
     table = with_plugins("erc.encoders", ENCODERS)
     if encoder in table:
-        return load(table[encoder])(encoder, modality, settings)
+        found = load(table[encoder])(encoder, modality, settings)
+        if found.modality != modality:
+            raise EncoderError(
+                f"--encoder {encoder} takes {found.modality}; --modality {found.modality} works."
+            )
+        return found
     # Ids of the hub without an owner ("bert-base-uncased") have a dash; a misspelt name has not.
     if not (set(encoder) & set("-/\\:=") or Path(encoder).exists()):
         raise EncoderError(
@@ -54,14 +59,18 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
 
 
 def resolve(encoder: str, settings: Settings) -> Settings:
-    """`settings` with what `--precision auto` comes to here, so that a file can say it."""
+    """`settings` with what `--device auto` and `--precision auto` come to here.
+
+    Raises:
+        EncoderError: CUDA was asked for and there is none.
+    """
     from erc_features.encoders.base import pick_device, pick_precision
 
-    if settings.precision != "auto":
-        return settings
-    formula = encoder == "baseline"
-    precision = "fp32" if formula else pick_precision("auto", pick_device(settings.device))
-    return replace(settings, precision=precision)
+    if encoder == "baseline":  # a formula: on the CPU, without torch
+        precision = "fp32" if settings.precision == "auto" else settings.precision
+        return replace(settings, device="cpu", precision=precision)
+    device = pick_device(settings.device)
+    return replace(settings, device=device, precision=pick_precision(settings.precision, device))
 
 
 def default_name(encoder: str, modality: Modality | None = None) -> str:

@@ -187,6 +187,8 @@ def place_model(model: Any, precision: str, device: str) -> Any:
     Only what a checkpoint holds is cast: a buffer that the model computed for itself, such as
     the frequencies of rotary positions, is ruined by bfloat16.
     """
+    # By default cuDNN computes fp32 convolutions in TF32, with fp16's mantissa: fp32 is fp32 here.
+    torch.backends.cudnn.allow_tf32 = False
     dtype = DTYPES[precision]
     for tensor in model.state_dict(keep_vars=True).values():
         if tensor.is_floating_point():

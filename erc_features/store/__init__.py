@@ -1,6 +1,6 @@
 """The feature store: the only room that imports h5py. `layout.py` specifies the format."""
 
-from erc_features.store.create import Shape
+from erc_features.store.create import Shape, expected_size
 from erc_features.store.file import FeatureFile, list_features
 from erc_features.store.layout import (
     FORMAT,
@@ -24,6 +24,7 @@ __all__ = [
     "Rows",
     "Shape",
     "Status",
+    "expected_size",
     "list_features",
     "open_writer",
 ]

@@ -39,6 +39,11 @@ class Shape:
     dtype: str = "float16"
 
 
+def expected_size(rows: int, shape: Shape) -> int:
+    """Bytes of a feature file, nearly: the embeddings, a status, a reason and some text a row."""
+    return rows * (shape.layers * shape.dim * np.dtype(shape.dtype).itemsize + 400)
+
+
 def create(
     partial: Path,
     rows: Rows,
@@ -53,10 +58,9 @@ def create(
         FeatureFileError: the folder can't be written, or the disk is full.
     """
     new = partial.with_name(partial.name + ".new")
-    size = len(rows) * (shape.layers * shape.dim * np.dtype(shape.dtype).itemsize + 400)
     try:
         new.unlink(missing_ok=True)  # of a creation that was killed
-        _reserve(new, size)
+        _reserve(new, expected_size(len(rows), shape))
         with h5py.File(new, "x", locking=False) as file:
             _fill(file, rows, labels, provenance, shape, record)
             file.attrs["format"] = FORMAT  # last: without it the file is not yet one

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 GROUP = "erc.heads"
 HEADS = {
     "attention": "erc_fusion.heads.attention:AttentionHead",
+    "gated": "erc_fusion.heads.gated:GatedHead",
+    "late": "erc_fusion.heads.late:LateHead",
     "linear": "erc_fusion.heads.linear:LinearHead",
+    "lowrank": "erc_fusion.heads.lowrank:LowRankHead",
     "mlp": "erc_fusion.heads.mlp:MlpHead",
     "triplet": "erc_fusion.heads.triplet:TripletHead",
 }

@@ -1,22 +1,15 @@
-"""Where batches run. `local`: this process, decoding in threads ahead of the encoder."""
+"""What becomes of one batch, wherever it runs: every item a row, whatever happens to it."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from itertools import islice
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from erc_features.encoders.base import Encoder
-from erc_features.errors import MediaError
+from erc_features.errors import EncoderError, MediaError
 from erc_features.store import Status
-
-# Batches decoded ahead of the one being encoded: enough to hide a slow one, few enough to
-# keep memory flat.
-_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -34,33 +27,14 @@ class Batch:
     encoded: float
 
 
-def run_local(
-    batches: Sequence[np.ndarray],
-    load: Callable[[int], Any],
-    encoder: Encoder,
-    dtype: str,
-    workers: int,
-) -> Iterator[Batch]:
-    """Encode the batches in order. `load` gives the item of a row, or raises MediaError."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
+def start(rows: np.ndarray, load: Callable[[int], Any], threads: Executor) -> list[Future]:
+    """Begin to decode a batch's items."""
+    return [threads.submit(load, int(row)) for row in rows]
 
-        def start(rows: np.ndarray) -> tuple[np.ndarray, list[Future]]:
-            return rows, [threads.submit(load, int(row)) for row in rows]
 
-        coming = iter(batches)
-        ahead = deque(start(rows) for rows in islice(coming, _AHEAD))
-        try:
-            while ahead:
-                rows, futures = ahead.popleft()
-                began = perf_counter()
-                items = [_result(future) for future in futures]
-                decoded = perf_counter()
-                if (following := next(coming, None)) is not None:
-                    ahead.append(start(following))
-                x, status, reasons = encode_rows(items, encoder, dtype)
-                yield Batch(rows, x, status, reasons, decoded - began, perf_counter() - decoded)
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+def items_of(decoding: Sequence[Future]) -> list[Any]:
+    """The items, once they are there; a MediaError in place of one that can't be had."""
+    return [_result(future) for future in decoding]
 
 
 def encode_rows(
@@ -105,12 +79,19 @@ def _encode(items: list[Any], encoder: Encoder) -> list[Any]:
     if not items:
         return []
     try:
-        return list(encoder.encode(items))
+        rows = np.asarray(encoder.encode(items), np.float32)
     except Exception as error:  # noqa: BLE001 - any encoder, plug-ins too; it becomes a reason
         if len(items) == 1:
             return [error]
         half = len(items) // 2
         return _encode(items[:half], encoder) + _encode(items[half:], encoder)
+    wanted = (len(items), encoder.layers, encoder.dim)
+    if rows.shape != wanted:
+        raise EncoderError(
+            f"The encoder {encoder.name} gave {rows.shape} for {len(items)} items; its own "
+            f"`layers` and `dim` say (B, L, D) = {wanted}."
+        )
+    return list(rows)
 
 
 def _fits(row: np.ndarray, dtype: str) -> bool:

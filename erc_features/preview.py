@@ -1,0 +1,131 @@
+"""`erc extract --dry-run`: what an extraction would do, without doing it."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from erc_features.corpora.manifest import Corpus
+from erc_features.encoders import load_encoder, resolve
+from erc_features.encoders.base import Settings
+from erc_features.items import known
+from erc_features.job import Job, make_jobs, plan_of, provenance_of
+from erc_features.store import PARTIAL, SUFFIX, FeatureFile, Shape, Status, expected_size
+from erc_features.utterance import Modality
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is to be done for one feature file.
+
+    Attributes:
+        state: `new`; `unfinished`, it would go on; or `complete`, nothing would be done.
+        rows: those with something to encode; `done` of them already; `missing` have nothing.
+        amount: what there is to encode, done or not, in `unit`: hours of audio, frames or
+            characters.
+        batches: still to be encoded, and of all rows.
+        shape: (N, L, D) of `x`, stored as `dtype`.
+        size: of the finished file in bytes, a little less or more.
+        free: bytes free where it goes.
+        differences: why the file there would be refused; empty where it would not.
+        notes: what the encoder would leave out, and of how many rows.
+    """
+
+    path: Path
+    modality: Modality
+    encoder: str
+    device: str
+    precision: str
+    state: str
+    rows: int
+    done: int
+    missing: int
+    amount: float
+    unit: str
+    batches: tuple[int, int]
+    shape: tuple[int, int, int]
+    dtype: str
+    size: int
+    free: int
+    differences: tuple[str, ...]
+    notes: dict[str, int]
+
+
+def preview(
+    corpus: Corpus | Path | str,
+    *,
+    features: Path | str = "features",
+    modality: str | None = None,
+    encoder: str | None = None,
+    name: str | None = None,
+    settings: Settings | None = None,
+    dtype: str = "float16",
+    batch_size: int = 64,
+) -> list[Preview]:
+    """Load the encoders, measure every row and plan the batches; decode and write nothing.
+
+    Raises:
+        ErcError: as :func:`erc_features.extract.extract` would.
+    """
+    jobs = make_jobs(
+        corpus, modality=modality, encoder=encoder, name=name, settings=settings, dtype=dtype,
+        batch_size=batch_size,
+    )  # fmt: skip
+    return [_preview(job, Path(features)) for job in jobs]
+
+
+def _preview(job: Job, features: Path) -> Preview:
+    settings = resolve(job.encoder, job.settings)
+    job = replace(job, settings=settings)
+    path = features / job.corpus.name / f"{job.stem}{SUFFIX}"
+    encoder = load_encoder(job.encoder, job.modality, settings)
+    planned, measured = plan_of(job, encoder)
+    shape = (len(job.corpus.utterances), encoder.layers, encoder.dim)
+    pending, state, differences = job.has_medium.copy(), "new", []
+    partial = path.with_name(f"{job.stem}{PARTIAL}")
+    for found, what in ((partial, "unfinished"), (path, "complete")):
+        if found.exists():
+            with FeatureFile(found) as file:
+                differences = file.provenance.differences(provenance_of(job, encoder))
+                state = what
+                if not differences:
+                    order = file.rows(keys=[u.key for u in job.corpus.utterances])
+                    pending = file.status[order] == Status.PENDING
+    amount, unit = _amount(job)
+    rows = int(job.has_medium.sum())
+    return Preview(
+        path=path,
+        modality=job.modality,
+        encoder=encoder.name,
+        device=encoder.device,
+        precision=settings.precision,
+        state=state,
+        rows=rows,
+        done=rows - int((pending & job.has_medium).sum()),
+        missing=shape[0] - rows,
+        amount=amount,
+        unit=unit,
+        batches=(sum(bool(pending[batch].any()) for batch in planned), len(planned)),
+        shape=shape,
+        dtype=job.dtype,
+        size=expected_size(shape[0], Shape(shape[1], shape[2], job.dtype)),
+        free=shutil.disk_usage(_existing(features)).free,
+        differences=tuple(differences),
+        notes=dict(measured.notes),
+    )
+
+
+def _amount(job: Job) -> tuple[float, str]:
+    if job.modality == Modality.TEXT:
+        return float(sum(len(u.x_text) for u in job.corpus.utterances)), "characters"
+    sizes = sum(known(job.corpus, job.modality, np.flatnonzero(job.has_medium)))
+    if job.modality == Modality.AUDIO:
+        return sizes / 3600, "hours of audio"
+    return sizes, "frames"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    folder = folder.resolve()
+    return next(place for place in (folder, *folder.parents) if place.exists())

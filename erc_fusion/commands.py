@@ -1,0 +1,150 @@
+"""The commands from the feature files on: parse, one call, print. See `cli.py`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from erc_features.options import CORPUS, RUNS, CorpusOption, JsonOption, RunsOption
+
+commands = typer.Typer()
+
+
+@commands.command(epilog="Example: erc fuse --head attention --modalities text,audio --seeds 10")
+def fuse(
+    corpus: Annotated[
+        str | None, typer.Option(help="Its name or folder; data/meld or $ERC_CORPUS if left.")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Where feature files are.")] = None,
+    runs: Annotated[str | None, typer.Option(help="Where runs are.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="linear, mlp, late, gated, attention, lowrank or triplet.")
+    ] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="Modalities or file stems, with commas; all if left.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="none, gru or transformer.")] = None,
+    reach: Annotated[
+        str | None, typer.Option(help="Of the context: whole dialogue, or past alone.")
+    ] = None,
+    speakers: Annotated[
+        bool | None, typer.Option(help="Whether the context knows who speaks.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="cross-entropy, focal or dice.")] = None,
+    gamma: Annotated[float | None, typer.Option(help="Of the focal loss; 2 is usual.")] = None,
+    contrastive: Annotated[str | None, typer.Option(help="none, triplet or supcon.")] = None,
+    class_weights: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="How many (5: seeds 0 to 4), or which (3,7,11).")
+    ] = None,
+    monitor: Annotated[str | None, typer.Option(help="accuracy or weighted_f1, on dev.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without a better dev.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Utterances a step and seed.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of AdamW.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Epochs of rising rate.")] = None,
+    average: Annotated[
+        float | None, typer.Option(help="Of the weights: 0 none, 0.99 usual.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or auto.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="After the projection.")] = None,
+    modality_dropout: Annotated[float | None, typer.Option(help="Hide a file so often.")] = None,
+    width: Annotated[int | None, typer.Option(help="Dimensions of the embedding.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the run.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Run again what is finished.")] = False,
+) -> None:
+    """Train a fusion head on cached features, all seeds at once; chosen on dev, scored once."""
+    from erc_features import terminal
+    from erc_fusion.config import FuseConfig, load_config, parse_list, parse_seeds, with_options
+    from erc_fusion.fuse import fuse as run
+    from erc_fusion.shown import show_run
+
+    default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
+    settings = with_options(
+        load_config(config) if config else default, corpus=corpus, features=features, runs=runs,
+        head=head, modalities=parse_list(modalities), context=context, reach=reach,
+        speakers=speakers, loss=loss, gamma=gamma, schedule=schedule, warmup=warmup,
+        average=average, precision=precision,
+        contrastive=contrastive, class_weights=class_weights, label_smoothing=label_smoothing,
+        seeds=parse_seeds(seeds), monitor=monitor, epochs=epochs, patience=patience,
+        batch_size=batch_size, lr=lr, weight_decay=weight_decay, dropout=dropout,
+        modality_dropout=modality_dropout, width=width, name=name, device=device,
+        overwrite=overwrite,
+    )  # fmt: skip
+    with terminal.training() as progress:
+        result = run(settings, progress=progress)
+    show_run(result.run.path, result.run.metrics, already=result.already)
+
+
+@commands.command(epilog="Example: erc report --to runs/report.html")
+def report(
+    run: Annotated[
+        list[Path] | None, typer.Argument(help="Runs; all of the corpus if left.")
+    ] = None,
+    corpus: CorpusOption = CORPUS,
+    runs: RunsOption = RUNS,
+    baseline: Annotated[Path | None, typer.Option(help="A run to compare with.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The page; runs/report.html if left.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs: a table here, and one self-contained HTML page."""
+    from erc_features import terminal
+    from erc_features.utterance import corpus_name
+    from erc_fusion.report import as_dict, rich_table, sentences
+    from erc_fusion.report import report as write
+    from erc_fusion.runs import Run, find_runs
+
+    of = corpus_name(str(corpus))
+    finished, unfinished = find_runs(runs, of, run or [])
+    bases = find_runs(runs, of, [baseline]) if baseline else ([], [])
+    base = next(iter([*bases[0], *map(Run, bases[1])]), None)  # an unfinished one is refused
+    page = to or runs / "report.html"
+    made = write(finished, to=page, baseline=base, unfinished=unfinished)
+    if as_json:
+        return terminal.show_json(as_dict(made) | {"page": page})
+    terminal.out.print(rich_table(made))
+    return terminal.show(*sentences(made), f"The page: {page.resolve()}")
+
+
+@commands.command(epilog="Example: erc predict runs/meld/best scene.mp4 --text 'Oh my god!'")
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    clips: Annotated[
+        list[Path] | None, typer.Argument(help="Clips of one dialogue, in its order.")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="What is said; once a clip.")] = None,
+    speaker: Annotated[list[str] | None, typer.Option(help="Who says it; once a clip.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", help="A CSV of the corpus columns, or a corpus.")
+    ] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="STEM=PATH: where an encoder is now, if it moved.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Also write a .csv or .jsonl file.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Keep media and features here.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; of the encoders.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """From clips and texts to emotions, by a run's own encoders and weights."""
+    from erc_features import terminal
+    from erc_features.talk import make_talk, read_talk
+    from erc_fusion.predict import json_lines, parse_encoders, write_answers
+    from erc_fusion.predict import predict as answer
+    from erc_fusion.runs import Run
+    from erc_fusion.shown import show_answers
+
+    asked = read_talk(table) if table else make_talk(clips or [], text or [], speaker or [])
+    with terminal.bar() as progress:
+        found = answer(Run(run), asked, encoders=parse_encoders(encoder or []), device=device,
+                       work=work, progress=progress)  # fmt: skip
+    if to:
+        write_answers(found, to)
+    if as_json:
+        return terminal.show(*json_lines(found))
+    return show_answers(found.rows)
