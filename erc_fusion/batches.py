@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from erc_fusion.context.base import Dialogues
 from erc_fusion.model import Split
 
 
@@ -63,7 +64,8 @@ def whole_dialogues(
 
     All of an epoch's batches are padded to the same number of rows, that which no order can
     exceed, and not to the largest of the seeds' at hand: a sum over more rows of zeros is
-    rounded in another order, and a seed's result would depend on the others'.
+    rounded in another order, and a seed's result would depend on the others'. Dialogues are
+    padded to the longest of all, for the same reason.
     """
     _, lengths = split.dialogue.cpu().unique_consecutive(return_counts=True)
     starts = lengths.cumsum(0) - lengths
@@ -82,7 +84,7 @@ def whole_dialogues(
         chosen = [o[b // len(split) == batch] for o, b in zip(orders, begins, strict=True)]
         padded = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
         here = padded >= 0
-        yield _of_dialogues(starts[padded], lengths[padded] * here, most)
+        yield _of_dialogues(starts[padded], lengths[padded] * here, most, longest)
 
 
 def in_order(split: Split, size: int) -> Iterator[Batch]:
@@ -91,8 +93,13 @@ def in_order(split: Split, size: int) -> Iterator[Batch]:
         yield _plain(rows[None])
 
 
-def gather(split: Split, batch: Batch) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:
-    """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B)); padding is absent, label -1."""
+def gather(
+    split: Split, batch: Batch
+) -> tuple[Mapping[str, Tensor], Tensor, Tensor, Dialogues | None]:
+    """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B), what a context is told).
+
+    Padding is absent and has label -1. There are dialogues where the batch is made of them.
+    """
     device = split.label.device
     rows, real = batch.rows.to(device), batch.real.to(device)
     flat = rows.flatten()
@@ -101,7 +108,14 @@ def gather(split: Split, batch: Batch) -> tuple[Mapping[str, Tensor], Tensor, Te
         for stem, values in split.x.items()
     }
     present = split.present[rows] & real[..., None]
-    return x, present, split.label[rows].masked_fill(~real, -1)
+    label = split.label[rows].masked_fill(~real, -1)
+    if batch.place is None:
+        return x, present, label, None
+    speaker = torch.zeros_like(rows) if split.speaker is None else split.speaker[rows]
+    party = torch.arange(rows.shape[1], device=device).expand_as(rows)
+    if split.party is not None:
+        party = split.party[rows]
+    return x, present, label, Dialogues(batch.place.to(device), speaker, party)
 
 
 def _plain(rows: Tensor) -> Batch:
@@ -125,9 +139,12 @@ def _draw(
     return rows.flatten(1)
 
 
-def _of_dialogues(starts: Tensor, lengths: Tensor, size: int = 0) -> Batch:
-    """starts, lengths (S, G), length 0 for none -> those dialogues, padded to `size` rows."""
-    step = torch.arange(int(lengths.max()))  # (T,)
+def _of_dialogues(starts: Tensor, lengths: Tensor, size: int = 0, longest: int = 0) -> Batch:
+    """starts, lengths (S, G), length 0 for none -> those dialogues.
+
+    Padded to `size` rows and `longest` utterances a dialogue, where they have fewer.
+    """
+    step = torch.arange(max(longest, int(lengths.max())))  # (T,)
     inside = step < lengths[..., None]  # (S, G, T)
     before = lengths.cumsum(1) - lengths
     place = torch.where(inside, before[..., None] + step, -1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from erc_fusion.config import ModelConfig
 from erc_fusion.context import load_context
+from erc_fusion.context.base import ContextShape, Dialogues
 from erc_fusion.heads import load_head
 from erc_fusion.heads.base import HeadShape
 from erc_fusion.stacked import Linear, Stack
@@ -22,12 +23,17 @@ class Split:
         present: (N, M) bool.
         label: (N,) int64, -1 where unlabelled.
         dialogue: (N,) int64, numbered from 0 without gaps.
+        speaker: (N,) int64, from 1 a speaker that is frequent in train, 0 any other; None: all 0.
+        party: (N,) int64, who speaks within the dialogue, numbered from 0 in each; None: nobody
+            speaks twice.
     """
 
     x: Mapping[str, Tensor]
     present: Tensor
     label: Tensor
     dialogue: Tensor
+    speaker: Tensor | None = None
+    party: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -46,25 +52,33 @@ class FusionModel(nn.Module):
         files: Mapping[str, tuple[int, int]],
         classes: int,
         stack: Stack,
+        speakers: int = 0,
     ) -> None:
         super().__init__()
         shape = HeadShape(files, config.width, config.dropout)
         self.noise = stack.noise
         self.modality_dropout = config.modality_dropout if len(files) > 1 else 0.0
         self.head = load_head(config.head)(stack, shape)
-        self.context = load_context(config.context)(stack, config.width, config.dropout)
+        around = ContextShape(
+            config.width, config.dropout, config.reach == "past", config.speakers, speakers
+        )
+        self.context = load_context(config.context)(stack, around)
         self.classifier = Linear(stack, config.width, classes)
 
     def forward(
-        self, x: Mapping[str, Tensor], present: Tensor, place: Tensor | None = None
+        self, x: Mapping[str, Tensor], present: Tensor, dialogues: Dialogues | None = None
     ) -> tuple[Tensor, Tensor]:
         """x: stem -> (S, B, L, D), present (S, B, M) -> logits (S, B, C), embedding (S, B, E).
 
-        `place` (S, G, T) is needed where the context looks at dialogues.
+        `dialogues` are needed where the context looks at them.
         """
         if self.training and self.modality_dropout > 0:
             present = self._hide(present)
-        embedding = self.context(self.head(x, present), place)
+        embedding = self.head(x, present)
+        if dialogues is not None:
+            # An utterance of which nothing is known keeps its place in the dialogue, as zeros.
+            embedding = embedding * present.any(-1, keepdim=True)
+        embedding = self.context(embedding, dialogues)
         if not self.head.unit:
             return self.classifier(embedding), embedding
         # Components of a unit vector are about E ** -0.5, too small for the classifier: it would
@@ -94,9 +108,10 @@ def build_model(
     classes: int,
     seeds: tuple[int, ...],
     device: torch.device | str = "cpu",
+    speakers: int = 0,
 ) -> FusionModel:
-    """A model with each seed's initial weights, on `device`."""
-    return FusionModel(config, files, classes, Stack(seeds, device)).to(device)
+    """A model with each seed's initial weights, on `device`; it knows so many `speakers`."""
+    return FusionModel(config, files, classes, Stack(seeds, device), speakers).to(device)
 
 
 def load_state(model: FusionModel, state: Mapping[str, Tensor]) -> None:

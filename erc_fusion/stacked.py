@@ -186,33 +186,47 @@ class Attention(nn.Module):
 
 
 class GRU(nn.Module):
-    """A bidirectional gated recurrent unit (Cho et al. 2014) over each seed's sequences.
+    """A gated recurrent unit (Cho et al. 2014) over each seed's sequences, both ways or forwards.
 
     One call of torch's own kernel a seed: stepping all seeds together in Python was 1.2 times
     slower on the CPU. Sequences (S, G, T, E) of `lengths` (S, G), each seed's empty ones (0)
-    last; returns (S, G, T, 2·hidden), zero past the end.
+    last; returns (S, G, T, outputs), zero past the end.
+
+    Attributes:
+        outputs: hidden units of all directions.
     """
 
-    def __init__(self, stack: Stack, inputs: int, hidden: int) -> None:
+    def __init__(
+        self, stack: Stack, inputs: int, hidden: int, *, bidirectional: bool = True
+    ) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(hidden)
-        shapes = ((3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)) * 2
-        self.weights = nn.ParameterList(stack.uniform(bound, *shape) for shape in shapes)
-        self.hidden = hidden
+        bound, directions = 1 / math.sqrt(hidden), 1 + bidirectional
+        shapes = ((3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,))
+        self.weights = nn.ParameterList(
+            stack.uniform(bound, *shape) for shape in shapes * directions
+        )
+        self.hidden, self.bidirectional = hidden, bidirectional
+        self.outputs = directions * hidden
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        # In full precision: torch's recurrence wants weights and data of one type.
+        with torch.autocast(x.device.type, enabled=False):
+            return self._run(x.float(), lengths.cpu())
+
+    def _run(self, x: Tensor, lengths: Tensor) -> Tensor:
         count, longest = x.shape[1:3]
         weights = [weight.unbind(0) for weight in self.weights]
+        both, directions = self.bidirectional, 1 + self.bidirectional
         out = []
-        for seed, (own, length) in enumerate(zip(x, lengths.cpu(), strict=True)):
-            own, length = own[length > 0], length[length > 0]
+        for seed, (own, length) in enumerate(zip(x, lengths, strict=True)):
+            own, length = own[: int((length > 0).sum())], length[length > 0]
             packed = nn.utils.rnn.pack_padded_sequence(
                 own, length, batch_first=True, enforce_sorted=False
             )
-            start = own.new_zeros(2, own.shape[0], self.hidden)
+            start = own.new_zeros(directions, own.shape[0], self.hidden)
             parameters = [weight[seed] for weight in weights]
             data, _ = torch.gru(
-                packed.data, packed.batch_sizes, start, parameters, True, 1, 0.0, False, True
+                packed.data, packed.batch_sizes, start, parameters, True, 1, 0.0, False, both
             )
             padded, _ = nn.utils.rnn.pad_packed_sequence(
                 packed._replace(data=data), batch_first=True, total_length=longest

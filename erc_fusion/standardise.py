@@ -1,6 +1,9 @@
-"""Inputs to mean 0 and deviation 1, by what train's rows say, within three deviations."""
+"""What a model reads of a table: inputs to mean 0 and deviation 1, by what train's rows say,
+within three deviations; and who speaks.
+"""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +14,23 @@ from erc_fusion.model import Split
 from erc_fusion.table import FeatureTable
 
 CLAMP = 3.0
+FREQUENT = 100  # utterances in train of a speaker that a model may know, as the friends of MELD
+SPEAKERS = 32  # at most
 CHUNK = 2048  # rows converted at a time: a float64 copy of a whole file would be four times it
 
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Mean and scale of every file, layer and column, stored with a run's weights.
+    """Mean and scale of every file, layer and column, and known speakers; kept with a run.
 
     Attributes:
         mean, scale: stem -> (L, D) float32. Scale is 1 where a column is constant in train.
+        speakers: names that are frequent in train, numbered from 1; other names are 0.
     """
 
     mean: Mapping[str, np.ndarray]
     scale: Mapping[str, np.ndarray]
+    speakers: tuple[str, ...] = ()
 
     def apply(self, stem: str, x: np.ndarray, ok: np.ndarray) -> np.ndarray:
         """x (n, L, D), ok (n,) -> float32 (n, L, D) within ±3, zero where not ok.
@@ -53,15 +60,20 @@ class Standardiser:
             np.char.add(table.split[rows].astype(str), "/"), table.dialogue[rows].astype(str)
         )
         changes = np.concatenate([[False], names[1:] != names[:-1]]) if len(rows) else []
+        dialogue = np.cumsum(changes, dtype=np.int64)
+        known = {name: number for number, name in enumerate(self.speakers, start=1)}
+        speaker = np.array([known.get(name, 0) for name in table.speaker[rows]], dtype=np.int64)
         return Split(
             x=x,
             present=torch.from_numpy(table.present[rows]).to(device),
             label=torch.from_numpy(table.label[rows]).to(device),
-            dialogue=torch.from_numpy(np.cumsum(changes, dtype=np.int64)).to(device),
+            dialogue=torch.from_numpy(dialogue).to(device),
+            speaker=torch.from_numpy(speaker).to(device),
+            party=torch.from_numpy(_parties(dialogue, table.speaker[rows])).to(device),
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """As `model.safetensors` keeps them: `input.<stem>.mean` and `.scale`."""
+        """Mean and scale as `model.safetensors` keeps them: `input.<stem>.mean` and `.scale`."""
         return {
             f"input.{stem}.{name}": torch.from_numpy(values[stem])
             for name, values in (("mean", self.mean), ("scale", self.scale))
@@ -70,25 +82,42 @@ class Standardiser:
 
 
 def fit_standardiser(table: FeatureTable, rows: np.ndarray) -> Standardiser:
-    """Mean and scale over those of `rows` (train's) that are ok, in float64.
+    """Mean and scale over those of `rows` (train's) that are ok, in float64; their speakers.
 
-    A file without one gets mean 0 and scale 1.
+    A file without one gets mean 0 and scale 1. The speakers are those of at least 100 of `rows`,
+    the most frequent first, 32 of them at most.
     """
     mean, scale = {}, {}
     for m, source in enumerate(table.sources):
         ok = rows[table.present[rows, m]]
         mean[source.stem], scale[source.stem] = _moments(table.x[source.stem], ok)
-    return Standardiser(mean, scale)
+    counts = Counter(name for name in table.speaker[rows].tolist() if name)
+    order = sorted(counts, key=lambda name: (-counts[name], name))
+    frequent = tuple(name for name in order if counts[name] >= FREQUENT)
+    return Standardiser(mean, scale, frequent[:SPEAKERS])
 
 
-def from_tensors(tensors: Mapping[str, Tensor]) -> Standardiser:
+def from_tensors(tensors: Mapping[str, Tensor], speakers: Sequence[str] = ()) -> Standardiser:
     """The inverse of :meth:`Standardiser.tensors`; other tensors are passed over."""
     kept: dict[str, dict[str, np.ndarray]] = {"mean": {}, "scale": {}}
     for name, values in tensors.items():
         if name.startswith("input."):
             stem, _, which = name.removeprefix("input.").rpartition(".")
             kept[which][stem] = values.numpy()
-    return Standardiser(kept["mean"], kept["scale"])
+    return Standardiser(kept["mean"], kept["scale"], tuple(speakers))
+
+
+def _parties(dialogue: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """(N,) int64: a dialogue's speakers, numbered as they first speak.
+
+    A speaker without a name is nobody else: nothing says that two such are the same.
+    """
+    party, met, last = np.empty(len(names), dtype=np.int64), {}, -1
+    for row, (number, name) in enumerate(zip(dialogue.tolist(), names.tolist(), strict=True)):
+        if number != last:
+            met, last = {}, number
+        party[row] = met.setdefault(name or row, len(met))
+    return party
 
 
 def _moments(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

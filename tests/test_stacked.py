@@ -107,13 +107,15 @@ def test_attention_is_torchs_for_each_seed() -> None:
         torch.testing.assert_close(layer(x, x, mask)[s], expected)
 
 
-def test_gru_is_torchs_for_each_seed_with_gradients() -> None:
-    layer = GRU(Stack(SEEDS), 5, 3)
+@pytest.mark.parametrize("both", [True, False])
+def test_gru_is_torchs_for_each_seed_with_gradients(both: bool) -> None:
+    layer = GRU(Stack(SEEDS), 5, 3, bidirectional=both)
+    assert layer.outputs == 3 + 3 * both
     x = noise(3, 2, 4, 5)
     lengths = torch.tensor([[4, 1], [2, 3], [1, 1]])
     out = layer(x, lengths)
     for s in range(3):
-        theirs = nn.GRU(5, 3, batch_first=True, bidirectional=True)
+        theirs = nn.GRU(5, 3, batch_first=True, bidirectional=both)
         with torch.no_grad():
             for mine, weight in zip(layer.weights, theirs.parameters(), strict=True):
                 weight.copy_(mine[s])

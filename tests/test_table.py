@@ -157,3 +157,6 @@ def test_standardised_by_train_rows_that_are_ok(folder: Path, corpus: Corpus) ->
     for stem, values in fitted.split(table, dev, "cpu").x.items():
         np.testing.assert_array_equal(again.split(table, dev, "cpu").x[stem], values)
     assert split.dialogue[0] == 0 and split.dialogue[-1] == 23
+    assert split.speaker is not None and not split.speaker.any()  # s0 and s1 are not frequent
+    assert split.party is not None
+    assert split.party.tolist() == [s % 2 for s in table.sequence[train].tolist()]
