@@ -12,7 +12,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import threading
 import time
 import wave
 from multiprocessing import get_context
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from measure import Memory
 from PIL import Image
 
 from erc_features.corpora.meld import read_meld
@@ -89,48 +89,6 @@ def run_erc(raw: Path, to: Path) -> float:
     began = time.perf_counter()
     prepare(raw, to, jobs=JOBS)
     return count / (time.perf_counter() - began)
-
-
-class Memory:
-    """The largest resident set, in MB, of this process and its children while it is open."""
-
-    def __enter__(self) -> "Memory":
-        self.most, self._on = 0.0, True
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._on = False
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while self._on:
-            self.most = max(self.most, sum(map(resident, family(os.getpid()))))
-            time.sleep(0.1)
-
-
-def family(root: int) -> set[int]:
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                )
-            except (OSError, IndexError):
-                continue
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def resident(pid: int) -> float:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
-    except (OSError, IndexError):
-        return 0.0
 
 
 def main() -> None:

@@ -40,7 +40,16 @@ def test_killed_at_random_moments_it_ends_as_undisturbed(tmp_path, modality):
     moments = random.Random(0)
     states = {"no file": 0, "partial": 0, "complete": 0}
     kills, finished = KILLS[modality], 0
-    imports = "import torch\nfrom erc_features.extract import extract\ntorch.set_num_threads(1)"
+    # Loaded once before the forks, so that kills fall into the work and not into imports.
+    imports = (
+        "import os\nos.environ['TOKENIZERS_PARALLELISM'] = 'false'\n"
+        "import torch\ntorch.set_num_threads(1)\n"
+        "from erc_features.extract import extract\n"
+        "from erc_features.encoders import load_encoder\n"
+        "from erc_features.encoders.base import Settings\n"
+        "from erc_features.utterance import Modality\n"
+        f"load_encoder({encoder!r}, Modality({modality!r}), Settings())"
+    )
     work = f"extract({str(root)!r}, features={str(tmp_path / 'f')!r}, **{what!r})"
     with forks(tmp_path / "server.py", imports, work) as run:
         assert run() == 0  # the first waits for the imports

