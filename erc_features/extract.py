@@ -17,6 +17,7 @@ from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Encoder, Settings
 from erc_features.engines import ENGINES
 from erc_features.engines.batch import Batch
+from erc_features.engines.cluster import leave
 from erc_features.engines.local import run_local
 from erc_features.errors import ErcError, choose
 from erc_features.items import loader
@@ -35,7 +36,8 @@ class Extracted:
         notes: what the encoder left out, and of how many rows: "texts cut to 512 tokens".
         seconds: of work, without loading the encoder.
         rate: rows a second of those done now.
-        shares: of the seconds, waiting for decoding, encoding, writing; they add up to 1.
+        shares: of the seconds, waiting for decoding, encoding, writing, and planning with all the
+            rest; they add up to 1.
         size: of the file, in bytes.
         already: it was complete; nothing was done.
     """
@@ -64,6 +66,7 @@ def extract(
     dtype: str = "float16",
     batch_size: int = 64,
     revision: str | None = None,
+    allow_empty: bool = False,
     engine: str = "local",
     workers: int | None = None,
     retry: bool = False,
@@ -82,6 +85,7 @@ def extract(
         retry: encode failed rows again, and missing ones that now have a medium.
         overwrite: replace a file that was made differently.
         revision: that the encoder's weights must have, where it matters.
+        allow_empty: of a `modality` that no utterance has, every row is missing; else an error.
         engine: `local`, this process; or `ray`, see :mod:`erc_features.engines.ray`.
         workers: threads that decode, one a core by default; of `ray` its actors.
         progress: called with (file stem, rows done, rows).
@@ -97,9 +101,13 @@ def extract(
         raise ErcError("--workers is at least 1.")
     jobs = make_jobs(
         corpus, modality=modality, encoder=encoder, name=name, settings=settings, dtype=dtype,
-        batch_size=batch_size, revision=revision,
+        batch_size=batch_size, revision=revision, allow_empty=allow_empty,
     )  # fmt: skip
-    return [_extract_one(job, way) for job in jobs]
+    try:
+        return [_extract_one(job, way) for job in jobs]
+    finally:
+        if engine == "ray":
+            leave()
 
 
 @dataclass(frozen=True)
@@ -140,22 +148,25 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         if writer is None:
             return _summary(path, job.modality, already=True)
         began = perf_counter()
-        waited = encoded = 0.0
+        waited = encoded = writing = 0.0
         done_before = int((writer.status != Status.PENDING).sum())
         _write_missing(writer, job)
         planned, measured = plan_of(job, encoder)
         batches = [rows for rows in planned if (writer.status[rows] == Status.PENDING).any()]
         total = len(job.corpus.utterances)
         for batch in _run(batches, job, encoder, way.engine, workers):
+            ready = perf_counter()
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)
+            writing += perf_counter() - ready
             waited, encoded = waited + batch.waited, encoded + batch.encoded
             if way.progress:
                 way.progress(stem, int((writer.status != Status.PENDING).sum()), total)
         writer.finish(measured.notes)
     seconds = perf_counter() - began
     rate = (total - done_before) / seconds
-    shares = {"decoding": waited / seconds, "encoding": encoded / seconds}
-    shares["writing"] = max(0.0, 1 - sum(shares.values()))
+    shares = {"decoding": waited / seconds, "encoding": encoded / seconds,
+              "writing": writing / seconds}  # fmt: skip
+    shares["planning"] = max(0.0, 1 - sum(shares.values()))  # and starting workers
     return _summary(path, job.modality, seconds=seconds, rate=rate, shares=shares)
 
 

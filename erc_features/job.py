@@ -82,6 +82,7 @@ def make_jobs(
     dtype: str = "float16",
     batch_size: int = 64,
     revision: str | None = None,
+    allow_empty: bool = False,
 ) -> list[Job]:
     """A job for the modality asked for, else for each that the corpus has.
 
@@ -97,14 +98,16 @@ def make_jobs(
     return [
         Job(corpus, each, encoder or DEFAULTS[each], settings or Settings(), dtype, batch_size,
             name, revision)
-        for each in _modalities(corpus, modality, encoder)
+        for each in _modalities(corpus, modality, encoder, allow_empty)
     ]  # fmt: skip
 
 
-def _modalities(corpus: Corpus, modality: str | None, encoder: str | None) -> list[Modality]:
+def _modalities(
+    corpus: Corpus, modality: str | None, encoder: str | None, allow_empty: bool
+) -> list[Modality]:
     if modality is not None:
         wanted = Modality(choose("modality", modality, Modality))
-        if not any(u.cell(wanted) for u in corpus.utterances):
+        if not allow_empty and wanted not in _present(corpus):
             raise CorpusError(
                 f"{corpus.root}: no utterance has {wanted}; it has "
                 f"{', '.join(_present(corpus)) or 'no modality'}. `erc doctor` says why."

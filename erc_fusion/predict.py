@@ -158,7 +158,8 @@ def _predict(
         extract(
             corpus, features=features, modality=file["modality"], encoder=encoder,
             name=_name(stem, file["modality"], settings), settings=settings,
-            dtype=file["config"]["dtype"], revision=file["revision"], progress=progress,
+            dtype=file["config"]["dtype"], revision=file["revision"], allow_empty=True,
+            progress=progress,
         )  # fmt: skip
     table = load_table(find_sources(features / corpus.name, tuple(files)))
     found = weights.predict(table, np.arange(len(table))).probability  # (S, N, C)

@@ -13,7 +13,8 @@ import cli
 from erc_features.extract import extract
 from erc_features.store import FeatureFile
 
-VERBS = ["demo", "doctor", "download", "extract", "fuse", "inspect", "prepare", "report", "sample"]
+VERBS = ["demo", "doctor", "download", "extract", "fuse", "inspect", "predict", "prepare",
+         "report", "sample", "verify"]  # fmt: skip
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_the_whole_way_with_defaults(erc, tmp_path):
         ),
         (["extract", "--corpus", "c", "--pool", "sum"], "Unknown pooling 'sum'; choose from cls"),
         (["fuse", "--corpus", "c"], "No feature files in features/c(.|\n)*erc extract"),
-        (["fuse", "--head", "mpl"], "Unknown head 'mpl'; choose from attention, linear, mlp, tri"),
+        (["fuse", "--head", "mpl"], "Unknown head 'mpl'; choose from attention, gated, late, lin"),
         (["fuse", "--seeds", "x"], "how many \\(5\\) or which"),
         (["inspect", "nothing.h5"], "no such file"),
         (["inspect", "c/train.csv"], "is not an HDF5 file"),

@@ -5,6 +5,7 @@ Every cell is text: "None", "NA" and "nan" are things people say, not missing va
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +47,20 @@ class Table:
 
     path: Path
     columns: tuple[str, ...]
-    rows: tuple[tuple[int, dict[str, str]], ...]
+    cells: tuple[tuple[int, list[str]], ...]
     ragged: tuple[str, ...]
+
+    @property
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Each row's first line, and its cells by column; one dictionary at a time."""
+        for line, cells in self.cells:
+            yield line, dict(zip(self.columns, cells, strict=True))
 
 
 def read_table(path: Path) -> Table:
     """Read a CSV as text: UTF-8 with or without a BOM, else cp1252; LF or CRLF; any quoting.
 
-    Rows with too few or too many cells are not in `rows` but described in `ragged`.
+    Rows with too few or too many cells are not in `cells` but described in `ragged`.
     Blank lines are passed over.
 
     Raises:
@@ -69,7 +76,7 @@ def read_table(path: Path) -> Table:
         text = data.decode("cp1252", errors="replace")
     # strict: a quote that is never closed is an error, and does not swallow the rest of the file.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[tuple[int, dict[str, str]]] = []
+    rows: list[tuple[int, list[str]]] = []
     ragged: list[str] = []
     columns: tuple[str, ...] | None = None
     line = 1
@@ -83,7 +90,7 @@ def read_table(path: Path) -> Table:
             elif len(cells) != len(columns):
                 ragged.append(f"{path}:{first}: {len(cells)} cells, not {len(columns)}")
             else:
-                rows.append((first, dict(zip(columns, cells, strict=True))))
+                rows.append((first, cells))
     except csv.Error as error:
         raise CorpusError(
             f"{path}:{line}: not CSV ({error}). Is a quote in this row or above it not closed, or "

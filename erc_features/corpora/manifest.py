@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from erc_features.utterance import Modality, Split, Utterance, corpus_name
 
 COLUMNS = ("dialogue", "sequence", "speaker", "x_text", "x_visual", "x_audio", "label")
 INFO = "corpus.json"
+_NO_MORE: Mapping[str, str] = MappingProxyType({})
 _LARGEST = 2**31 - 1  # dialogue and sequence are int32 in feature files
 
 
@@ -88,8 +90,7 @@ def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
     info = _read_info(root / INFO)
     problems: list[str] = []
     utterances: list[Utterance] = []
-    first_line: dict[str, str] = {}
-    lines: dict[str, str] = {}
+    lines: dict[str, tuple[Path, int]] = {}
     for split, csv_path in tables:
         table = read_table(csv_path)
         problems += table.ragged
@@ -102,22 +103,22 @@ def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
             problems.append(f"{csv_path}:1: has no column {', '.join(absent)}")
             continue
         for line, cells in table.rows:
-            where = f"{csv_path}:{line}"
             utterance, wrong = _read_row(cells, split)
-            problems += [f"{where}: {reason}" for reason in wrong]
+            problems += [f"{csv_path}:{line}: {reason}" for reason in wrong]
             if utterance is None:
                 continue
             key = utterance.key
-            if key in first_line:
-                problems.append(f"{where}: {key} is there already, in {first_line[key]}")
+            if key in lines:
+                earlier = "{}:{}".format(*lines[key])
+                problems.append(f"{csv_path}:{line}: {key} is there already, in {earlier}")
                 continue
-            first_line[key] = lines[key] = where
+            lines[key] = csv_path, line
             utterances.append(utterance)
     order = {split: number for number, split in enumerate(Split)}
     utterances.sort(key=lambda u: order[u.split])  # stable: within a split as in the CSV
     labels = _labels(info, utterances)
     problems += [
-        f"{lines[u.key]}: label {u.label!r} is not one of {', '.join(labels)}"
+        f"{lines[u.key][0]}:{lines[u.key][1]}: label {u.label!r} is not one of {', '.join(labels)}"
         for u in utterances
         if u.label and u.label not in labels
     ]
@@ -213,11 +214,14 @@ def _read_row(cells: Mapping[str, str], split: Split | None) -> tuple[Utterance 
     if wrong or split is None:
         return None, wrong
     known = {name: cells[name] for name in COLUMNS[2:]}
-    known["label"] = known["label"].strip()
+    # Few speakers and labels, each many times: kept once.
+    known["label"] = sys.intern(known["label"].strip())
+    known["speaker"] = sys.intern(known["speaker"])
     more = {name: cell for name, cell in cells.items() if name not in (*COLUMNS, "split", "")}
     utterance = Utterance(
-        split, numbers["dialogue"], numbers["sequence"], **known, more=MappingProxyType(more)
-    )
+        split, numbers["dialogue"], numbers["sequence"], **known,
+        more=MappingProxyType(more) if more else _NO_MORE,
+    )  # fmt: skip
     return utterance, []
 
 

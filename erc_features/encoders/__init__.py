@@ -66,9 +66,10 @@ def resolve(encoder: str, settings: Settings) -> Settings:
     """
     from erc_features.encoders.base import pick_device, pick_precision
 
-    if encoder == "baseline":  # a formula: on the CPU, without torch
+    if encoder == "baseline":  # a formula, on the CPU; it refuses anything else itself
+        device = "cpu" if settings.device == "auto" else settings.device
         precision = "fp32" if settings.precision == "auto" else settings.precision
-        return replace(settings, device="cpu", precision=precision)
+        return replace(settings, device=device, precision=precision)
     device = pick_device(settings.device)
     return replace(settings, device=device, precision=pick_precision(settings.precision, device))
 

@@ -6,7 +6,8 @@ audio   statistics of MFCCs (Davis and Mermelstein 1980) and of prosody: pitch, 
 visual  histograms of colour and of gradients (Dalal and Triggs 2005, "Histograms of Oriented
         Gradients for Human Detection"), mean and deviation over the frames
 
-All are formulas over one item, so a row can't depend on its batch-mates. L = 1.
+All are formulas over one item, so a row can't depend on its batch-mates. L = 1. Text needs no
+torch, whose import takes longer than a small corpus.
 """
 
 import hashlib
@@ -16,8 +17,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from erc_features.encoders.base import Settings, one_thread
 from erc_features.errors import EncoderError
@@ -109,6 +108,8 @@ def encode_text(texts: Sequence[str]) -> np.ndarray:
 
 def encode_sound(samples: np.ndarray) -> np.ndarray:
     """Sound (n,) at 16 kHz -> (D,): mean and deviation of 20 MFCCs and of their change; prosody."""
+    import torch
+
     samples = np.pad(samples, (0, max(0, _SHORTEST - len(samples))))
     mfcc = _mfcc()(torch.from_numpy(samples))  # (20, T)
     change = mfcc.diff(dim=1)
@@ -173,6 +174,9 @@ def encode_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _histograms(frame: np.ndarray) -> np.ndarray:
+    import torch
+    import torch.nn.functional as F
+
     pixels = torch.from_numpy(np.array(frame)).permute(2, 0, 1).float() / 255
     small = F.interpolate(pixels[None], size=(_SIDE, _SIDE), mode="area")[0].numpy()
     colour = [np.histogram(channel, bins=_BINS, range=(0, 1))[0] for channel in small]

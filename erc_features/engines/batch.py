@@ -52,12 +52,16 @@ def encode_rows(
     for i, row in zip(good, _encode([items[i] for i in good], encoder), strict=True):
         if isinstance(row, Exception):
             reasons[i] = f"the encoder failed: {_brief(row)}"
-        elif not np.isfinite(row).all():
-            reasons[i] = "the embedding holds NaN or infinity"
-        elif not _fits(row, dtype):
-            reasons[i] = f"{np.abs(row).max():.4g} overflows float16; --dtype float32"
         else:
             x[i], status[i] = row, Status.OK
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(x.astype(dtype)).all((1, 2))
+    for i in np.flatnonzero(~fits):
+        largest = np.abs(x[i]).max()
+        reasons[i] = "the embedding holds NaN or infinity"
+        if np.isfinite(largest):
+            reasons[i] = f"{largest:.4g} overflows {dtype}; --dtype float32"
+        x[i], status[i] = 0, Status.FAILED
     return x, status, reasons
 
 
@@ -92,11 +96,6 @@ def _encode(items: list[Any], encoder: Encoder) -> list[Any]:
             f"`layers` and `dim` say (B, L, D) = {wanted}."
         )
     return list(rows)
-
-
-def _fits(row: np.ndarray, dtype: str) -> bool:
-    with np.errstate(over="ignore"):
-        return bool(np.isfinite(row.astype(dtype)).all())
 
 
 def _brief(error: Exception) -> str:

@@ -51,9 +51,14 @@ def connect() -> Any:
     return ray
 
 
-def leave(ray: Any) -> None:
+def leave() -> None:
     """End the connection if it is ours; an instance of our own ends with it."""
-    if ray.is_initialized() and ray.get_runtime_context().namespace == NAMESPACE:
+    ray = sys.modules.get("ray")
+    if (
+        ray is not None
+        and ray.is_initialized()
+        and ray.get_runtime_context().namespace == NAMESPACE
+    ):
         with _quiet():
             ray.shutdown()
         _show_deaths(True)

@@ -20,7 +20,7 @@ import numpy as np
 from erc_features.encoders import ENCODERS, load_encoder, resolve
 from erc_features.encoders.base import Encoder, pick_device, pick_precision
 from erc_features.engines.batch import Batch, encode_rows, items_of, start
-from erc_features.engines.cluster import connect, leave, nodes_of, share
+from erc_features.engines.cluster import connect, nodes_of, share
 from erc_features.errors import EncoderError, ErcError, choose, listed
 from erc_features.items import loader
 from erc_features.job import Job
@@ -41,16 +41,12 @@ def settle(job: Job, workers: int | None) -> tuple[Job, int]:
         EncoderError: CUDA was asked for and no node has a GPU.
     """
     ray = connect()
-    try:
-        nodes, threads = nodes_of(ray), _threads(job)
-        job = _resolved(ray, job, sum(gpus for _, gpus in nodes))
-        on_cuda = job.settings.device == "cuda"
-        most = sum(int(gpus) if on_cuda else int(cpus // threads) for cpus, gpus in nodes)
-        workers = workers or max(1, most)
-        share(nodes, on_cuda, workers, threads)
-    except BaseException:
-        leave(ray)
-        raise
+    nodes, threads = nodes_of(ray), _threads(job)
+    job = _resolved(ray, job, sum(gpus for _, gpus in nodes))
+    on_cuda = job.settings.device == "cuda"
+    most = sum(int(gpus) if on_cuda else int(cpus // threads) for cpus, gpus in nodes)
+    workers = workers or max(1, most)
+    share(nodes, on_cuda, workers, threads)
     return job, workers
 
 
@@ -60,7 +56,7 @@ def run_ray(
     """Encode the batches in actors; they come back in the order in which they are done.
 
     A worker that is lost is replaced, and its batches are done again. Closed or failing, the
-    actors end, and Ray too where :func:`settle` started it.
+    actors end; Ray itself stays for the next extraction, until :func:`.cluster.leave`.
 
     Raises:
         EncoderError: a node has other weights than `revision`.
@@ -76,7 +72,6 @@ def run_ray(
     finally:
         if crew is not None:
             crew.dismiss()
-        leave(ray)
 
 
 class Worker:

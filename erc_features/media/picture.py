@@ -36,7 +36,8 @@ def read_frames(path: Path, *, stacked: int = 1, wanted: int = 5) -> tuple[np.nd
     except FileNotFoundError as error:
         raise MediaError(f"no file {path.name}") from error
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        raise MediaError(f"not a picture that can be read ({brief(error)})") from error
+        why = brief(error).replace(str(path), path.name)
+        raise MediaError(f"not a picture that can be read ({why})") from error
     except Image.DecompressionBombError as error:
         raise MediaError("a picture too large to be one of an utterance") from error
     if count < 1 or pixels.shape[0] % count:

@@ -47,6 +47,7 @@ class FeatureWriter:
         self.status: np.ndarray = file["status"][()].astype(np.uint8)[self._place]
         _, layers, dim = file["x"].shape
         self.shape = Shape(layers, dim, file["x"].dtype.name)
+        self._reasons = any(file["reason"][()])
         self.finished = False
 
     def write(
@@ -60,10 +61,14 @@ class FeatureWriter:
         order = np.argsort(self._place[rows])  # h5py wants ascending places
         rows, status = rows[order], status[order].astype(np.uint8)
         places = self._place[rows]
-        stored = np.where((status == Status.OK)[:, None, None], x[order], 0)
+        stored = x[order].astype(self.shape.dtype)
+        stored[status != Status.OK] = 0
+        texts = [_clip(reasons[i]) for i in order]
         try:
-            self._file["x"][places] = stored.astype(self.shape.dtype)
-            self._file["reason"][places] = np.array([_clip(reasons[i]) for i in order], REASON)
+            self._file["x"][places] = stored
+            # As created, reasons are empty; only a row that is computed once more may have one.
+            if self._reasons or any(texts):
+                self._file["reason"][places] = np.array(texts, REASON)
             self._file.flush()
             self._file["status"][places] = status
             self._file.flush()
