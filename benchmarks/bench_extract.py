@@ -18,24 +18,21 @@ texts 1.35 times the peer in fp32, 2.3 times in bf16. The last line printed is a
 
 import argparse
 import json
-import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from measure import in_turns, machine
+from measure import RESULTS, command_of, in_turns, machine, markdown, write_section
 from media import MELD, generated, make_corpus, tiny_bert, utterances
 
 from erc_features.utterance import Modality
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "RESULTS.md"
 OF_BOUND, GROWTH = 0.9, 0.05
 OF_PEER = {"fp32": 1.35, "bf16": 2.3}
 _RANDOM = {
@@ -47,11 +44,6 @@ _ROWS = {"cpu": {Modality.TEXT: MELD, Modality.VISUAL: 200, Modality.AUDIO: 200}
          "cuda": {Modality.TEXT: MELD, Modality.VISUAL: 4000, Modality.AUDIO: 4000}}  # fmt: skip
 _FEW = 256  # rows of the loop
 _COUNTS = (2_000, 20_000)  # rows for memory
-_HEAD = """# Results
-
-What the benchmarks measured last, a section for each machine and command; a benchmark with
-`--write` puts its own in the place of the one before. What was learnt from them is in LOG.md.
-"""
 
 
 @dataclass(frozen=True)
@@ -165,7 +157,7 @@ def table(results: Sequence[Result]) -> str:
             "" if r.peer is None else _rate(r.peer), f"{r.of_bound:.2f} of {r.bound}",
             "" if r.of_peer is None else f"{r.of_peer:.2f}{aim}", f"{r.call:.1f} s",
         ))  # fmt: skip
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def table_resident(found: Sequence[Resident]) -> str:
@@ -174,31 +166,11 @@ def table_resident(found: Sequence[Resident]) -> str:
         rows = " to ".join(f"{n:,}" for n in r.rows)
         most = " to ".join(f"{mb:.0f}" for mb in r.most)
         lines.append((r.modality, r.encoder, rows, most, f"{r.growth:+.1%}"))
-    return _markdown(lines)
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    first, *rest = (f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([first, "| --- " * len(lines[0]) + "|", *rest])
+    return markdown(lines)
 
 
 def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
-
-
-def write_section(path: Path, command: str, where: Mapping[str, object], body: str) -> None:
-    """Put a section into RESULTS.md, in the place of that of the same machine and command."""
-    on = where["gpu"] if where["gpu"] != "none" else where["cpu"]
-    heading = f"## {on}, {where['cores']} cores: `{command}`\n"
-    facts = ", ".join(f"{name} {value}" for name, value in where.items())
-    section = f"{heading}\n{date.today()}; {facts}\n\n{body}\n"
-    before = path.read_text() if path.exists() else _HEAD
-    head, *sections = before.split("\n## ")
-    others = ["## " + text.strip("\n") + "\n" for text in sections]
-    kept = [section if other.startswith(heading) else other for other in others]
-    if section not in kept:
-        kept.append(section)
-    path.write_text("\n".join([head.strip("\n") + "\n", *kept]))
 
 
 def minilm() -> str | None:
@@ -241,7 +213,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
 
     where = machine()
-    document: dict[str, object] = {"machine": where, "command": _command(arguments)}
+    document: dict[str, object] = {
+        "machine": where,
+        "command": command_of("bench_extract.py", arguments),
+    }
     if chosen.memory:
         sizes = [chosen.rows, 10 * chosen.rows] if chosen.rows else _COUNTS
         found = [
@@ -270,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         document["results"] = [asdict(one) for one in results]
     print(body)
     if chosen.write:
-        write_section(RESULTS, _command(arguments), where, body)
+        write_section("bench_extract.py", arguments, where, body)
     print(json.dumps(document))
 
 
@@ -284,11 +259,6 @@ def estimate(results: Sequence[Result]) -> str:
     parts = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in best.items())
     total = sum(best.values()) / 60
     return f"All of MELD's {MELD:,} utterances, at these rates: {parts}; {total:.1f} minutes."
-
-
-def _command(arguments: Sequence[str] | None) -> str:
-    given = sys.argv[1:] if arguments is None else arguments
-    return shlex.join(["bench_extract.py", *(a for a in given if a != "--write")])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,20 @@
-"""How the benchmarks measure: lines in turns, the machine, resident memory."""
+"""How the benchmarks measure: lines in turns, the machine, resident memory; RESULTS.md."""
 
 import os
+import shlex
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
+_HEAD = """# Results
+
+What the benchmarks measured last, a section for each machine and command; a benchmark with
+`--write` puts its own in the place of the one before. What was learnt from them is in LOG.md.
+"""
 
 
 def in_turns(
@@ -85,3 +95,36 @@ def resident(pid: int) -> float:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
     except (OSError, IndexError):
         return 0.0
+
+
+def command_of(script: str, arguments: Sequence[str] | None) -> str:
+    """What was typed, without `--write`; None: the arguments of this process."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return shlex.join([script, *(a for a in given if a != "--write")])
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A table; the first line is its head."""
+    first, *rest = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([first, "| --- " * len(lines[0]) + "|", *rest])
+
+
+def write_section(
+    script: str,
+    arguments: Sequence[str] | None,
+    where: Mapping[str, object],
+    body: str,
+    path: Path = RESULTS,
+) -> None:
+    """Put a section into RESULTS.md, in the place of that of the same machine and command."""
+    on = where["gpu"] if where["gpu"] != "none" else where["cpu"]
+    heading = f"## {on}, {where['cores']} cores: `{command_of(script, arguments)}`\n"
+    facts = ", ".join(f"{name} {value}" for name, value in where.items())
+    section = f"{heading}\n{date.today()}; {facts}\n\n{body}\n"
+    before = path.read_text() if path.exists() else _HEAD
+    head, *sections = before.split("\n## ")
+    others = ["## " + text.strip("\n") + "\n" for text in sections]
+    kept = [section if other.startswith(heading) else other for other in others]
+    if section not in kept:
+        kept.append(section)
+    path.write_text("\n".join([head.strip("\n") + "\n", *kept]))

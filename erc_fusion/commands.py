@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from erc_features.options import CORPUS, RUNS, CorpusOption, JsonOption, RunsOption
+from erc_features.options import (
+    CORPUS,
+    FEATURES,
+    RUNS,
+    CorpusOption,
+    FeaturesOption,
+    JsonOption,
+    RunsOption,
+)
 
 commands = typer.Typer()
 
@@ -24,6 +32,9 @@ def fuse(
     ] = None,
     modalities: Annotated[
         str | None, typer.Option(help="Modalities or file stems, with commas; all if left.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Of the files': all, last, -4: or 0,6,12.")
     ] = None,
     context: Annotated[str | None, typer.Option(help="none, gru or transformer.")] = None,
     reach: Annotated[
@@ -58,17 +69,21 @@ def fuse(
     name: Annotated[str | None, typer.Option(help="Of the run.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Run again what is finished.")] = False,
+    overfit: Annotated[
+        bool, typer.Option("--overfit", help="Only see whether the head can fit train at all.")
+    ] = False,
 ) -> None:
     """Train a fusion head on cached features, all seeds at once; chosen on dev, scored once."""
     from erc_features import terminal
     from erc_fusion.config import FuseConfig, load_config, parse_list, parse_seeds, with_options
     from erc_fusion.fuse import fuse as run
-    from erc_fusion.shown import show_run
+    from erc_fusion.overfit import overfit as try_to_overfit
+    from erc_fusion.shown import show_overfit, show_run
 
     default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
     settings = with_options(
         load_config(config) if config else default, corpus=corpus, features=features, runs=runs,
-        head=head, modalities=parse_list(modalities), context=context, reach=reach,
+        head=head, modalities=parse_list(modalities), layers=layers, context=context, reach=reach,
         speakers=speakers, loss=loss, gamma=gamma, schedule=schedule, warmup=warmup,
         average=average, precision=precision,
         contrastive=contrastive, class_weights=class_weights, label_smoothing=label_smoothing,
@@ -78,8 +93,62 @@ def fuse(
         overwrite=overwrite,
     )  # fmt: skip
     with terminal.training() as progress:
+        if overfit:
+            return show_overfit(try_to_overfit(settings, progress=progress))
         result = run(settings, progress=progress)
-    show_run(result.run.path, result.run.metrics, already=result.already)
+    return show_run(result.run.path, result.run.metrics, already=result.already)
+
+
+@commands.command(epilog="Example: erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")
+def tune(
+    corpus: CorpusOption = CORPUS,
+    features: FeaturesOption = FEATURES,
+    runs: RunsOption = RUNS,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file of settings that are not searched over.")
+    ] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="Modalities or file stems, with commas; all if left.")
+    ] = None,
+    heads: Annotated[str | None, typer.Option(help="To try, with commas.")] = None,
+    contexts: Annotated[str | None, typer.Option(help="To try, with commas.")] = None,
+    losses: Annotated[str | None, typer.Option(help="To try, with commas.")] = None,
+    contrasts: Annotated[str | None, typer.Option(help="To try, with commas.")] = None,
+    trials: Annotated[int, typer.Option(help="Until the study has so many.")] = 50,
+    minutes: Annotated[float | None, typer.Option(help="At most so long.")] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Of a trial; others than the run's, which would else be flattered.")
+    ] = "100,101,102",
+    monitor: Annotated[str | None, typer.Option(help="accuracy or weighted_f1, on dev.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="sqlite:///tune.db: shared by machines, kept.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Its name in the storage.")] = None,
+    to: Annotated[Path | None, typer.Option(help="runs/<corpus>/tuned.toml if left.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search heads, losses, layers, widths and regularisation on dev; never looks at test."""
+    from erc_features import terminal
+    from erc_fusion.config import FuseConfig, load_config, parse_list, parse_seeds, with_options
+    from erc_fusion.shown import show_tuned, tuned_as_dict
+    from erc_fusion.tune import Space
+    from erc_fusion.tune import tune as run
+
+    settings = with_options(
+        load_config(config) if config else FuseConfig(), corpus=str(corpus),
+        features=str(features), runs=str(runs), modalities=parse_list(modalities),
+        seeds=parse_seeds(seeds), monitor=monitor, device=device,
+    )  # fmt: skip
+    space = Space.of(parse_list(heads), parse_list(contexts), parse_list(losses),
+                     parse_list(contrasts))  # fmt: skip
+    with terminal.bar() as progress:
+        found = run(
+            settings, space=space, trials=trials, seconds=minutes and 60 * minutes,
+            storage=storage, study=study, to=to,
+            progress=lambda done, of, best: progress(f"tune (best {best:.4f})", done, of),
+        )  # fmt: skip
+    return terminal.show_json(tuned_as_dict(found)) if as_json else show_tuned(found)
 
 
 @commands.command(epilog="Example: erc report --to runs/report.html")

@@ -127,12 +127,14 @@ class FuseConfig:
         corpus: its name (a path's last component).
         modalities: each a modality or a feature file's stem; empty: every modality that has
             exactly one complete file.
+        layers: of every file: `all`, `last`, `-4:` or `0,6,12`, out of those that it has.
         seeds: trained side by side.
         monitor: the dev score that stops and selects: `accuracy` or `weighted_f1`.
     """
 
     corpus: str = "meld"
     modalities: tuple[str, ...] = ()
+    layers: str = "all"
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     monitor: str = "accuracy"
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -28,10 +28,7 @@ from erc_fusion.score import score_splits
 from erc_fusion.table import FeatureTable, Source, find_sources, load_table
 
 if TYPE_CHECKING:
-    import torch
-
     from erc_fusion.train import Progress, Trained
-    from erc_fusion.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def fuse(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = 
     """
     began = time.perf_counter()
     config, sources = resolve(config)
-    table = load_table(sources)
+    table = load_table(sources, config.layers)
     identity = _identity(config, table)
     name = runs.check_name(config.place.name) or f"{config.model.head}-{identity[:8]}"
     path = Path(config.place.runs) / config.corpus / name
@@ -84,10 +81,11 @@ def _run(
     progress: "Callable[[Progress], None] | None",
 ) -> FuseResult:
     """Train and score, then write. What a finished run left there stays until then."""
+    from erc_fusion.fit import fit, make_data
     from erc_fusion.weights import save_weights
 
     started = time.perf_counter()
-    trained, weights = _train(config, table, progress)
+    trained, weights = fit(config, make_data(table, config.place.device), progress)
     seconds = time.perf_counter() - started
     scores, predictions = score_splits(table, config.seeds, weights.predict)
     metrics = _about(config, table.sources, trained) | scores | {"warnings": list(warnings)}
@@ -174,44 +172,6 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
     )
 
 
-def _train(
-    config: FuseConfig, table: FeatureTable, progress: "Callable[[Progress], None] | None"
-) -> "tuple[Trained, Weights]":
-    """Everything up to selection; it sees train and dev rows only."""
-    import torch
-
-    from erc_fusion.losses import make_objective
-    from erc_fusion.model import build_model
-    from erc_fusion.standardise import fit_standardiser
-    from erc_fusion.train import predict, prototypes, train
-    from erc_fusion.weights import Weights
-
-    device = _device(config.place.device)
-    standardiser = fit_standardiser(table, table.rows(Split.TRAIN))
-    on_train = standardiser.split(table, table.rows(Split.TRAIN), device)
-    on_dev = standardiser.split(table, table.rows(Split.DEV), device)
-    labelled = on_train.label[on_train.label >= 0]
-    counts = torch.bincount(labelled, minlength=len(table.labels))
-    objective = make_objective(config.loss, counts)
-    files = {source.stem: source.shape[1:] for source in table.sources}
-    speakers = len(standardiser.speakers)
-    model = build_model(config.model, files, len(table.labels), config.seeds, device, speakers)
-    trained = train(
-        model,
-        config.seeds,
-        on_train,
-        on_dev,
-        objective,
-        config.training,
-        config.monitor,
-        progress,
-    )
-    centres = None
-    if objective.contrasts:
-        centres = prototypes(predict(trained.model, on_train), on_train.label, len(table.labels))
-    return trained, Weights(trained.model, standardiser, centres)
-
-
 def _about(config: FuseConfig, sources: tuple[Source, ...], trained: "Trained") -> dict[str, Any]:
     """What `metrics.json` says of the run itself."""
     return {
@@ -225,16 +185,6 @@ def _about(config: FuseConfig, sources: tuple[Source, ...], trained: "Trained") 
         "epochs": list(trained.epochs),
         "parameters": trained.model.parameters_per_seed,
     }
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ErcError("No CUDA device is to be had here; use --device cpu or auto.")
-    return torch.device(name)
 
 
 def _identity(config: FuseConfig, table: FeatureTable) -> str:

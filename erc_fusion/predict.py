@@ -161,7 +161,8 @@ def _predict(
             dtype=file["config"]["dtype"], revision=file["revision"], allow_empty=True,
             progress=progress,
         )  # fmt: skip
-    table = load_table(find_sources(features / corpus.name, tuple(files)))
+    sources = find_sources(features / corpus.name, tuple(files))
+    table = load_table(sources, run.config.get("layers", "all"))
     found = weights.predict(table, np.arange(len(table))).probability  # (S, N, C)
     place = {key: row for row, key in enumerate(table.key.tolist())}
     order = np.array([place[u.key] for u in corpus.utterances])

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from erc_features.terminal import show, table
+from erc_fusion.overfit import Overfit
 from erc_fusion.predict import Answer
+from erc_fusion.tune import Tuned
 
 
 def show_answers(answers: Sequence["Answer"]) -> None:
@@ -54,3 +56,58 @@ def show_run(path: Path, metrics: Mapping[str, Any], *, already: bool) -> None:
         show(f"{path}: already run; --overwrite runs it again.")
     else:
         show(f"{path}: done in {metrics['seconds']['total']:.1f} s.")
+
+
+def show_overfit(found: Overfit) -> None:
+    """What `erc fuse --overfit` prints: a line for each width, and what it says."""
+    rows = [
+        [
+            fit.width, f"{fit.parameters:,}", fit.epochs, f"{100 * fit.train_accuracy:.1f}",
+            f"{fit.train_loss:.3f}", f"{100 * fit.dev_accuracy:.1f}",
+            f"{100 * fit.best_dev_accuracy:.1f}",
+        ]
+        for fit in found.fits
+    ]  # fmt: skip
+    columns = ("width", "parameters", "epochs", "train acc.", "train loss", "dev acc.", "best dev")
+    table(columns, rows)  # fmt: skip
+    last = found.fits[-1]
+    if found.fitted:
+        show(f"Width {last.width} fits train ({last.train_accuracy:.1%}): there is something to "
+             "regularise. `erc tune` does that on dev.")  # fmt: skip
+    else:
+        show(f"Not even width {last.width} fits train ({last.train_accuracy:.1%}, and "
+             f"{found.enough:.0%} would be enough): try more --epochs or a larger --lr, more "
+             "layers, or other features. Rows alike with different labels can't be fitted.")  # fmt: skip
+
+
+def show_tuned(found: Tuned) -> None:
+    """What `erc tune` prints: the best trials, how the others ended, and what to type next."""
+    names = list(dict.fromkeys(name for trial in found.best[:5] for name in trial.options))
+    rows = [
+        [name, *(_short(trial.options.get(name, "-")) for trial in found.best[:5])]
+        for name in names
+    ]
+    scores = [f"{100 * trial.score:.2f}" for trial in found.best[:5]]
+    table((found.config.monitor, *scores), rows)
+    ended = ", ".join(f"{count} {how}" for how, count in sorted(found.counts.items()))
+    show(f"{sum(found.counts.values())} trials ({ended}) in {found.seconds:.0f} s.",
+         "A score that was searched for is too good: the run below scores dev again, with other "
+         "seeds, and test once.",
+         f"erc fuse --config {found.path}")  # fmt: skip
+
+
+def tuned_as_dict(found: Tuned) -> dict[str, Any]:
+    """The same for `--json`."""
+    return {
+        "path": str(found.path),
+        "monitor": found.config.monitor,
+        "counts": dict(found.counts),
+        "seconds": found.seconds,
+        "best": [
+            {"trial": t.number, "score": t.score, "options": dict(t.options)} for t in found.best
+        ],
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from erc_features.errors import ErcError, choose, listed
+from erc_features.layers import pick_layers
 from erc_features.store import SUFFIX, FeatureFile, Status, list_features
 from erc_features.utterance import Modality, Split
 
@@ -120,13 +121,17 @@ def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, 
     return found
 
 
-def load_table(sources: Sequence[Source]) -> FeatureTable:
+def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
     """Read the files and join them by key, never by row number.
 
+    Of each file those `layers` alone; the table's sources have the shape of what was taken.
+
     Raises:
-        ErcError: their keys or labels disagree, or a row that is ok holds NaN or infinity
-            (names file and keys).
+        ErcError: their keys or labels disagree, a row that is ok holds NaN or infinity
+            (names file and keys), or a file has no such layer.
     """
+    sources = tuple(sources)
+    picked = {source.stem: _pick_layers(source, layers) for source in sources}
     first = sources[0]
     with FeatureFile(first.path) as file:
         ranks = np.array([_ORDER[Split(split)] for split in file.split])
@@ -142,7 +147,7 @@ def load_table(sources: Sequence[Source]) -> FeatureTable:
             rows = _rows(file, key, first)
             _labels_must_agree(file, file.label[rows], key, truth, first)
             ok = file.status[rows] == Status.OK
-            values = file.x()[rows]
+            values = file.x()[rows][:, picked[source.stem]]
         values[~ok] = 0
         _must_be_finite(source, values, key)
         x[source.stem] = values
@@ -155,7 +160,9 @@ def load_table(sources: Sequence[Source]) -> FeatureTable:
             f"{', '.join(first.labels)}. Extract it again with --overwrite."
         )
     return FeatureTable(
-        sources=tuple(sources),
+        sources=tuple(
+            replace(source, shape=(len(key), *x[source.stem].shape[1:])) for source in sources
+        ),
         labels=first.labels,
         key=key,
         label=np.array([places[label] for label in truth], dtype=np.int64),
@@ -163,6 +170,13 @@ def load_table(sources: Sequence[Source]) -> FeatureTable:
         present=np.stack(present, axis=1),
         **columns,
     )
+
+
+def _pick_layers(source: Source, layers: str) -> list[int]:
+    try:
+        return pick_layers(layers, source.shape[1])
+    except ErcError as error:
+        raise ErcError(f"{source.path}: {error}") from error
 
 
 def _describe(path: Path) -> Source:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 
 import bench_extract  # noqa: E402
+import measure  # noqa: E402
 import media  # noqa: E402
 import resident  # noqa: E402
 
@@ -68,11 +69,12 @@ def test_each_precision_against_the_peer_in_its_own():
 def test_a_section_takes_the_place_of_its_own_earlier_one(tmp_path):
     path = tmp_path / "RESULTS.md"
     cpu = {"cpu": "EPYC", "cores": 2, "gpu": "none"}
-    for where, command, body in (
-        (cpu, "a", "first"), (cpu, "a --turns 5", "second"), (cpu | {"gpu": "H200"}, "a", "third"),
-        (cpu, "a", "fourth"),
+    more = ["--turns", "5"]
+    for where, arguments, body in (
+        (cpu, ["--write"], "first"), (cpu, more, "second"), (cpu | {"gpu": "H200"}, [], "third"),
+        (cpu, [], "fourth"),
     ):  # fmt: skip
-        bench_extract.write_section(path, command, where, body)
+        measure.write_section("bench.py", arguments, where, body, path)
     text = path.read_text()
     assert text.startswith("# Results\n")
     assert "first" not in text

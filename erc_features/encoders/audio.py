@@ -28,7 +28,6 @@ from erc_features.encoders.base import (
     Measured,
     Settings,
     pick_device,
-    pick_layers,
     pick_precision,
     pooled_dim,
     to_device,
@@ -42,6 +41,7 @@ from erc_features.encoders.weights import (
     place_model,
 )
 from erc_features.errors import EncoderError
+from erc_features.layers import pick_layers
 from erc_features.utterance import Modality
 
 RATE = 16_000

@@ -9,6 +9,7 @@ each with its speaker's name where there is one, and the tokens of the last text
 """
 
 import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,7 @@ class Tokens:
         shortened: whether utterances before it had to go, oldest first.
     """
 
-    ids: list[int]
+    ids: "array[int]"
     own: tuple[int, int]
     cut: bool
     shortened: bool
@@ -75,7 +76,7 @@ class Tokenizer:
         cut = len(ids) > self.room
         # A decoder's tokenizer has no token for an empty text: one that says nothing.
         whole = [*self.prefix, *ids[: self.room], *self.suffix] or [self.pad]
-        return Tokens(whole, (0, len(whole)), cut, False)
+        return Tokens(array("i", whole), (0, len(whole)), cut, False)
 
     def _with_history(self, turn: Turn) -> Tokens:
         pairs = [*turn.before, (turn.speaker, turn.text)]
@@ -98,7 +99,7 @@ class Tokenizer:
         stop = len(self.prefix) + len(kept) + len(own)
         # An empty text has no token of its own: the one after it stands for it, or the last.
         start = min(stop - len(own) + named, len(ids) - 1)
-        return Tokens(ids, (start, max(stop, start + 1)), cut, count < len(before))
+        return Tokens(array("i", ids), (start, max(stop, start + 1)), cut, count < len(before))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from erc_features.encoders.base import Encoder
 from erc_features.errors import EncoderError, MediaError
 from erc_features.store import Status
 
+_PIECES = 8  # of a batch, decoded beside each other
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -28,13 +30,21 @@ class Batch:
 
 
 def start(rows: np.ndarray, load: Callable[[int], Any], threads: Executor) -> list[Future]:
-    """Begin to decode a batch's items."""
-    return [threads.submit(load, int(row)) for row in rows]
+    """Begin to decode a batch's items, in a few pieces: a future for each text would cost more
+    than the text."""
+
+    def piece(some: list[int]) -> list[Any]:
+        return [_item(load, row) for row in some]
+
+    return [
+        threads.submit(piece, some.tolist())
+        for some in np.array_split(rows, min(len(rows), _PIECES))
+    ]
 
 
 def items_of(decoding: Sequence[Future]) -> list[Any]:
     """The items, once they are there; a MediaError in place of one that can't be had."""
-    return [_result(future) for future in decoding]
+    return [item for future in decoding for item in future.result()]
 
 
 def encode_rows(
@@ -43,7 +53,7 @@ def encode_rows(
     """Encode items, some of which may be the error that took their place.
 
     Returns:
-        x (b, L, D) float32, status (b,) uint8, reasons: a row each, whatever became of it.
+        x (b, L, D) of `dtype`, status (b,) uint8, reasons: a row each, whatever became of it.
     """
     x = np.zeros((len(items), encoder.layers, encoder.dim), np.float32)
     status = np.full(len(items), Status.FAILED, np.uint8)
@@ -55,20 +65,20 @@ def encode_rows(
         else:
             x[i], status[i] = row, Status.OK
     with np.errstate(over="ignore"):
-        fits = np.isfinite(x.astype(dtype)).all((1, 2))
-    for i in np.flatnonzero(~fits):
+        stored = x.astype(dtype)
+    for i in np.flatnonzero(~np.isfinite(stored).all((1, 2))):
         largest = np.abs(x[i]).max()
         reasons[i] = "the embedding holds NaN or infinity"
         if np.isfinite(largest):
             reasons[i] = f"{largest:.4g} overflows {dtype}; --dtype float32"
-        x[i], status[i] = 0, Status.FAILED
-    return x, status, reasons
+        stored[i], status[i] = 0, Status.FAILED
+    return stored, status, reasons
 
 
-def _result(future: Future) -> Any:
+def _item(load: Callable[[int], Any], row: int) -> Any:
     """An item, or the MediaError that takes its place: no one file ends an extraction."""
     try:
-        return future.result()
+        return load(row)
     except MediaError as error:
         return error
     except Exception as error:  # noqa: BLE001 - what decoders raise on broken files is not known

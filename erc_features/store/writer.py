@@ -61,7 +61,7 @@ class FeatureWriter:
         order = np.argsort(self._place[rows])  # h5py wants ascending places
         rows, status = rows[order], status[order].astype(np.uint8)
         places = self._place[rows]
-        stored = x[order].astype(self.shape.dtype)
+        stored = x[order].astype(self.shape.dtype, copy=False)
         stored[status != Status.OK] = 0
         texts = [_clip(reasons[i]) for i in order]
         try:

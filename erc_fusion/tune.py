@@ -1,0 +1,310 @@
+"""`erc tune`: search settings on dev with Optuna (Akiba et al. 2019).
+
+Test is never touched: what comes out is a TOML file for `erc fuse --config`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from erc_features.errors import ErcError, choose
+from erc_fusion.config import FuseConfig, as_recorded, to_toml, with_options
+from erc_fusion.fuse import check_splits, resolve
+from erc_fusion.table import FeatureTable, Source, load_table
+
+if TYPE_CHECKING:
+    import optuna
+
+    from erc_fusion.fit import Data
+    from erc_fusion.train import Progress
+
+HEADS = ("linear", "mlp", "late", "gated", "attention", "lowrank")
+CONTEXTS = ("none", "gru", "transformer")
+LOSSES = ("cross-entropy", "focal", "dice")
+CONTRASTS = ("none", "triplet", "supcon")
+LAYERS = ("all", "last", "-4:")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched over; a choice of one thing is fixed."""
+
+    heads: tuple[str, ...] = HEADS
+    contexts: tuple[str, ...] = CONTEXTS
+    losses: tuple[str, ...] = LOSSES
+    contrasts: tuple[str, ...] = CONTRASTS
+    layers: tuple[str, ...] = LAYERS
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+
+    @classmethod
+    def of(
+        cls,
+        heads: tuple[str, ...] | None,
+        contexts: tuple[str, ...] | None,
+        losses: tuple[str, ...] | None,
+        contrasts: tuple[str, ...] | None,
+    ) -> "Space":
+        """The default space, with some choices replaced; None keeps what stands."""
+        usual = cls()
+        return cls(
+            heads or usual.heads, contexts or usual.contexts, losses or usual.losses,
+            contrasts or usual.contrasts,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting that was tried to the end: its mean best dev score, and what it was."""
+
+    number: int
+    score: float
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        config: the best setting, with the seeds that `erc fuse` has by default.
+        path: where it stands as TOML.
+        best: the trials, best first.
+        counts: how many trials ended how: complete, pruned, fail.
+        seconds: of this search, here.
+    """
+
+    config: FuseConfig
+    path: Path
+    best: tuple[Trial, ...]
+    counts: Mapping[str, int]
+    seconds: float
+
+
+def tune(
+    config: FuseConfig,
+    *,
+    space: Space | None = None,
+    trials: int = 50,
+    seconds: float | None = None,
+    storage: str | None = None,
+    study: str | None = None,
+    to: Path | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Tuned:
+    """Search until the study has `trials` trials, or for so many seconds.
+
+    Each trial trains all of `config.seeds` side by side; its score is the mean of their best dev
+    scores (`config.monitor`). A trial below the median of those before it at the same epoch is
+    pruned. Interrupted, the best so far is written.
+
+    Args:
+        config: what is not searched over, and where the feature files are.
+        storage: an Optuna storage, such as sqlite:///tune.db; the same on several machines
+            shares the trials between them. None: in memory.
+        study: its name; `<corpus>` if left.
+        to: the TOML file; `runs/<corpus>/tuned.toml` if left.
+        progress: called after each trial with (trials, of, best score so far).
+
+    Raises:
+        ErcError: Optuna isn't there, a setting is wrong, the storage holds a study of other
+            inputs, or no trial came to an end.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ErcError("erc tune needs Optuna: pip install 'erc[tune]'.") from error
+
+    began = monotonic()
+    space = space or Space()
+    config, sources = resolve(config)
+    _check(space, trials)
+    search = _Search(config, sources, space)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        found = optuna.create_study(
+            storage=storage,
+            study_name=study or config.corpus,
+            direction="maximize",
+            load_if_exists=True,
+            # Seeded by the process where several share a storage: they must not try the same.
+            sampler=optuna.samplers.TPESampler(
+                seed=os.getpid() if storage else 0, multivariate=True, group=True
+            ),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=5),
+        )
+        _must_be_the_same(found, search.identity, storage)
+    except Exception as error:
+        if isinstance(error, ErcError):
+            raise
+        raise ErcError(
+            f"--storage {storage}: can't be used ({str(error).splitlines()[0][:200]}). "
+            "sqlite:///tune.db works."
+        ) from error
+
+    def after(study: "optuna.Study", _: "optuna.trial.FrozenTrial") -> None:
+        done = _ended(study)
+        if progress:
+            progress(len(done), trials, _best_value(study))
+        if len(done) >= trials:
+            study.stop()
+
+    try:
+        if len(_ended(found)) < trials:
+            found.optimize(search.objective, timeout=seconds, callbacks=[after], catch=(ErcError,))
+    except KeyboardInterrupt:
+        pass  # what was found so far is worth keeping
+    return _write(found, search, to, monotonic() - began)
+
+
+class _Search:
+    """The data, read once, and the objective."""
+
+    def __init__(self, config: FuseConfig, sources: Sequence[Source], space: Space) -> None:
+        self.config, self.sources, self.space = config, sources, space
+        whole = load_table(sources)
+        check_splits(whole)
+        self.identity = f"{whole.digest()} {config.monitor} {config.seeds}"
+        self._tables: dict[str, FeatureTable] = {"all": whole}
+        self._data: dict[str, Data] = {}
+
+    def objective(self, trial: "optuna.Trial") -> float:
+        import optuna
+
+        from erc_fusion.fit import fit
+
+        config = with_options(self.config, **self.ask(trial))
+
+        def report(at: "Progress") -> None:
+            trial.report(float(np.mean(at.best)), at.epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        trained, _ = fit(config, self.data(config.layers), report)
+        best = dict.fromkeys(config.seeds, 0.0)
+        for record in trained.history:
+            best[record["seed"]] = max(best[record["seed"]], record["dev"][config.monitor])
+        return float(np.mean(list(best.values())))
+
+    def data(self, layers: str) -> "Data":
+        from erc_fusion.fit import make_data
+
+        if layers not in self._data:
+            if layers not in self._tables:
+                self._tables[layers] = load_table(self.sources, layers)
+            self._data[layers] = make_data(self._tables[layers], self.config.place.device)
+        return self._data[layers]
+
+    def ask(self, trial: "optuna.Trial") -> dict[str, Any]:
+        """The settings of a trial, by their names in the configuration."""
+        space = self.space
+        pick = trial.suggest_categorical
+        head = str(pick("head", space.heads))
+        found: dict[str, Any] = {
+            "head": head,
+            "context": pick("context", space.contexts),
+            "loss": pick("loss", space.losses),
+            "class_weights": pick("class_weights", ("none", "balanced")),
+            "width": pick("width", space.widths),
+            "dropout": trial.suggest_float("dropout", 0.0, 0.7),
+            "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
+            "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1.0, log=True),
+            "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
+            "average": pick("average", (0.0, 0.99)),
+            "schedule": pick("schedule", ("constant", "cosine")),
+        }
+        if any(source.shape[1] > 1 for source in self.sources):
+            found["layers"] = pick("layers", space.layers)
+        if len(self.sources) > 1:
+            found["modality_dropout"] = trial.suggest_float("modality_dropout", 0.0, 0.4)
+        if found["loss"] == "focal":
+            found["gamma"] = trial.suggest_float("gamma", 0.5, 4.0)
+        contrasts = tuple(c for c in space.contrasts if not (head == "triplet" and c == "none"))
+        name = "contrastive" if contrasts == space.contrasts else "contrastive of triplet"
+        found["contrastive"] = pick(name, contrasts)
+        if found["contrastive"] != "none":
+            found["contrastive_weight"] = trial.suggest_float("contrastive_weight", 0.1, 1.0)
+        if found["context"] != "none":
+            found["speakers"] = pick("speakers", (True, False))
+        return found
+
+
+def _check(space: Space, trials: int) -> None:
+    from erc_fusion.context import CONTEXTS as contexts
+    from erc_fusion.heads import head_table
+    from erc_fusion.losses import CONTRASTS as contrasts
+    from erc_fusion.losses import LOSSES as losses
+
+    if trials < 1:
+        raise ErcError("--trials is at least 1.")
+    for what, chosen, known in (
+        ("head", space.heads, head_table()),
+        ("context", space.contexts, contexts),
+        ("loss", space.losses, losses),
+        ("contrastive loss", space.contrasts, contrasts),
+    ):
+        if not chosen:
+            raise ErcError(f"Nothing to search over: no {what} is left.")
+        for name in chosen:
+            choose(what, name, known)
+
+
+def _must_be_the_same(study: "optuna.Study", identity: str, storage: str | None) -> None:
+    before = study.user_attrs.get("inputs")
+    if before is None:
+        study.set_user_attr("inputs", identity)
+    elif before != identity:
+        raise ErcError(
+            f"--storage {storage}: its study {study.study_name!r} is of other feature files, "
+            "seeds or another monitor. Choose another --study."
+        )
+
+
+def _ended(study: "optuna.Study") -> list[Any]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def _complete(study: "optuna.Study") -> list[Any]:
+    import optuna
+
+    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+
+
+def _best_value(study: "optuna.Study") -> float:
+    return max((trial.value for trial in _complete(study)), default=0.0)
+
+
+def _write(study: "optuna.Study", search: _Search, to: Path | None, seconds: float) -> Tuned:
+    import optuna
+
+    config = search.config
+    ranked = sorted(_complete(study), key=lambda trial: -trial.value)
+    counts = Counter(trial.state.name.lower() for trial in _ended(study))
+    if not ranked:
+        raise ErcError(
+            f"No trial came to an end ({dict(counts) or 'none was begun'}). Give it more time, or "
+            "fewer --epochs."
+        )
+    best = tuple(
+        Trial(t.number, t.value, search.ask(cast(Any, optuna.trial.FixedTrial(t.params))))
+        for t in ranked[:10]
+    )
+    chosen = with_options(config, **best[0].options)
+    # The seeds of the search would be judged by the choice that they made.
+    chosen = replace(as_recorded(chosen), seeds=FuseConfig().seeds)
+    path = to or Path(config.place.runs) / config.corpus / "tuned.toml"
+    note = (
+        f"# The best of {len(ranked)} trials that came to an end: {config.monitor} "
+        f"{ranked[0].value:.4f} on dev, mean over seeds {list(config.seeds)}.\n"
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(note + to_toml(chosen), encoding="utf-8")
+    except OSError as error:
+        raise ErcError(f"{path}: cannot be written ({error.strerror}).") from error
+    return Tuned(chosen, path, best, dict(counts), seconds)
