@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format bench clean
+.PHONY: help demo test soak lint format bench bench-meld clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -34,8 +34,14 @@ lint: $(STAMP)  ## ruff and pyrefly
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyrefly check --summarize-errors
 
-bench: $(STAMP)  ## the benchmarks; figures go to benchmarks/LOG.md by hand, with the machine
+bench: $(STAMP)  ## the benchmarks, on idle cores; figures go to benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/bench_prepare.py
+	@$(BIN)/python benchmarks/bench_extract.py --write
+	@$(BIN)/python benchmarks/bench_extract.py --memory --write
+	@$(BIN)/python benchmarks/bench_fuse.py --write
+
+bench-meld: $(STAMP)  ## real MELD text through prepare, extract, fuse and report; 10 seeds
+	@$(BIN)/python benchmarks/bench_meld.py
 
 format: $(STAMP)  ## format the code
 	@$(BIN)/ruff check --fix .

@@ -4,7 +4,7 @@
     python benchmarks/bench_extract.py --device cuda --meld    # as many utterances as MELD has
     python benchmarks/bench_extract.py --memory                # 2,000 rows against 20,000
 
-Lines, in turns, medians, in utterances/s:
+Lines, in turns, medians, in utterances/s, and of ratios the median of each turn's own:
 
 end to end     `extract`, all but loading the encoder
 bare forward   the network alone, on the same plan's batches, ready on its device
@@ -78,16 +78,23 @@ def result(
     modality: str, encoder: str, precision: str, rows: int,
     turns: Mapping[str, list[float]], calls: Sequence[float],
 ) -> Result:  # fmt: skip
-    """Medians and ratios from the rates of lines named as :func:`lines.lines_of` does."""
+    """Medians from the rates of lines named as :func:`lines.lines_of` does.
+
+    A ratio is the median of each turn's own: what slows a turn slows all lines of it.
+    """
     mine = {name: turns[f"{name} {precision}"] for name in ("end", "forward", "loop")}
     mine |= {name: turns[name] for name in ("decode", "peer") if name in turns}
     middle = {name: statistics.median(rates) for name, rates in mine.items()}
     bound = min(("forward", "decode"), key=lambda name: middle[name])
     peer = middle.get("peer")
+
+    def ratio(name: str) -> float:
+        return statistics.median(e / r for e, r in zip(mine["end"], mine[name], strict=True))
+
     return Result(
         modality, encoder, precision, rows, middle["end"], middle["forward"], middle["decode"],
-        middle["loop"], peer, bound, middle["end"] / middle[bound],
-        None if peer is None else middle["end"] / peer, statistics.median(calls), mine,
+        middle["loop"], peer, bound, ratio(bound), None if peer is None else ratio("peer"),
+        statistics.median(calls), mine,
     )  # fmt: skip
 
 

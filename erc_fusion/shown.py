@@ -77,7 +77,8 @@ def show_overfit(found: Overfit) -> None:
     else:
         show(f"Not even width {last.width} fits train ({last.train_accuracy:.1%}, and "
              f"{found.enough:.0%} would be enough): try more --epochs or a larger --lr, more "
-             "layers, or other features. Rows alike with different labels can't be fitted.")  # fmt: skip
+             "layers, or other features. Rows alike with different labels can't be fitted."
+        )  # fmt: skip
 
 
 def show_tuned(found: Tuned) -> None:

