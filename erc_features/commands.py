@@ -156,7 +156,7 @@ def extract(
         "batch_size": batch_size,
     }  # fmt: skip
     if dry_run:
-        seen = preview(corpus, **what)
+        seen = preview(corpus, **what, engine=engine, retry=retry, overwrite=overwrite)
         return (terminal.show_json([asdict(file) for file in seen]) if as_json
                 else shown.show_preview(seen))  # fmt: skip
     with terminal.bar() as progress:

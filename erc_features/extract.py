@@ -21,7 +21,15 @@ from erc_features.engines.cluster import leave
 from erc_features.engines.local import run_local
 from erc_features.errors import ErcError, choose
 from erc_features.items import loader
-from erc_features.job import Job, make_jobs, must_be_revision, plan_of, provenance_of, rows_of
+from erc_features.job import (
+    Job,
+    make_jobs,
+    must_be_revision,
+    plan_of,
+    provenance_of,
+    rows_of,
+    to_retry,
+)
 from erc_features.store import FeatureFile, FeatureWriter, Shape, Status, open_writer
 from erc_features.utterance import Modality
 
@@ -131,8 +139,7 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
     device = encoder.device if way.engine == "local" else job.settings.device
 
     def again(status: np.ndarray) -> np.ndarray:
-        redo = (status == Status.FAILED) | ((status == Status.MISSING) & job.has_medium)
-        return np.flatnonzero(redo)
+        return np.flatnonzero(to_retry(job, status))
 
     with open_writer(
         path,

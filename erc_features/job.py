@@ -14,7 +14,7 @@ from erc_features.errors import CorpusError, EncoderError, ErcError, choose
 from erc_features.items import FRAMES, known
 from erc_features.plan import plan
 from erc_features.plugins import with_plugins
-from erc_features.store import Provenance, Rows
+from erc_features.store import Provenance, Rows, Status
 from erc_features.utterance import Modality
 
 DTYPES = ("float16", "float32")
@@ -148,6 +148,12 @@ def plan_of(job: Job, encoder: Encoder) -> tuple[list[np.ndarray], Measured]:
         cap=encoder.cap,
     )  # fmt: skip
     return batches, found
+
+
+def to_retry(job: Job, status: np.ndarray) -> np.ndarray:
+    """Which rows `--retry` encodes again, (N,) bool: failed ones, and missing ones that have a
+    medium now."""
+    return (status == Status.FAILED) | ((status == Status.MISSING) & job.has_medium)
 
 
 def rows_of(corpus: Corpus) -> Rows:

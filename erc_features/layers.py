@@ -29,5 +29,5 @@ def pick_layers(layers: str, count: int) -> list[int]:
     else:
         raise EncoderError(f"Unknown layers {layers!r}; all, last, -4: and 0,6,12 work.")
     if not picked or any(n not in everything for n in picked):
-        raise EncoderError(f"--layers {layers}: the model has layers 0 to {count - 1}.")
+        raise EncoderError(f"--layers {layers}: there are layers 0 to {count - 1}.")
     return picked

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 CorpusOption = Annotated[
-    Path, typer.Option("--corpus", envvar="ERC_CORPUS", help="Folder of the corpus, or its name.")
+    Path, typer.Option("--corpus", envvar="ERC_CORPUS", help="Folder of the corpus.")
 ]
 FeaturesOption = Annotated[Path, typer.Option("--features", help="Where feature files are.")]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where runs are.")]

@@ -9,8 +9,10 @@ import numpy as np
 from erc_features.corpora.manifest import Corpus
 from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Settings
+from erc_features.engines import ENGINES
+from erc_features.errors import choose
 from erc_features.items import known
-from erc_features.job import Job, make_jobs, plan_of, provenance_of
+from erc_features.job import Job, make_jobs, plan_of, provenance_of, to_retry
 from erc_features.store import PARTIAL, SUFFIX, FeatureFile, Shape, Status, expected_size
 from erc_features.utterance import Modality
 
@@ -62,6 +64,9 @@ def preview(
     settings: Settings | None = None,
     dtype: str = "float16",
     batch_size: int = 64,
+    engine: str = "local",
+    retry: bool = False,
+    overwrite: bool = False,
 ) -> list[Preview]:
     """Load the encoders, measure every row and plan the batches; decode and write nothing.
 
@@ -72,10 +77,11 @@ def preview(
         corpus, modality=modality, encoder=encoder, name=name, settings=settings, dtype=dtype,
         batch_size=batch_size,
     )  # fmt: skip
-    return [_preview(job, Path(features)) for job in jobs]
+    choose("engine", engine, ENGINES)
+    return [_preview(job, Path(features), retry, overwrite) for job in jobs]
 
 
-def _preview(job: Job, features: Path) -> Preview:
+def _preview(job: Job, features: Path, retry: bool, overwrite: bool) -> Preview:
     settings = resolve(job.encoder, job.settings)
     job = replace(job, settings=settings)
     path = features / job.corpus.name / f"{job.stem}{SUFFIX}"
@@ -85,13 +91,16 @@ def _preview(job: Job, features: Path) -> Preview:
     pending, state, differences = job.has_medium.copy(), "new", []
     partial = path.with_name(f"{job.stem}{PARTIAL}")
     for found, what in ((partial, "unfinished"), (path, "complete")):
-        if found.exists():
+        if found.exists() and not overwrite:
             with FeatureFile(found) as file:
                 differences = file.provenance.differences(provenance_of(job, encoder))
                 state = what
                 if not differences:
                     order = file.rows(keys=[u.key for u in job.corpus.utterances])
-                    pending = file.status[order] == Status.PENDING
+                    status = file.status[order]
+                    pending = status == Status.PENDING
+                    if retry:
+                        pending |= to_retry(job, status)
     amount, unit = _amount(job)
     rows = int(job.has_medium.sum())
     return Preview(

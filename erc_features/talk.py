@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from erc_features.corpora.cells import plain_text
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.decode import Decode, Task, decode_clips
 from erc_features.errors import CorpusError, ErcError
@@ -42,6 +43,8 @@ def make_talk(
 ) -> tuple[Utterance, ...]:
     """One dialogue in the order given; clips, texts and speakers stand beside each other.
 
+    Texts are brought to plain form, as `erc prepare` does it; those of a CSV are taken as written.
+
     Raises:
         ErcError: there is nothing, the numbers differ, or a clip isn't there.
     """
@@ -63,7 +66,7 @@ def make_talk(
         utterances.append(
             Utterance(
                 Split.NEW, 0, number, speakers[number] if speakers else "",
-                texts[number] if texts else "", picture, sound,
+                plain_text(texts[number]) if texts else "", picture, sound,
             )
         )  # fmt: skip
     return tuple(utterances)
@@ -118,7 +121,7 @@ def prepare_talk(
 
 
 def _absolute(root: Path, cell: str) -> str:
-    return str(root / cell) if cell.strip() else ""
+    return str(root / cell.strip()) if cell.strip() else ""
 
 
 def _is_clip(cell: str) -> bool:

@@ -22,7 +22,7 @@ from time import perf_counter
 
 import numpy as np
 
-from erc_features.corpora.manifest import Corpus, read_corpus
+from erc_features.corpora.manifest import Corpus, fingerprint, read_corpus
 from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Encoder, Settings, measure
 from erc_features.engines.local import run_local
@@ -30,7 +30,7 @@ from erc_features.errors import ErcError, FeatureFileError, listed
 from erc_features.items import known, loader
 from erc_features.job import Job, provenance_of
 from erc_features.store import FeatureFile, Status
-from erc_features.utterance import Modality
+from erc_features.utterance import Modality, Split, Utterance
 
 _OTHERS = 4  # failed rows tried again, and missing ones that have a medium now
 _DECODERS = 2
@@ -216,6 +216,8 @@ def _same_again(
     if encoder is not None:  # the weights are the same, wherever they are
         ours = replace(ours, encoder=theirs.encoder)
     lines = theirs.differences(ours)
+    if (columns := _fingerprint_of(file)) != theirs.fingerprint:
+        lines.append(f"fingerprint: its own texts, speakers and labels give {columns}")
     shape = (loaded.layers, loaded.dim)
     if file.shape[1:] != shape:
         lines.append(f"(L, D): {file.shape[1:]} here, {shape} now")
@@ -226,6 +228,16 @@ def _same_again(
             "replace it: `erc extract --overwrite`."
         )
     return job, loaded
+
+
+def _fingerprint_of(file: FeatureFile) -> str:
+    """Of the columns as they stand in the file: `erc fuse` learns from those."""
+    columns = (file.split, file.dialogue, file.sequence, file.speaker, file.text, file.label)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return fingerprint(
+        Utterance(Split(split), dialogue, sequence, speaker, text, label=label)
+        for split, dialogue, sequence, speaker, text, label in rows
+    )
 
 
 def _sample(

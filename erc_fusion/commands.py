@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
+from erc_features.errors import ErcError
 from erc_features.options import (
     CORPUS,
-    FEATURES,
     RUNS,
     CorpusOption,
-    FeaturesOption,
     JsonOption,
     RunsOption,
 )
@@ -92,18 +91,22 @@ def fuse(
         modality_dropout=modality_dropout, width=width, name=name, device=device,
         overwrite=overwrite,
     )  # fmt: skip
+    if overfit:
+        with terminal.training() as progress:
+            tried = try_to_overfit(settings, progress=progress)
+        return show_overfit(tried)
     with terminal.training() as progress:
-        if overfit:
-            return show_overfit(try_to_overfit(settings, progress=progress))
         result = run(settings, progress=progress)
     return show_run(result.run.path, result.run.metrics, already=result.already)
 
 
 @commands.command(epilog="Example: erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")
 def tune(
-    corpus: CorpusOption = CORPUS,
-    features: FeaturesOption = FEATURES,
-    runs: RunsOption = RUNS,
+    corpus: Annotated[
+        str | None, typer.Option(help="Its name or folder; data/meld or $ERC_CORPUS if left.")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Where feature files are.")] = None,
+    runs: Annotated[str | None, typer.Option(help="Where runs are.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file of settings that are not searched over.")
     ] = None,
@@ -135,10 +138,11 @@ def tune(
     from erc_fusion.tune import Space
     from erc_fusion.tune import tune as run
 
+    default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
     settings = with_options(
-        load_config(config) if config else FuseConfig(), corpus=str(corpus),
-        features=str(features), runs=str(runs), modalities=parse_list(modalities),
-        seeds=parse_seeds(seeds), monitor=monitor, device=device,
+        load_config(config) if config else default, corpus=corpus, features=features, runs=runs,
+        modalities=parse_list(modalities), seeds=parse_seeds(seeds), monitor=monitor,
+        device=device,
     )  # fmt: skip
     space = Space.of(parse_list(heads), parse_list(contexts), parse_list(losses),
                      parse_list(contrasts))  # fmt: skip
@@ -146,7 +150,7 @@ def tune(
         found = run(
             settings, space=space, trials=trials, seconds=minutes and 60 * minutes,
             storage=storage, study=study, to=to,
-            progress=lambda done, of, best: progress(f"tune (best {best:.4f})", done, of),
+            progress=lambda done, of, best: progress("tune", done, of),
         )  # fmt: skip
     return terminal.show_json(tuned_as_dict(found)) if as_json else show_tuned(found)
 
@@ -208,6 +212,8 @@ def predict(
     from erc_fusion.runs import Run
     from erc_fusion.shown import show_answers
 
+    if table and (clips or text or speaker):
+        raise ErcError("Clips, --text and --speaker stand in the --csv where there is one.")
     asked = read_talk(table) if table else make_talk(clips or [], text or [], speaker or [])
     with terminal.bar() as progress:
         found = answer(Run(run), asked, encoders=parse_encoders(encoder or []), device=device,

@@ -77,6 +77,8 @@ def predict(
         RunError: the run is unfinished, damaged, or needs what can't be encoded here.
         ErcError: an encoder can't be had, or has other weights than the run's had.
     """
+    if not run.path.is_dir():
+        raise RunError(f"No run at {run.path}: `erc fuse` makes one.")
     if not run.done:
         raise RunError(f"{run.path} is not finished: run its `erc fuse` again.")
     files = {file["stem"]: file for file in run.inputs["files"]}
@@ -145,6 +147,8 @@ def _predict(
     from erc_fusion.weights import load_weights
 
     labels = tuple(run.inputs["labels"])
+    for stem, file in files.items():
+        _must_be_there(stem, encoders.get(stem, file["encoder"]), file["revision"])
     update = progress or (lambda what, done, total: None)
     weights = load_weights(run)
     corpus = prepare_talk(
@@ -153,14 +157,16 @@ def _predict(
     features = work / "features"
     for stem, file in files.items():
         encoder = encoders.get(stem, file["encoder"])
-        _must_be_there(stem, encoder, file["revision"])
         settings = _settings(file, device)
-        extract(
+        # Keys are `new/…` whatever is asked: a file that was kept is of other clips.
+        (made,) = extract(
             corpus, features=features, modality=file["modality"], encoder=encoder,
             name=_name(stem, file["modality"], settings), settings=settings,
             dtype=file["config"]["dtype"], revision=file["revision"], allow_empty=True,
-            progress=progress,
+            overwrite=True, progress=progress,
         )  # fmt: skip
+        if made.path.name != f"{stem}.h5":  # the run's was renamed
+            made.path.replace(made.path.with_name(f"{stem}.h5"))
     sources = find_sources(features / corpus.name, tuple(files))
     table = load_table(sources, run.config.get("layers", "all"))
     found = weights.predict(table, np.arange(len(table))).probability  # (S, N, C)
@@ -183,7 +189,9 @@ def _predict(
 
 
 def _decode(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:
-    """How the run's clips were prepared; None where its pictures were made by other means."""
+    """How the run's clips were prepared; None where nothing or other means did that."""
+    if all(file["modality"] == Modality.TEXT for file in files.values()):
+        return None
     for file in files.values():
         if file["modality"] == Modality.VISUAL:
             frames, height = file["config"].get("frames"), file["config"].get("height")

@@ -3,10 +3,12 @@
 Test is never touched: what comes out is a TOML file for `erc fuse --config`.
 """
 
+import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from erc_features.errors import ErcError, choose
-from erc_fusion.config import FuseConfig, as_recorded, to_toml, with_options
+from erc_fusion.config import FuseConfig, as_recorded, to_toml, with_options, without_place
 from erc_fusion.fuse import check_splits, resolve
 from erc_fusion.table import FeatureTable, Source, load_table
 
@@ -115,6 +117,8 @@ def tune(
         ErcError: Optuna isn't there, a setting is wrong, the storage holds a study of other
             inputs, or no trial came to an end.
     """
+    from erc_fusion.fit import pick_device
+
     try:
         import optuna
     except ImportError as error:
@@ -124,8 +128,9 @@ def tune(
     space = space or Space()
     config, sources = resolve(config)
     _check(space, trials)
+    pick_device(config.place.device)
     search = _Search(config, sources, space)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
         found = optuna.create_study(
             storage=storage,
@@ -133,9 +138,7 @@ def tune(
             direction="maximize",
             load_if_exists=True,
             # Seeded by the process where several share a storage: they must not try the same.
-            sampler=optuna.samplers.TPESampler(
-                seed=os.getpid() if storage else 0, multivariate=True, group=True
-            ),
+            sampler=optuna.samplers.TPESampler(seed=os.getpid() if storage else 0),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=5),
         )
         _must_be_the_same(found, search.identity, storage)
@@ -169,9 +172,11 @@ class _Search:
         self.config, self.sources, self.space = config, sources, space
         whole = load_table(sources)
         check_splits(whole)
-        self.identity = f"{whole.digest()} {config.monitor} {config.seeds}"
+        parts = (whole.digest(), without_place(config), asdict(space))
+        self.identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         self._tables: dict[str, FeatureTable] = {"all": whole}
         self._data: dict[str, Data] = {}
+        self.failure = ""
 
     def objective(self, trial: "optuna.Trial") -> float:
         import optuna
@@ -185,7 +190,11 @@ class _Search:
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        trained, _ = fit(config, self.data(config.layers), report)
+        try:
+            trained, _ = fit(config, self.data(config.layers), report)
+        except ErcError as error:
+            self.failure = f" The last one failed: {error}"
+            raise
         best = dict.fromkeys(config.seeds, 0.0)
         for record in trained.history:
             best[record["seed"]] = max(best[record["seed"]], record["dev"][config.monitor])
@@ -252,6 +261,10 @@ def _check(space: Space, trials: int) -> None:
             raise ErcError(f"Nothing to search over: no {what} is left.")
         for name in chosen:
             choose(what, name, known)
+    if "triplet" in space.heads and set(space.contrasts) == {"none"}:
+        raise ErcError(
+            "Head 'triplet' is made for a contrastive loss; give it triplet or supcon to try."
+        )
 
 
 def _must_be_the_same(study: "optuna.Study", identity: str, storage: str | None) -> None:
@@ -261,7 +274,7 @@ def _must_be_the_same(study: "optuna.Study", identity: str, storage: str | None)
     elif before != identity:
         raise ErcError(
             f"--storage {storage}: its study {study.study_name!r} is of other feature files, "
-            "seeds or another monitor. Choose another --study."
+            "settings or choices to search over. Choose another --study."
         )
 
 
@@ -287,8 +300,8 @@ def _write(study: "optuna.Study", search: _Search, to: Path | None, seconds: flo
     counts = Counter(trial.state.name.lower() for trial in _ended(study))
     if not ranked:
         raise ErcError(
-            f"No trial came to an end ({dict(counts) or 'none was begun'}). Give it more time, or "
-            "fewer --epochs."
+            f"No trial came to an end ({dict(counts) or 'none was begun'})."
+            f"{search.failure or ' Give it more time, or fewer `epochs` in --config.'}"
         )
     best = tuple(
         Trial(t.number, t.value, search.ask(cast(Any, optuna.trial.FixedTrial(t.params))))

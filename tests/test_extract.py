@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import numpy as np
 import pytest
@@ -87,6 +88,42 @@ def test_retry_takes_failed_rows_and_media_that_came_later(tmp_path):
     assert made[0].counts == {"ok": 6, "missing": 0, "failed": 0}
 
 
+def test_retry_harms_no_row_that_is_done(tmp_path):
+    """A batch is encoded whole for its failed row; the media of others may be out of reach."""
+    root = media_corpus(tmp_path / "tiny")
+    features = tmp_path / "features"
+    (before,) = extract(root, features=features, modality="audio", encoder="baseline")
+    with FeatureFile(before.path) as file:
+        x, status = file.x(), file.status
+    write_wav(root / "train/d-0-seq-2.wav", np.sin(np.arange(8000, dtype=np.float32)))
+    (root / "train/d-0-seq-4.wav").rename(root / "away.wav")
+    (made,) = extract(root, features=features, modality="audio", encoder="baseline", retry=True)
+    assert made.counts == {"ok": 5, "missing": 1, "failed": 0}
+    with FeatureFile(made.path) as file:
+        assert np.array_equal(file.x()[status == Status.OK], x[status == Status.OK])
+
+
+def test_overwrite_keeps_the_old_file_until_the_new_one_is_whole(tmp_path):
+    root = text_corpus(tmp_path / "words")
+    (made,) = extract(root, features=tmp_path / "f", encoder="baseline")
+    before = made.path.read_bytes()
+
+    class Enough(Exception):
+        pass
+
+    def stop(stem, done, total):
+        raise Enough
+
+    with pytest.raises(Enough):
+        extract(root, features=tmp_path / "f", encoder="baseline", dtype="float32",
+                overwrite=True, batch_size=4, progress=stop)  # fmt: skip
+    assert made.path.read_bytes() == before
+    (again,) = extract(root, features=tmp_path / "f", encoder="baseline", dtype="float32",
+                       overwrite=True)  # fmt: skip
+    assert inspect(again.path).dtype == "float32"
+    assert [path.name for path in again.path.parent.glob("*.h5*")] == [again.path.name]
+
+
 def test_bert_of_a_local_folder_and_its_provenance(tmp_path):
     root = text_corpus(tmp_path / "words")
     bert = tiny_bert(tmp_path / "tiny-bert")
@@ -146,6 +183,32 @@ def test_a_bad_item_costs_its_own_row():
     assert reasons[4] == "the embedding holds NaN or infinity"
     assert reasons[5] == "1e+06 overflows float16; --dtype float32"
     assert encode_rows(items, Fussy(), "float32")[1].tolist() == [1, 3, 1, 3, 3, 1, 1]
+
+
+class Hungry(Fussy):
+    """Holds a large array while it fails on more than one item, as a full GPU would."""
+
+    def __init__(self):
+        self.held = weakref.WeakSet()
+
+    def encode(self, items):
+        forward = Large((len(items), 1000))
+        self.held.add(forward)
+        if len(items) > 1:
+            raise RuntimeError("out of memory")
+        assert len(self.held) == 1, "the failed batches' tensors are still there"
+        return np.ones((1, 1, 2), np.float32)
+
+
+class Large(np.ndarray):
+    """An array that can be referred to weakly, and hashed."""
+
+    __hash__ = object.__hash__
+
+
+def test_halving_lets_go_of_the_failed_batch():
+    status = encode_rows(list("abcdefgh"), Hungry(), "float16")[1]
+    assert status.tolist() == [Status.OK] * 8
 
 
 def test_names_of_files():

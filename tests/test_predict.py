@@ -142,6 +142,17 @@ def test_a_dialogue_keeps_its_context_and_the_order_asked(words):
     assert np.abs(alone.probability[:, 0] - found.probability[:, 3]).max() > 1e-4
 
 
+def test_a_kept_folder_is_no_memory_of_other_texts(words, tmp_path):
+    _, run = words
+    one = predict(run, make_talk([], ["great lovely"], []), work=tmp_path / "w")
+    two = predict(run, make_talk([], ["no hate"], []), work=tmp_path / "w")
+    assert np.abs(one.probability - two.probability).max() > 1e-4
+    alone = predict(run, make_talk([], ["no hate"], []))
+    assert np.abs(two.probability - alone.probability).max() < 1e-6
+    curly = predict(run, make_talk([], ["company’s"], []))
+    assert curly.rows[0].text == "company's"
+
+
 def test_wrong_input(words, tmp_path):
     _, run = words
     with pytest.raises(ErcError, match="Nothing to predict"):

@@ -65,7 +65,7 @@ def test_a_storage_is_shared_goes_on_and_is_of_one_data_set(words, tmp_path):
     second = tune(settings(words), trials=5, **what)
     assert sum(second.counts.values()) == 5
     assert {trial.number for trial in first.best} <= {trial.number for trial in second.best}
-    with pytest.raises(ErcError, match="is of other feature files, seeds or another monitor"):
+    with pytest.raises(ErcError, match="is of other feature files, settings or choices"):
         tune(settings(words, monitor="weighted_f1"), trials=9, **what)
     with pytest.raises(ErcError, match="can't be used .*sqlite:///tune.db works"):
         tune(settings(words), trials=1, storage="nosql:///x", to=tmp_path / "t.toml")
@@ -103,6 +103,8 @@ def test_killed_its_trials_are_kept(words, tmp_path):
 def test_wrong_input(words, tmp_path):
     with pytest.raises(ErcError, match="Unknown head 'mpl'; choose from attention"):
         tune(settings(words), space=Space(heads=("mpl",)), trials=1)
+    with pytest.raises(ErcError, match="Head 'triplet' is made for a contrastive loss"):
+        tune(settings(words), space=Space(heads=("triplet",), contrasts=("none",)), trials=1)
     with pytest.raises(ErcError, match="--trials is at least 1"):
         tune(settings(words), trials=0)
     with pytest.raises(ErcError, match="No trial came to an end"):

@@ -277,3 +277,13 @@ def test_tolerances_and_why(tmp_path):
     assert tolerance("visual", "bf16", "cuda", "cuda")[0] == 1e-1
     assert tolerance("text", "fp16", "cpu", "") == (
         1e-2, "fp16 on cpu, stored on an unknown device")  # fmt: skip
+
+
+def test_columns_that_were_changed_in_the_file(made, tmp_path):
+    root, _, path = made
+    copy = tmp_path / path.name
+    copy.write_bytes(path.read_bytes())
+    with h5py.File(copy, "r+") as file:
+        file["label"][...] = file["label"][()][::-1]
+    with pytest.raises(ErcError, match="its own texts, speakers and labels give"):
+        verify(copy, corpus=root)

@@ -4,7 +4,6 @@ Every cell is text: "None", "NA" and "nan" are things people say, not missing va
 """
 
 import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,65 +42,73 @@ _UNDEFINED = dict.fromkeys((0x81, 0x8D, 0x8F, 0x90, 0x9D), "")
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a CSV file: column names, and for each row its first line and its cells."""
+    """A CSV file that was read through once: its columns, and what is wrong with its rows."""
 
     path: Path
     columns: tuple[str, ...]
-    cells: tuple[tuple[int, list[str]], ...]
     ragged: tuple[str, ...]
+    encoding: str
 
     @property
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Each row's first line, and its cells by column; one dictionary at a time."""
-        for line, cells in self.cells:
-            yield line, dict(zip(self.columns, cells, strict=True))
+        """Each row's first line, and its cells by column. Read again, so that memory is flat."""
+        lines = _lines(self.path, self.encoding)
+        next(lines)  # the columns
+        for line, cells in lines:
+            if len(cells) == len(self.columns):
+                yield line, dict(zip(self.columns, cells, strict=True))
 
 
 def read_table(path: Path) -> Table:
     """Read a CSV as text: UTF-8 with or without a BOM, else cp1252; LF or CRLF; any quoting.
 
-    Rows with too few or too many cells are not in `cells` but described in `ragged`.
+    Rows with too few or too many cells are not in `rows` but described in `ragged`.
     Blank lines are passed over.
 
     Raises:
         CorpusError: the file can't be read, is empty, or has a column name twice.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror}).") from error
-    try:
-        text = data.decode("utf-8-sig")
+        return _scan(path, "utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    # strict: a quote that is never closed is an error, and does not swallow the rest of the file.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    ragged: list[str] = []
+        return _scan(path, "cp1252")
+
+
+def _scan(path: Path, encoding: str) -> Table:
     columns: tuple[str, ...] | None = None
-    line = 1
-    try:
-        for cells in reader:
-            first, line = line, reader.line_num + 1
-            if not cells:
-                continue
-            if columns is None:
-                columns = tuple(cell.strip() for cell in cells)
-            elif len(cells) != len(columns):
-                ragged.append(f"{path}:{first}: {len(cells)} cells, not {len(columns)}")
-            else:
-                rows.append((first, cells))
-    except csv.Error as error:
-        raise CorpusError(
-            f"{path}:{line}: not CSV ({error}). Is a quote in this row or above it not closed, or "
-            "not doubled inside a quoted cell?"
-        ) from error
+    ragged: list[str] = []
+    for line, cells in _lines(path, encoding):
+        if columns is None:
+            columns = tuple(cell.strip() for cell in cells)
+        elif len(cells) != len(columns):
+            ragged.append(f"{path}:{line}: {len(cells)} cells, not {len(columns)}")
     if columns is None:
         raise CorpusError(f"{path}: is empty; the first line names the columns.")
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise CorpusError(f"{path}:1: column {', '.join(map(repr, twice))} is there twice.")
-    return Table(path, columns, tuple(rows), tuple(ragged))
+    return Table(path, columns, tuple(ragged), encoding)
+
+
+def _lines(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    """The first line and the cells of each row that is not blank."""
+    errors = "replace" if encoding == "cp1252" else "strict"
+    line = 1
+    try:
+        with open(path, encoding=encoding, errors=errors, newline="") as file:
+            # strict: a quote that is never closed is an error, and does not swallow the rest.
+            reader = csv.reader(file, strict=True)
+            for cells in reader:
+                first, line = line, reader.line_num + 1
+                if cells:
+                    yield first, cells
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror}).") from error
+    except csv.Error as error:
+        raise CorpusError(
+            f"{path}:{line}: not CSV ({error}). Is a quote in this row or above it not closed, or "
+            "not doubled inside a quoted cell?"
+        ) from error
 
 
 def plain_text(text: str) -> str:

@@ -69,9 +69,9 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
     Media and decode settings are not in it: preparing a corpus again with other frames does
     not make its text features stale.
     """
-    lines = sorted((u.key, f"{u.key}\t{u.speaker}\t{u.x_text}\t{u.label}\n") for u in utterances)
     digest = hashlib.sha256()
-    for _, line in lines:
+    for u in sorted(utterances, key=lambda u: u.key):
+        line = f"{u.key}\t{u.speaker}\t{u.x_text}\t{u.label}\n"
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

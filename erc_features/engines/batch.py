@@ -1,5 +1,6 @@
 """What becomes of one batch, wherever it runs: every item a row, whatever happens to it."""
 
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -92,11 +93,17 @@ def _encode(items: list[Any], encoder: Encoder) -> list[Any]:
     """
     if not items:
         return []
+    rows, failure = None, None
     try:
         rows = np.asarray(encoder.encode(items), np.float32)
     except Exception as error:  # noqa: BLE001 - any encoder, plug-ins too; it becomes a reason
+        # Without its traceback, which would hold every tensor of the failed batch.
+        failure = error.with_traceback(None)
+        failure.__context__ = failure.__cause__ = None
+    if rows is None:
         if len(items) == 1:
-            return [error]
+            return [failure]
+        _free_memory()
         half = len(items) // 2
         return _encode(items[:half], encoder) + _encode(items[half:], encoder)
     wanted = (len(items), encoder.layers, encoder.dim)
@@ -106,6 +113,13 @@ def _encode(items: list[Any], encoder: Encoder) -> list[Any]:
             f"`layers` and `dim` say (B, L, D) = {wanted}."
         )
     return list(rows)
+
+
+def _free_memory() -> None:
+    """What the failed batch held on a GPU, for the halves of it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _brief(error: Exception) -> str:

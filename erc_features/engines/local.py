@@ -1,8 +1,10 @@
 """`--engine local`: this process, decoding in threads ahead of the encoder."""
 
+import ctypes
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -15,6 +17,7 @@ from erc_features.engines.batch import Batch, encode_rows, items_of, start
 # Batches decoded ahead of the one being encoded: enough to hide a slow one, few enough to
 # keep memory flat.
 AHEAD = 3
+_TRIM = 64  # batches
 
 
 def run_local(
@@ -25,8 +28,9 @@ def run_local(
     workers: int,
 ) -> Iterator[Batch]:
     """Encode the batches in order. `load` gives the item of a row, or raises MediaError."""
+    _give_back()  # what reading and planning needed
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
-        coming = iter(batches)
+        coming, done = iter(batches), 0
         ahead = deque((rows, start(rows, load, threads)) for rows in islice(coming, AHEAD))
         try:
             while ahead:
@@ -38,5 +42,14 @@ def run_local(
                     ahead.append((following, start(following, load, threads)))
                 x, status, reasons = encode_rows(items, encoder, dtype)
                 yield Batch(rows, x, status, reasons, decoded - began, perf_counter() - decoded)
+                done += 1
+                if done % _TRIM == 0:
+                    _give_back()
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _give_back() -> None:
+    """Freed memory back to the system: glibc keeps it in pieces, 40 MB after 20,000 texts."""
+    with suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -27,6 +27,8 @@ from erc_features.store.file import FeatureFile
 from erc_features.store.layout import REASON_BYTES, SUFFIX, Provenance, Rows, Status, check_layout
 from erc_features.store.lock import only_writer
 
+_CHUNK = 1024  # rows read at a time
+
 
 class FeatureWriter:
     """A partial feature file, open and locked. Made by :func:`open_writer`.
@@ -47,7 +49,9 @@ class FeatureWriter:
         self.status: np.ndarray = file["status"][()].astype(np.uint8)[self._place]
         _, layers, dim = file["x"].shape
         self.shape = Shape(layers, dim, file["x"].dtype.name)
-        self._reasons = any(file["reason"][()])
+        self._reasons = any(
+            file["reason"][first : first + _CHUNK].any() for first in range(0, len(place), _CHUNK)
+        )
         self.finished = False
 
     def write(
@@ -55,10 +59,16 @@ class FeatureWriter:
     ) -> None:
         """Store one batch: `rows` (b,), `x` (b, L, D), `status` (b,), one reason a row.
 
+        Only rows that are pending are written: a batch is encoded whole for one of them, and what
+        became of the others this time is not to harm what is there.
+
         Raises:
             FeatureFileError: the disk is full or broken; every earlier batch is kept.
         """
-        order = np.argsort(self._place[rows])  # h5py wants ascending places
+        wanted = np.flatnonzero(self.status[rows] == Status.PENDING)
+        if len(wanted) == 0:
+            return
+        order = wanted[np.argsort(self._place[rows[wanted]])]  # h5py wants ascending places
         rows, status = rows[order], status[order].astype(np.uint8)
         places = self._place[rows]
         stored = x[order].astype(self.shape.dtype, copy=False)
@@ -89,7 +99,7 @@ class FeatureWriter:
         changes size, so that a kill between two writes leaves a file that opens.
         """
         try:
-            _set(self._file, "notes", json.dumps(dict(notes)).encode()[:NOTES_BYTES])
+            _set(self._file, "notes", _fitting(notes))
             _set(self._file, "finished", now().encode()[:FINISHED_BYTES])
             _set(self._file, "complete", True)
             self._file.flush()
@@ -134,11 +144,11 @@ def open_writer(
         raise disk_error(path.parent, error) from error
     with only_writer(path):
         if overwrite:
-            _remove(partial, path)
+            _remove(partial)  # the finished file stays until the new one takes its place
         wanted = (labels, provenance, shape)
-        complete = path.exists()
+        complete = path.exists() and not overwrite
         for found in (path, partial):
-            if found.exists():
+            if found.exists() and not overwrite:
                 _must_agree(found, *wanted)
         if complete and again is None:
             yield None
@@ -227,6 +237,14 @@ def _remove(*paths: Path) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise disk_error(path, error) from error
+
+
+def _fitting(notes: Mapping[str, Any]) -> bytes:
+    """As JSON, without the last ones where all don't fit."""
+    kept = dict(notes)
+    while len(text := json.dumps(kept).encode()) > NOTES_BYTES:
+        kept.popitem()
+    return text
 
 
 def _set(file: h5py.File, name: str, value: Any) -> None:
