@@ -334,7 +334,7 @@ def test_config_is_toml_there_and_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"sedes": [1]}, "unknown setting 'sedes'; choose from corpus, modalities, seeds"),
+        ({"sedes": [1]}, "unknown setting 'sedes'; choose from corpus, modalities, layers, seeds"),
         ({"model": {"heads": "mlp"}}, "unknown setting 'model.heads'; .*model.head, model.context"),
         ({"model": "mlp"}, "model must be a table, not 'mlp'"),
         ({"seeds": 3}, "seeds must be a list, not 3"),
