@@ -119,6 +119,7 @@ def workers() -> list[int]:
     return [int(pid) for pid in found.stdout.split()]
 
 
+@pytest.mark.soak
 def test_a_decoder_that_hangs_costs_its_own_cells(tmp_path, monkeypatch):
     raw = tmp_path / "raw"
     annotate(raw / "train_sent_emo.csv", [(f"{i}", "joy", 0, i, "", "") for i in range(4)])

@@ -204,6 +204,7 @@ def fit(
 
 
 @pytest.mark.parametrize("name", ["late", "gated", "lowrank"])
+@pytest.mark.soak
 def test_a_seed_alone_is_the_same_to_the_bit_after_20_odd_steps(name: str) -> None:
     rows, source = 151, generator(0, "odd")
     x = {stem: values[0].float() for stem, values in random_files(1, rows).items()}
@@ -248,6 +249,7 @@ def test_the_gates_sigmoid_does_not_round_by_place() -> None:
             assert torch.equal(sigmoid(x[place].clone()), together[place])
 
 
+@pytest.mark.soak
 def test_what_only_two_modalities_together_tell() -> None:
     """The label is whether two files agree: no sum of unimodal logits knows that."""
     source = generator(0, "agree")

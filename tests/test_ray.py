@@ -224,7 +224,8 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("kills", [1, 10])
 def test_workers_killed_in_the_middle(tmp_path, two_cores, kills):
     root = text_corpus(tmp_path / "words", (12 + 10 * kills, 4, 4))
     job = {"modality": "text", "encoder": "echo", "batch_size": 1, "dtype": "float32"}

@@ -140,6 +140,7 @@ def test_every_emotion_is_in_every_split(rendered):
         assert {row["Emotion"] for row in rows(dest, split)} == set(SHARES)
 
 
+@pytest.mark.soak
 def test_the_same_seed_gives_the_same_corpus_whatever_the_jobs(rendered, tmp_path):
     dest, _ = rendered
     sample(tmp_path / "again", seed=0, dialogues=TINY, jobs=1)

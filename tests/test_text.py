@@ -166,6 +166,7 @@ def test_revisions_and_precisions(checkpoints):
     assert llama.norm.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.soak
 def test_random_weights_are_the_same_each_time():
     one, other = (load("random:bert-base-uncased", layers="last") for _ in range(2))
     assert one.revision == other.revision

@@ -93,6 +93,8 @@ def test_a_seed_alone_is_the_same_with_everything_on(
 
 WIDE = {"text.t": (3, 112), "audio.a": (1, 78)}  # 78: rows that end inside a cache line
 WIDE_CASES = [*CASES[:3], ("attention", "gru", "none"), ("triplet", "gru", "triplet")]
+# All but one in the soak: they take seconds each.
+WIDE_CASES[1:] = [pytest.param(*case, marks=pytest.mark.soak) for case in WIDE_CASES[1:]]
 
 
 @pytest.mark.parametrize(("head", "context", "contrastive"), WIDE_CASES)

@@ -58,6 +58,7 @@ def test_the_best_setting_is_a_file_that_fuse_takes(words, tmp_path):
     assert sum(best) / 2 == pytest.approx(found.best[0].score, abs=1e-9)
 
 
+@pytest.mark.soak
 def test_a_storage_is_shared_goes_on_and_is_of_one_data_set(words, tmp_path):
     storage = f"sqlite:///{tmp_path / 'tune.db'}"
     what = {"space": QUICK, "storage": storage, "to": tmp_path / "t.toml"}
