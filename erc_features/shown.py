@@ -52,7 +52,7 @@ def show_preview(files: Sequence[Preview]) -> None:
         n, layers, dim = file.shape
         show(f"{file.path}: {file.state}; {file.encoder} on {file.device}, {file.precision}")
         show(f"  {file.rows:,} of {n:,} rows have {file.modality}, {file.done:,} are done; "
-             f"{file.amount:,.1f} {file.unit}")  # fmt: skip
+             f"{_amount(file)} {file.unit}")  # fmt: skip
         show(f"  {file.batches[0]:,} of {file.batches[1]:,} batches to encode")
         show(f"  about {size(file.size)}: {n:,} x {layers} x {dim} {file.dtype}; "
              f"{size(file.free)} are free there")  # fmt: skip
@@ -129,3 +129,10 @@ def show_verified(found: Verified) -> None:
     for row in found.mendable:
         show(f"  {row.key} was {row.was} ({row.reason}) and can be encoded now: "
              "`erc extract --retry` would mend it")  # fmt: skip
+
+
+def _amount(file: Preview) -> str:
+    """Hours with a decimal or two; characters and frames without."""
+    if file.unit == "hours of audio":
+        return f"{file.amount:,.1f}" if file.amount >= 1 else f"{file.amount:.2f}"
+    return f"{file.amount:,.0f}"
