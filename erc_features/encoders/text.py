@@ -29,7 +29,7 @@ from erc_features.utterance import Modality
 
 _LONGEST = 512  # tokens: BERT's own limit, and memory's for models that take more
 _AT_ONCE = 1000  # texts
-_REMEMBERED = 16_000  # texts
+_REMEMBERED = 14_000  # texts
 # Models that count positions from the padding token's number + 1, so that they take fewer
 # tokens than `max_position_embeddings` says.
 _OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "mpnet",
@@ -66,14 +66,14 @@ class TextEncoder:
 
     def measure(self, known: Sequence[str | Turn]) -> Measured:
         """Sizes in tokens; one group a size, so that nothing is padded."""
-        found = []
+        found = [np.empty((0, 3))]
         for first in range(0, len(known), _AT_ONCE):
             items = known[first : first + _AT_ONCE]
             made = self.tokenizer(items)
-            found += [(len(tokens.ids), tokens.cut, tokens.shortened) for tokens in made]
+            found.append(np.array([(len(t.ids), t.cut, t.shortened) for t in made], np.float64))
             if len(self.tokenised) < _REMEMBERED:  # few enough to keep memory flat
                 self.tokenised.update(zip(items, made, strict=True))
-        sizes, cut, shortened = np.array(found, np.float64).reshape(-1, 3).T
+        sizes, cut, shortened = np.concatenate(found).T
         counts = {
             f"texts cut to {self.tokenizer.longest} tokens": int(cut.sum()),
             f"histories shortened to {self.tokenizer.longest} tokens": int(shortened.sum()),

@@ -17,7 +17,7 @@ from erc_features.engines.batch import Batch, encode_rows, items_of, start
 # Batches decoded ahead of the one being encoded: enough to hide a slow one, few enough to
 # keep memory flat.
 AHEAD = 3
-_TRIM = 64  # batches
+_TRIM = 16  # batches
 
 
 def run_local(
