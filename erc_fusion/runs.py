@@ -4,7 +4,7 @@ runs/<corpus>/<name>/
   config.toml           every setting (`erc fuse --config` takes it)
   inputs.json           format, format_version, corpus, fingerprint, labels, counts by split,
                         files: [{stem, modality, encoder, revision, config, shape, path}],
-                        versions, command
+                        speakers (frequent in train, by number), versions, command
   history.jsonl         a line for each seed and epoch: {"seed": 0, "epoch": 1,
                         "train": {"loss", "accuracy"},
                         "dev": {"loss", "accuracy", "weighted_f1"}}

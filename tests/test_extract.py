@@ -118,6 +118,7 @@ def test_overwrite_keeps_the_old_file_until_the_new_one_is_whole(tmp_path):
         extract(root, features=tmp_path / "f", encoder="baseline", dtype="float32",
                 overwrite=True, batch_size=4, progress=stop)  # fmt: skip
     assert made.path.read_bytes() == before
+    assert extract(root, features=tmp_path / "f", encoder="baseline")[0].already
     (again,) = extract(root, features=tmp_path / "f", encoder="baseline", dtype="float32",
                        overwrite=True)  # fmt: skip
     assert inspect(again.path).dtype == "float32"

@@ -127,7 +127,8 @@ def open_writer(
     """Create or resume the feature file at `path` (its final name, `….h5`), locked while open.
 
     Yields None where nothing is left to do. `record` becomes attributes that need not agree
-    to resume: versions, device, engine, workers.
+    to resume: versions, device, engine, workers. With `overwrite` everything is computed anew;
+    the finished file that is there stays until the new one takes its place.
 
     `again`, for `--retry`, takes the status of every row (N,) and returns the rows to compute
     once more. They are computed in a copy: the finished file stays, and can be used, until
@@ -144,15 +145,16 @@ def open_writer(
         raise disk_error(path.parent, error) from error
     with only_writer(path):
         if overwrite:
-            _remove(partial)  # the finished file stays until the new one takes its place
+            _remove(partial)
         wanted = (labels, provenance, shape)
         complete = path.exists() and not overwrite
-        for found in (path, partial):
-            if found.exists() and not overwrite:
-                _must_agree(found, *wanted)
-        if complete and again is None:
-            yield None
-            return
+        if complete:
+            _must_agree(path, *wanted)
+            if again is None:  # what an interrupted --overwrite left beside it is no reason
+                yield None
+                return
+        if partial.exists():
+            _must_agree(partial, *wanted)
         if not partial.exists() and complete:
             with FeatureFile(path) as file:
                 order = file.rows(keys=rows.key)
