@@ -41,11 +41,12 @@ class Noise:
 
     def keep(self, share: float, like: Tensor) -> Tensor:
         """1 with probability `share`, else 0, in the shape of `like` (S, B, …)."""
-        drawn = torch.zeros(like.shape, device=like.device)
+        make = torch.empty if self.counts is None else torch.zeros
+        drawn = make(like.shape, device=like.device)
         counts = self.counts or [like.shape[1]] * len(self.generators)
         for row, count, source in zip(drawn, counts, self.generators, strict=True):
             row[:count].uniform_(generator=source)  # bernoulli_ takes five times as long
-        return (drawn < share).to(like.dtype)
+        return drawn.lt_(share).to(like.dtype)
 
 
 class Stack:
@@ -154,10 +155,10 @@ class Projection(nn.Module):
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention over tokens (Vaswani et al. 2017), never over the batch.
+    """Scaled dot-product attention among tokens (Vaswani et al. 2017), never over the batch.
 
-    `query` (S, B, Q, E) attends to `tokens` (S, B, M, E) where `mask` (S, B, M) is true; at
-    least one token of each row must be. Returns (S, B, Q, E).
+    Each of `tokens` (S, B, M, E) attends to those where `mask` (S, B, M) is true, at least one
+    of each row. Returns (S, B, M, E).
     """
 
     def __init__(self, stack: Stack, width: int, heads: int) -> None:
@@ -165,24 +166,58 @@ class Attention(nn.Module):
         self.heads = heads
         self.query = Linear(stack, width, width)
         # The softmax does not see a bias of the keys: its gradient would be rounding, which Adam
-        # makes large and different in every company of seeds.
+        # makes large and different in every company of seeds. One of the values is `out`'s.
         self.key = Linear(stack, width, width, bias=False)
-        self.value = Linear(stack, width, width)
+        self.value = Linear(stack, width, width, bias=False)
         self.out = Linear(stack, width, width)
 
-    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         mixed = F.scaled_dot_product_attention(
-            self._split(self.query(query)),
+            self._split(self.query(tokens)),
             self._split(self.key(tokens)),
             self._split(self.value(tokens)),
             attn_mask=mask.flatten(0, 1)[:, None, None],  # (S·B, 1, 1, M)
         )
-        return self.out(mixed.transpose(1, 2).reshape(query.shape))
+        return self.out(mixed.transpose(1, 2).reshape(tokens.shape))
 
     def _split(self, x: Tensor) -> Tensor:
         s, b, tokens, width = x.shape
         x = x.reshape(s * b, tokens, self.heads, width // self.heads)
         return x.transpose(1, 2)  # (S·B, H, M, E/H)
+
+
+class Readout(nn.Module):
+    """The same attention by one query a row: `query` (S, B, E) reads `tokens`; (S, B, E).
+
+    q · (W_k t) is (W_k' q) · t, and a weighted mean of W_v t is W_v of the mean of t. So it is
+    the query that is carried to the tokens, and one mean a head that comes back: 4 products of
+    E² a row, where projecting M tokens to keys and values takes 2 + 2M.
+    """
+
+    def __init__(self, stack: Stack, width: int, heads: int) -> None:
+        super().__init__()
+        bound, size = width**-0.5, width // heads
+        self.heads = heads
+        self.query = Linear(stack, width, width)
+        self.key = stack.uniform(bound, heads, size, width)  # (S, H, E/H, E)
+        self.value = stack.uniform(bound, heads, width, size)  # (S, H, E, E/H)
+        self.out = Linear(stack, width, width)
+
+    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        s, b, m, width = tokens.shape
+        size = width // self.heads
+        asked = self.query(query).view(s, b, self.heads, size).transpose(1, 2)
+        towards = (asked @ self.key).transpose(1, 2)  # (S, B, H, E)
+        flat = tokens.reshape(s * b, 1, m, width)
+        means = F.scaled_dot_product_attention(
+            towards.reshape(s * b, 1, self.heads, width),
+            flat,
+            flat,
+            attn_mask=mask.flatten(0, 1)[:, None, None],
+            scale=size**-0.5,
+        )  # (S·B, 1, H, E)
+        found = means.view(s, b, self.heads, width).transpose(1, 2) @ self.value
+        return self.out(found.transpose(1, 2).reshape(s, b, width))
 
 
 class GRU(nn.Module):

@@ -22,6 +22,7 @@ from erc_fusion.batches import (
 )
 from erc_fusion.config import TrainingConfig
 from erc_fusion.losses import UNLABELLED, Objective
+from erc_fusion.memory import kept_memory
 from erc_fusion.metrics import accuracy, confusions, weighted_f1
 from erc_fusion.model import FusionModel, Split, load_state
 from erc_fusion.optimize import Descent, autocast
@@ -81,6 +82,7 @@ class Prediction:
     logits: Tensor
 
 
+@kept_memory()
 def train(
     model: FusionModel,
     seeds: Sequence[int],

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from erc_features.errors import ErcError
 from erc_fusion.heads.base import Head, HeadShape, Projections
-from erc_fusion.stacked import Attention, Dropout, LayerNorm, Linear, Stack
+from erc_fusion.stacked import Attention, Dropout, LayerNorm, Linear, Readout, Stack
 
 HEADS = 4
 
@@ -36,7 +36,7 @@ class AttentionHead(Head):
         self.query = stack.uniform(width**-0.5, width)  # (S, E)
         self.norms = torch.nn.ModuleList(LayerNorm(stack, width) for _ in range(4))
         self.among = Attention(stack, width, HEADS)
-        self.read = Attention(stack, width, HEADS)
+        self.read = Readout(stack, width, HEADS)
         self.hidden = Linear(stack, width, width)
         self.dropout = Dropout(stack, shape.dropout)
 
@@ -46,7 +46,7 @@ class AttentionHead(Head):
         tokens = torch.stack([query, *files], dim=2)  # (S, B, 1 + M, E)
         mask = torch.cat([torch.ones_like(present[..., :1]), present], dim=-1)
         normal = self.norms[1](tokens)
-        tokens = tokens + self.among(normal, normal, mask)
+        tokens = tokens + self.among(normal, mask)
         normal = self.norms[2](tokens)
-        read = tokens[:, :, 0] + self.read(normal[:, :, :1], normal, mask)[:, :, 0]
+        read = tokens[:, :, 0] + self.read(normal[:, :, 0], normal, mask)
         return self.dropout(F.gelu(self.hidden(self.norms[3](read))))  # (S, B, E)
