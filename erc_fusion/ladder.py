@@ -1,0 +1,136 @@
+"""A ladder of runs: what a study did, rung by rung, as the report reads it.
+
+`runs/<corpus>/<name>.ladder.json` holds one. It names runs and repeats none of their figures.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erc_features.errors import RunError
+
+FORMAT_VERSION = 1
+_ENDING = ".ladder.json"
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The first phase: how wide the head had to be to fit train, without regularisation.
+
+    Attributes:
+        train_accuracy: of the last epoch, mean over seeds, 0 to 1.
+        fitted: that is enough; a rung that never fits lacks information or has a mistake in it.
+    """
+
+    width: int
+    train_accuracy: float
+    fitted: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The second phase: settings tried, and the dev score (0 to 1) of their seeds."""
+
+    settings: Mapping[str, Any]
+    dev: float
+    dev_std: float
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step.
+
+    Attributes:
+        name: a word, unique in the ladder: `text`.
+        title: for readers: "2. Better text".
+        adds: what it changes of the rung before, in words.
+        run: the name of its run, in the folder of the corpus's runs; None where there is none.
+        not_run: why there is none: "no visual features".
+        tried: the choice of the run's settings was made among these, on dev.
+    """
+
+    name: str
+    title: str
+    adds: str
+    run: str | None = None
+    not_run: str = ""
+    scaled: Scaled | None = None
+    tried: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A study's rungs in order; each builds on the one before that was run.
+
+    Attributes:
+        monitor: the dev score that chose.
+        final: the rung that is best on dev; None where none was run.
+        fingerprint: of the corpus.
+    """
+
+    name: str
+    corpus: str
+    fingerprint: str
+    monitor: str
+    rungs: tuple[Rung, ...] = ()
+    final: str | None = None
+    format_version: int = field(default=FORMAT_VERSION)
+
+    def before(self, rung: Rung) -> Rung | None:
+        """The rung that this one is compared with: the last one before it that was run."""
+        earlier = self.rungs[: self.rungs.index(rung)]
+        return next((each for each in reversed(earlier) if each.run), None)
+
+
+def ladder_path(runs: Path, corpus: str, name: str) -> Path:
+    """Where a study's ladder is."""
+    return runs / corpus / f"{name}{_ENDING}"
+
+
+def write_ladder(ladder: Ladder, runs: Path) -> Path:
+    """Write it whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    path = ladder_path(runs, ladder.corpus, ladder.name)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(asdict(ladder), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written ({error.strerror}); choose --runs.") from error
+    return path
+
+
+def read_ladder(path: Path) -> Ladder:
+    """Read one.
+
+    Raises:
+        RunError: it is absent, damaged, or of a newer format.
+    """
+    again = "Run `erc study` again."
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        version = found["format_version"]
+        if version > FORMAT_VERSION:
+            raise RunError(
+                f"{path}: a ladder of format version {version}; this erc reads up to "
+                f"{FORMAT_VERSION}. Upgrade erc to read it."
+            )
+        return Ladder(**found | {"rungs": tuple(map(_rung, found["rungs"]))})
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}). {again}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged ({error}). {again}") from error
+
+
+def _rung(found: dict[str, Any]) -> Rung:
+    scaled = found["scaled"] and Scaled(**found["scaled"])
+    tried = tuple(Candidate(**each) for each in found["tried"])
+    return Rung(**found | {"scaled": scaled, "tried": tried})
