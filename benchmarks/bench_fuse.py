@@ -103,20 +103,20 @@ class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.project = nn.ModuleList(nn.Linear(dim, WIDTH) for dim in FILES.values())
-        self.query = nn.Parameter(torch.randn(WIDTH) / WIDTH**0.5)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(4))
         self.among = nn.MultiheadAttention(WIDTH, 4, batch_first=True)
-        self.read = nn.MultiheadAttention(WIDTH, 4, batch_first=True)
+        self.query, self.value = nn.Linear(WIDTH, 4, False), nn.Linear(WIDTH, WIDTH, False)
         self.hidden, self.dropout = nn.Linear(WIDTH, WIDTH), nn.Dropout(DROPOUT)
 
     def forward(self, x: Sequence[Tensor]) -> Tensor:
         parts = zip(self.project, x, strict=True)
         files = [self.dropout(self.norms[0](project(part))) for project, part in parts]
-        tokens = torch.stack([self.query.expand_as(files[0]), *files], dim=-2)  # (B, 1 + M, E)
+        tokens = torch.stack(files, dim=-2)  # (B, M, E)
         normal = self.norms[1](tokens)
         tokens = tokens + self.among(normal, normal, normal, need_weights=False)[0]
         normal = self.norms[2](tokens)
-        read = tokens[:, 0] + self.read(normal[:, :1], normal, normal, need_weights=False)[0][:, 0]
+        shares = self.query(normal).softmax(-2)[..., None]  # (B, M, H, 1)
+        read = (shares * self.value(normal).unflatten(-1, (4, -1))).sum(-3).flatten(-2)
         return self.dropout(F.gelu(self.hidden(self.norms[3](read))))
 
 

@@ -157,8 +157,8 @@ class Projection(nn.Module):
 class Attention(nn.Module):
     """Scaled dot-product attention among tokens (Vaswani et al. 2017), never over the batch.
 
-    Each of `tokens` (S, B, M, E) attends to those where `mask` (S, B, M) is true, at least one
-    of each row. Returns (S, B, M, E).
+    Each of `tokens` (S, B, M, E) attends to itself and to those where `mask` (S, B, M) is true.
+    Returns (S, B, M, E).
     """
 
     def __init__(self, stack: Stack, width: int, heads: int) -> None:
@@ -172,11 +172,13 @@ class Attention(nn.Module):
         self.out = Linear(stack, width, width)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        itself = torch.eye(tokens.shape[2], dtype=torch.bool, device=tokens.device)
+        seen = mask.flatten(0, 1)[:, None] | itself  # (S·B, M, M): else a softmax of nothing
         mixed = F.scaled_dot_product_attention(
             self._split(self.query(tokens)),
             self._split(self.key(tokens)),
             self._split(self.value(tokens)),
-            attn_mask=mask.flatten(0, 1)[:, None, None],  # (S·B, 1, 1, M)
+            attn_mask=seen[:, None],
         )
         return self.out(mixed.transpose(1, 2).reshape(tokens.shape))
 
@@ -187,37 +189,29 @@ class Attention(nn.Module):
 
 
 class Readout(nn.Module):
-    """The same attention by one query a row: `query` (S, B, E) reads `tokens`; (S, B, E).
+    """A weighted mean of `tokens` (S, B, M, E), by a learned query an attention head: (S, B, E).
 
-    q · (W_k t) is (W_k' q) · t, and a weighted mean of W_v t is W_v of the mean of t. So it is
-    the query that is carried to the tokens, and one mean a head that comes back: 4 products of
-    E² a row, where projecting M tokens to keys and values takes 2 + 2M.
+    Attention pooling (Yang et al. 2016). A query that is the same for every row needs no keys:
+    q · (W t) is (W' q) · t, and W' q is as good a learned vector as q. Zeros where `mask`
+    (S, B, M) is true of no token.
     """
 
     def __init__(self, stack: Stack, width: int, heads: int) -> None:
         super().__init__()
-        bound, size = width**-0.5, width // heads
-        self.heads = heads
-        self.query = Linear(stack, width, width)
-        self.key = stack.uniform(bound, heads, size, width)  # (S, H, E/H, E)
-        self.value = stack.uniform(bound, heads, width, size)  # (S, H, E, E/H)
-        self.out = Linear(stack, width, width)
+        self.query = Linear(stack, width, heads, bias=False)
+        self.value = Linear(stack, width, width, bias=False)
 
-    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        s, b, m, width = tokens.shape
-        size = width // self.heads
-        asked = self.query(query).view(s, b, self.heads, size).transpose(1, 2)
-        towards = (asked @ self.key).transpose(1, 2)  # (S, B, H, E)
-        flat = tokens.reshape(s * b, 1, m, width)
-        means = F.scaled_dot_product_attention(
-            towards.reshape(s * b, 1, self.heads, width),
-            flat,
-            flat,
-            attn_mask=mask.flatten(0, 1)[:, None, None],
-            scale=size**-0.5,
-        )  # (S·B, 1, H, E)
-        found = means.view(s, b, self.heads, width).transpose(1, 2) @ self.value
-        return self.out(found.transpose(1, 2).reshape(s, b, width))
+    def shares(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(S, B, M, H): what each attention head takes of each token; 0 where `mask` is false."""
+        scores = self.query(tokens)
+        hidden = ~mask[..., None]
+        lowest = torch.finfo(scores.dtype).min  # not -inf: with no token that is NaN
+        return scores.masked_fill(hidden, lowest).softmax(2).masked_fill(hidden, 0)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        shares = self.shares(tokens, mask)
+        value = self.value(tokens).unflatten(-1, (shares.shape[-1], -1))  # (S, B, M, H, E/H)
+        return (shares[..., None] * value).sum(2).flatten(2)
 
 
 class GRU(nn.Module):

@@ -14,14 +14,14 @@ HEADS = 4
 
 
 class AttentionHead(Head):
-    """Self-attention over modality tokens, read out by a learned query.
+    """Self-attention over modality tokens, read out by learned queries.
 
-    {stem: (S, B, L, D)} -> (S, B, E). Each file is one token (S, B, M, E); a learned query is
-    one more. They attend to one another (Vaswani et al. 2017, pre-normalised), then the query
-    reads them. The tokens of one utterance only: HLM12ERC and TelME attend over the batch, so
-    that a prediction there depends on its batch-mates. Absent files are masked out; the query
-    never is, so an utterance with none still has an embedding.
-    Parameters a seed: E · ΣD + 9 · E² and terms in E.
+    {stem: (S, B, L, D)} -> (S, B, E). Each file is one token (S, B, M, E). They attend to one
+    another (Vaswani et al. 2017, pre-normalised), then are averaged by learned queries (Yang et
+    al. 2016). The tokens of one utterance only: HLM12ERC and TelME attend over the batch, so
+    that a prediction there depends on its batch-mates. Absent files are masked out. None
+    present: an embedding all the same, of biases alone.
+    Parameters a seed: E · ΣD + 6 · E² and terms in E.
     """
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:
@@ -33,7 +33,6 @@ class AttentionHead(Head):
             )
         width = shape.width
         self.project = Projections(stack, shape)
-        self.query = stack.uniform(width**-0.5, width)  # (S, E)
         self.norms = torch.nn.ModuleList(LayerNorm(stack, width) for _ in range(4))
         self.among = Attention(stack, width, HEADS)
         self.read = Readout(stack, width, HEADS)
@@ -42,11 +41,7 @@ class AttentionHead(Head):
 
     def forward(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
         files = [self.dropout(self.norms[0](file)) for file in self.project(x, present)]
-        query = self.query[:, None].expand_as(files[0])
-        tokens = torch.stack([query, *files], dim=2)  # (S, B, 1 + M, E)
-        mask = torch.cat([torch.ones_like(present[..., :1]), present], dim=-1)
-        normal = self.norms[1](tokens)
-        tokens = tokens + self.among(normal, mask)
-        normal = self.norms[2](tokens)
-        read = tokens[:, :, 0] + self.read(normal[:, :, 0], normal, mask)
+        tokens = torch.stack(files, dim=2)  # (S, B, M, E)
+        tokens = tokens + self.among(self.norms[1](tokens), present)
+        read = self.read(self.norms[2](tokens), present)
         return self.dropout(F.gelu(self.hidden(self.norms[3](read))))  # (S, B, E)
