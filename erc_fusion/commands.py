@@ -45,7 +45,7 @@ def fuse(
     loss: Annotated[str | None, typer.Option(help="cross-entropy, focal or dice.")] = None,
     gamma: Annotated[float | None, typer.Option(help="Of the focal loss; 2 is usual.")] = None,
     contrastive: Annotated[str | None, typer.Option(help="none, triplet or supcon.")] = None,
-    class_weights: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
+    class_weights: Annotated[str | None, typer.Option(help="none, sqrt or balanced.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="How many (5: seeds 0 to 4), or which (3,7,11).")
@@ -71,6 +71,9 @@ def fuse(
     overfit: Annotated[
         bool, typer.Option("--overfit", help="Only see whether the head can fit train at all.")
     ] = False,
+    log: Annotated[
+        str, typer.Option(help="tensorboard: curves in RUNS/CORPUS/tensorboard, while it trains.")
+    ] = "",
 ) -> None:
     """Train a fusion head on cached features, all seeds at once; chosen on dev, scored once."""
     from erc_features import terminal
@@ -96,7 +99,7 @@ def fuse(
             tried = try_to_overfit(settings, progress=progress)
         return show_overfit(tried)
     with terminal.training() as progress:
-        result = run(settings, progress=progress)
+        result = run(settings, progress=progress, log=log)
     return show_run(result.run.path, result.run.metrics, already=result.already)
 
 

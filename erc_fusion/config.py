@@ -13,7 +13,7 @@ from erc_features.errors import ErcError, choose
 from erc_fusion.typed import build, plain
 
 MONITORS = ("accuracy", "weighted_f1")
-CLASS_WEIGHTS = ("none", "balanced")
+CLASS_WEIGHTS = ("none", "sqrt", "balanced")
 DEVICES = ("auto", "cpu", "cuda")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16", "auto")
@@ -51,7 +51,8 @@ class LossConfig:
 
     Attributes:
         loss: on the logits, see :mod:`erc_fusion.losses`.
-        class_weights: `none`, or `balanced`: inverse to a class's frequency in train.
+        class_weights: `none`; `balanced`: inverse to a class's frequency in train; `sqrt`: to its
+            square root.
         label_smoothing: share of the target given to all classes alike.
         contrastive: on the unit sphere of embeddings; `auto` is the head's own default.
         contrastive_weight: its weight beside the loss.

@@ -150,10 +150,10 @@ def make_objective(config: LossConfig, counts: Tensor) -> Objective:
     choose("loss", config.loss, LOSSES)
     choose("contrastive loss", config.contrastive, CONTRASTS)
     share = counts.float() / counts.sum()
-    if config.class_weights == "balanced":
-        weight = torch.where(counts > 0, 1 / (len(counts) * share.clamp(min=1e-12)), 0.0)
-    else:
-        weight = torch.ones_like(share)
+    power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[config.class_weights]
+    weight = (len(counts) * share.clamp(min=1e-12)) ** -power
+    if power:
+        weight = torch.where(counts > 0, weight, 0.0)
     return Objective(config, weight, weight * share * (counts > 0).sum())
 
 

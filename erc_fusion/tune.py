@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from erc_features.errors import ErcError, choose
-from erc_fusion.config import FuseConfig, as_recorded, to_toml, with_options, without_place
+from erc_fusion.config import (
+    CLASS_WEIGHTS,
+    FuseConfig,
+    as_recorded,
+    to_toml,
+    with_options,
+    without_place,
+)
 from erc_fusion.fuse import check_splits, resolve
 from erc_fusion.table import FeatureTable, Source, load_table
 
@@ -218,7 +225,7 @@ class _Search:
             "head": head,
             "context": pick("context", space.contexts),
             "loss": pick("loss", space.losses),
-            "class_weights": pick("class_weights", ("none", "balanced")),
+            "class_weights": pick("class_weights", CLASS_WEIGHTS),
             "width": pick("width", space.widths),
             "dropout": trial.suggest_float("dropout", 0.0, 0.7),
             "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
