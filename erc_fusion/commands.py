@@ -138,7 +138,7 @@ def tune(
     from erc_features import terminal
     from erc_fusion.config import FuseConfig, load_config, parse_list, parse_seeds, with_options
     from erc_fusion.shown import show_tuned, tuned_as_dict
-    from erc_fusion.tune import Space
+    from erc_fusion.space import Space
     from erc_fusion.tune import tune as run
 
     default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
@@ -158,30 +158,95 @@ def tune(
     return terminal.show_json(tuned_as_dict(found)) if as_json else show_tuned(found)
 
 
-@commands.command(epilog="Example: erc report --to runs/report.html")
+@commands.command(epilog="Example: erc study objectives --text minilm")
+def study(
+    ladder: Annotated[str, typer.Argument(help="`objectives`, or a TOML file of rungs.")],
+    corpus: Annotated[
+        str | None, typer.Option(help="Its name or folder; data/meld or $ERC_CORPUS if left.")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Where feature files are.")] = None,
+    runs: Annotated[str | None, typer.Option(help="Where runs are.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file of settings that the ladder leaves open.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The better text file; the only other one if left.")
+    ] = None,
+    visual: Annotated[str | None, typer.Option(help="The same of visual.")] = None,
+    audio: Annotated[str | None, typer.Option(help="The same of audio.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Of each run: how many (5: 0 to 4), or which (3,7,11).")
+    ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="accuracy or weighted_f1, on dev; it chooses.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The page; runs/<corpus>/<study>.html if left.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Climb a ladder of runs, each regularised on dev and compared with the one before."""
+    from erc_features import terminal
+    from erc_fusion.config import FuseConfig, load_config, parse_seeds, with_options
+    from erc_fusion.plan import read_plan
+    from erc_fusion.shown import show_study, study_as_dict
+    from erc_fusion.study import study as run
+
+    default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
+    settings = with_options(
+        load_config(config) if config else default, corpus=corpus, features=features, runs=runs,
+        seeds=parse_seeds(seeds), device=device,
+    )  # fmt: skip
+    better = {"text": text, "visual": visual, "audio": audio}
+    with terminal.bar() as progress:
+        found = run(
+            read_plan(ladder), settings,
+            better={name: file for name, file in better.items() if file}, monitor=monitor, to=to,
+            progress=progress, say=lambda line: terminal.err.print(line, markup=False),
+        )  # fmt: skip
+    return terminal.show_json(study_as_dict(found)) if as_json else show_study(found)
+
+
+@commands.command(epilog="Example: erc report --study objectives --latex ladder.tex")
 def report(
     run: Annotated[
         list[Path] | None, typer.Argument(help="Runs; all of the corpus if left.")
     ] = None,
     corpus: CorpusOption = CORPUS,
     runs: RunsOption = RUNS,
+    study: Annotated[str | None, typer.Option(help="A study's ladder: objectives.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="A run to compare with.")] = None,
     to: Annotated[Path | None, typer.Option(help="The page; runs/report.html if left.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table's numbers.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Also write the table for a paper.")] = None,
+    media: Annotated[bool, typer.Option("--media", help="Mistakes with their sound.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare runs: a table here, and one self-contained HTML page."""
+    """Compare runs: a table here, and one self-contained HTML page.
+
+    Where --corpus is a folder with corpus.json, the page shows pictures of the mistakes.
+    """
     from erc_features import terminal
     from erc_features.utterance import corpus_name
-    from erc_fusion.report import as_dict, rich_table, sentences
+    from erc_fusion.report import as_dict, find_study, rich_table, sentences, write_csv, write_latex
     from erc_fusion.report import report as write
     from erc_fusion.runs import Run, find_runs
 
+    root = corpus if (corpus / "corpus.json").is_file() else None
+    if media and root is None:
+        raise ErcError(f"--media needs the corpus: {corpus} has no corpus.json; choose --corpus.")
     of = corpus_name(str(corpus))
-    finished, unfinished = find_runs(runs, of, run or [])
+    ladder, finished, unfinished = find_study(runs, of, study) if study else (None, [], [])
+    more = find_runs(runs, of, run or []) if run or not study else ([], [])
     bases = find_runs(runs, of, [baseline]) if baseline else ([], [])
     base = next(iter([*bases[0], *map(Run, bases[1])]), None)  # an unfinished one is refused
     page = to or runs / "report.html"
-    made = write(finished, to=page, baseline=base, unfinished=unfinished)
+    made = write([*finished, *more[0]], to=page, baseline=base, ladder=ladder, sound=media,
+                 unfinished=[*unfinished, *more[1]], corpus_root=root)  # fmt: skip
+    for file, export in ((csv, write_csv), (latex, write_latex)):
+        if file:
+            export(made, file)
     if as_json:
         return terminal.show_json(as_dict(made) | {"page": page})
     terminal.out.print(rich_table(made))

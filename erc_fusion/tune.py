@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from erc_features.errors import ErcError, choose
+from erc_features.errors import ErcError
 from erc_fusion.config import (
-    CLASS_WEIGHTS,
     FuseConfig,
     as_recorded,
     to_toml,
@@ -25,6 +24,7 @@ from erc_fusion.config import (
     without_place,
 )
 from erc_fusion.fuse import check_splits, resolve
+from erc_fusion.space import Space
 from erc_fusion.table import FeatureTable, Source, load_table
 
 if TYPE_CHECKING:
@@ -33,38 +33,7 @@ if TYPE_CHECKING:
     from erc_fusion.fit import Data
     from erc_fusion.train import Progress
 
-HEADS = ("linear", "mlp", "late", "gated", "attention", "lowrank")
-CONTEXTS = ("none", "gru", "transformer")
-LOSSES = ("cross-entropy", "focal", "dice")
-CONTRASTS = ("none", "triplet", "supcon")
-LAYERS = ("all", "last", "-4:")
-
-
-@dataclass(frozen=True)
-class Space:
-    """What is searched over; a choice of one thing is fixed."""
-
-    heads: tuple[str, ...] = HEADS
-    contexts: tuple[str, ...] = CONTEXTS
-    losses: tuple[str, ...] = LOSSES
-    contrasts: tuple[str, ...] = CONTRASTS
-    layers: tuple[str, ...] = LAYERS
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-
-    @classmethod
-    def of(
-        cls,
-        heads: tuple[str, ...] | None,
-        contexts: tuple[str, ...] | None,
-        losses: tuple[str, ...] | None,
-        contrasts: tuple[str, ...] | None,
-    ) -> "Space":
-        """The default space, with some choices replaced; None keeps what stands."""
-        usual = cls()
-        return cls(
-            heads or usual.heads, contexts or usual.contexts, losses or usual.losses,
-            contrasts or usual.contrasts,
-        )  # fmt: skip
+_FAILED = "failed"  # a trial's attribute: why
 
 
 @dataclass(frozen=True)
@@ -134,7 +103,9 @@ def tune(
     began = monotonic()
     space = space or Space()
     config, sources = resolve(config)
-    _check(space, trials)
+    space.check()
+    if trials < 1:
+        raise ErcError("--trials is at least 1.")
     pick_device(config.place.device)
     search = _Search(config, sources, space)
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
@@ -190,7 +161,7 @@ class _Search:
 
         from erc_fusion.fit import fit
 
-        config = with_options(self.config, **self.ask(trial))
+        config = with_options(self.config, **self.space.ask(trial, self.sources))
 
         def report(at: "Progress") -> None:
             trial.report(float(np.mean(at.best)), at.epoch)
@@ -201,11 +172,18 @@ class _Search:
             trained, _ = fit(config, self.data(config.layers), report)
         except ErcError as error:
             self.failure = f" The last one failed: {error}"
+            trial.set_user_attr(_FAILED, str(error))
             raise
         best = dict.fromkeys(config.seeds, 0.0)
         for record in trained.history:
             best[record["seed"]] = max(best[record["seed"]], record["dev"][config.monitor])
         return float(np.mean(list(best.values())))
+
+    def ask(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a trial that was."""
+        import optuna
+
+        return self.space.ask(cast(Any, optuna.trial.FixedTrial(dict(params))), self.sources)
 
     def data(self, layers: str) -> "Data":
         from erc_fusion.fit import make_data
@@ -215,63 +193,6 @@ class _Search:
                 self._tables[layers] = load_table(self.sources, layers)
             self._data[layers] = make_data(self._tables[layers], self.config.place.device)
         return self._data[layers]
-
-    def ask(self, trial: "optuna.Trial") -> dict[str, Any]:
-        """The settings of a trial, by their names in the configuration."""
-        space = self.space
-        pick = trial.suggest_categorical
-        head = str(pick("head", space.heads))
-        found: dict[str, Any] = {
-            "head": head,
-            "context": pick("context", space.contexts),
-            "loss": pick("loss", space.losses),
-            "class_weights": pick("class_weights", CLASS_WEIGHTS),
-            "width": pick("width", space.widths),
-            "dropout": trial.suggest_float("dropout", 0.0, 0.7),
-            "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
-            "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1.0, log=True),
-            "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
-            "average": pick("average", (0.0, 0.99)),
-            "schedule": pick("schedule", ("constant", "cosine")),
-        }
-        if any(source.shape[1] > 1 for source in self.sources):
-            found["layers"] = pick("layers", space.layers)
-        if len(self.sources) > 1:
-            found["modality_dropout"] = trial.suggest_float("modality_dropout", 0.0, 0.4)
-        if found["loss"] == "focal":
-            found["gamma"] = trial.suggest_float("gamma", 0.5, 4.0)
-        contrasts = tuple(c for c in space.contrasts if not (head == "triplet" and c == "none"))
-        name = "contrastive" if contrasts == space.contrasts else "contrastive of triplet"
-        found["contrastive"] = pick(name, contrasts)
-        if found["contrastive"] != "none":
-            found["contrastive_weight"] = trial.suggest_float("contrastive_weight", 0.1, 1.0)
-        if found["context"] != "none":
-            found["speakers"] = pick("speakers", (True, False))
-        return found
-
-
-def _check(space: Space, trials: int) -> None:
-    from erc_fusion.context import CONTEXTS as contexts
-    from erc_fusion.heads import head_table
-    from erc_fusion.losses import CONTRASTS as contrasts
-    from erc_fusion.losses import LOSSES as losses
-
-    if trials < 1:
-        raise ErcError("--trials is at least 1.")
-    for what, chosen, known in (
-        ("head", space.heads, head_table()),
-        ("context", space.contexts, contexts),
-        ("loss", space.losses, losses),
-        ("contrastive loss", space.contrasts, contrasts),
-    ):
-        if not chosen:
-            raise ErcError(f"Nothing to search over: no {what} is left.")
-        for name in chosen:
-            choose(what, name, known)
-    if "triplet" in space.heads and set(space.contrasts) == {"none"}:
-        raise ErcError(
-            "Head 'triplet' is made for a contrastive loss; give it triplet or supcon to try."
-        )
 
 
 def _must_be_the_same(study: "optuna.Study", identity: str, storage: str | None) -> None:
@@ -286,7 +207,12 @@ def _must_be_the_same(study: "optuna.Study", identity: str, storage: str | None)
 
 
 def _ended(study: "optuna.Study") -> list[Any]:
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    """Trials that came to their own end; Optuna calls one failed, too, that Ctrl-C ended."""
+    import optuna
+
+    own = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state in own or _FAILED in trial.user_attrs]
 
 
 def _complete(study: "optuna.Study") -> list[Any]:
@@ -300,7 +226,6 @@ def _best_value(study: "optuna.Study") -> float:
 
 
 def _write(study: "optuna.Study", search: _Search, to: Path | None, seconds: float) -> Tuned:
-    import optuna
 
     config = search.config
     ranked = sorted(_complete(study), key=lambda trial: -trial.value)
@@ -310,10 +235,7 @@ def _write(study: "optuna.Study", search: _Search, to: Path | None, seconds: flo
             f"No trial came to an end ({dict(counts) or 'none was begun'})."
             f"{search.failure or ' Give it more time, or fewer `epochs` in --config.'}"
         )
-    best = tuple(
-        Trial(t.number, t.value, search.ask(cast(Any, optuna.trial.FixedTrial(t.params))))
-        for t in ranked[:10]
-    )
+    best = tuple(Trial(t.number, t.value, search.ask(t.params)) for t in ranked[:10])
     chosen = with_options(config, **best[0].options)
     # The seeds of the search would be judged by the choice that they made.
     chosen = replace(as_recorded(chosen), seeds=FuseConfig().seeds)

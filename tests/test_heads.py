@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from erc_features import plugins
 from erc_features.errors import ErcError
-from erc_fusion import heads
 from erc_fusion.config import LossConfig, ModelConfig, TrainingConfig
 from erc_fusion.heads import HEADS, load_head
 from erc_fusion.heads.base import Head, HeadShape
@@ -277,15 +277,15 @@ def test_an_unknown_head_names_the_choices() -> None:
 def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     def plug(name: str, value: str) -> None:
         points = [EntryPoint(name, value, "erc.heads")]
-        monkeypatch.setattr(heads, "entry_points", lambda group: points)
+        monkeypatch.setattr(plugins, "entry_points", lambda group: points)
 
     plug("mine", "erc_fusion.heads.linear:LinearHead")
     assert load_head("mine").__name__ == "LinearHead"
     plug("mlp", "somewhere:Else")
-    with pytest.raises(ErcError, match=r"Two heads are called 'mlp'.*somewhere:Else"):
+    with pytest.raises(ErcError, match=r"Two plug-ins .* called 'mlp'.*somewhere:Else"):
         load_head("mlp")
     plug("broken", "nowhere_at_all:Head")
-    with pytest.raises(ErcError, match="'broken' cannot be loaded from nowhere_at_all:Head"):
+    with pytest.raises(ErcError, match="The plug-in nowhere_at_all:Head can't be loaded"):
         load_head("broken")
     plug("wide", "erc_fusion.heads.attention:AttentionHead")
     with pytest.raises(ErcError, match="width 18 does not divide into 4"):

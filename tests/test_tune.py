@@ -8,6 +8,7 @@ import time
 
 import pytest
 from corpora import text_corpus
+from sqlalchemy.exc import SQLAlchemyError
 from typer.testing import CliRunner
 
 import cli
@@ -16,7 +17,8 @@ from erc_features.extract import extract
 from erc_fusion.config import FuseConfig, load_config, with_options
 from erc_fusion.fuse import fuse
 from erc_fusion.overfit import overfit
-from erc_fusion.tune import Space, tune
+from erc_fusion.space import Space
+from erc_fusion.tune import tune
 
 QUICK = Space(heads=("linear", "mlp"), contexts=("none",), contrasts=("none",), widths=(16, 32))
 
@@ -75,7 +77,8 @@ def test_a_storage_is_shared_goes_on_and_is_of_one_data_set(words, tmp_path):
 SEARCH = """
 import sys
 from erc_fusion.config import FuseConfig, with_options
-from erc_fusion.tune import Space, tune
+from erc_fusion.space import Space
+from erc_fusion.tune import tune
 tune(with_options(FuseConfig(corpus="words"), features={features!r}, runs={runs!r}, epochs=4,
                   seeds=(100, 101), device="cpu"),
      space=Space(("linear", "mlp"), ("none",), contrasts=("none",), widths=(16, 32)),
@@ -83,19 +86,32 @@ tune(with_options(FuseConfig(corpus="words"), features={features!r}, runs={runs!
 """
 
 
+def ended(storage):
+    """Trials that came to their own end; one that was interrupted has failed, for Optuna."""
+    import optuna
+
+    try:
+        study = optuna.load_study(study_name="words", storage=storage)
+    except (KeyError, optuna.exceptions.OptunaError, SQLAlchemyError):
+        return 0  # not made yet
+    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in study.trials)
+
+
 @pytest.mark.soak
-def test_killed_its_trials_are_kept(words, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_killed_its_trials_are_kept(words, tmp_path, sent):
     storage = f"sqlite:///{tmp_path / 'tune.db'}"
     code = SEARCH.format(features=str(words / "features"), runs=str(words / "runs"),
                          storage=storage, to=str(tmp_path / "x.toml"))  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", code]) as search:
-        time.sleep(25)
-        search.send_signal(signal.SIGKILL)
-    import optuna
-
-    study = optuna.load_study(study_name="words", storage=storage)
-    done = len([trial for trial in study.trials if trial.state.is_finished()])
-    assert done > 0
+        until = time.monotonic() + 240
+        while ended(storage) < 2 and time.monotonic() < until:
+            time.sleep(1)
+        time.sleep(0.3)  # into the next one
+        search.send_signal(sent)
+    assert (tmp_path / "x.toml").is_file() == (sent == signal.SIGINT)  # the best so far
+    done = ended(storage)
+    assert done >= 2
     found = tune(settings(words), space=QUICK, trials=done + 2, storage=storage,
                  to=tmp_path / "t.toml")  # fmt: skip
     assert sum(found.counts.values()) == done + 2

@@ -1,10 +1,9 @@
 """The heads: how modalities become one embedding. A plug-in adds to entry points `erc.heads`."""
 
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from erc_features.errors import ErcError, choose
+from erc_features.errors import choose
+from erc_features.plugins import load, with_plugins
 
 if TYPE_CHECKING:
     from erc_fusion.heads.base import Head
@@ -27,14 +26,7 @@ def head_table() -> dict[str, str]:
     Raises:
         ErcError: two heads have one name.
     """
-    table = dict(HEADS)
-    for point in entry_points(group=GROUP):
-        if table.setdefault(point.name, point.value) != point.value:
-            raise ErcError(
-                f"Two heads are called {point.name!r}: {table[point.name]} and {point.value}. "
-                "Rename or uninstall the plug-in."
-            )
-    return table
+    return with_plugins(GROUP, HEADS)
 
 
 def load_head(name: str) -> "type[Head]":
@@ -44,8 +36,4 @@ def load_head(name: str) -> "type[Head]":
         ErcError: unknown (names the choices), or its module can't be imported.
     """
     table = head_table()
-    module, _, attribute = table[choose("head", name, table)].partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ErcError(f"Head {name!r} cannot be loaded from {table[name]}: {error}.") from error
+    return load(table[choose("head", name, table)])
