@@ -95,6 +95,8 @@ def fuse(
         overwrite=overwrite,
     )  # fmt: skip
     if overfit:
+        if log:
+            raise ErcError("--log writes the curves of a run, and --overfit leaves none.")
         with terminal.training() as progress:
             tried = try_to_overfit(settings, progress=progress)
         return show_overfit(tried)

@@ -15,7 +15,7 @@ import numpy as np
 
 from erc_features.errors import ErcError, RunError, choose
 from erc_features.utterance import Split, corpus_name
-from erc_fusion import runs
+from erc_fusion import events, runs
 from erc_fusion.config import (
     FuseConfig,
     as_recorded,
@@ -46,17 +46,28 @@ class FuseResult:
     warnings: tuple[str, ...]
 
 
-def fuse(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = None) -> FuseResult:
+def fuse(
+    config: FuseConfig,
+    *,
+    progress: "Callable[[Progress], None] | None" = None,
+    log: str = "",
+) -> FuseResult:
     """Train a head on a corpus's feature files, and score dev and test.
 
     Every choice is made on dev. Test is scored once, after it, here. A run of the same
     settings and inputs that is there already is returned as it is.
+
+    Args:
+        progress: called after each epoch.
+        log: `tensorboard` writes learning curves meanwhile, see :mod:`erc_fusion.events`; those
+            of a run that is there already, from its history.
 
     Raises:
         ErcError: a setting, the feature files, or the splits are not what they must be.
         RunError: the run's folder holds something else, or can't be written.
     """
     began = time.perf_counter()
+    events.check_log(log)
     config, sources = resolve(config)
     table = load_table(sources, config.layers)
     identity = _identity(config, table)
@@ -65,10 +76,12 @@ def fuse(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = 
     if (path / runs.DONE).exists() and not config.place.overwrite:
         found = Run(path)
         _must_be_the_same(found, identity)
+        if log:
+            events.write_events(found)
         return FuseResult(found, True, tuple(found.metrics.get("warnings", ())))
     warnings = check_splits(table)
-    with runs.claim(path):
-        return _run(config, table, identity, path, warnings, began, progress)
+    with runs.claim(path), events.followed(log, path, config.seeds, progress) as follow:
+        return _run(config, table, identity, path, warnings, began, follow)
 
 
 def _run(
@@ -82,6 +95,7 @@ def _run(
 ) -> FuseResult:
     """Train and score, then write. What a finished run left there stays until then."""
     from erc_fusion.fit import fit, make_data
+    from erc_fusion.weighing import weigh_files, weigh_layers
     from erc_fusion.weights import save_weights
 
     started = time.perf_counter()
@@ -89,6 +103,7 @@ def _run(
     seconds = time.perf_counter() - started
     scores, predictions = score_splits(table, config.seeds, weights.predict)
     metrics = _about(config, table.sources, trained) | scores | {"warnings": list(warnings)}
+    metrics |= {"layers": weigh_layers(weights.model), "weighing": weigh_files(weights, table)}
     metrics["seconds"] = {"train": seconds, "total": time.perf_counter() - began}
     try:
         runs.clear(path)

@@ -8,6 +8,7 @@ import numpy as np
 
 from erc_features.utterance import Split
 from erc_fusion.metrics import Rows, score
+from erc_fusion.slices import missing, slices
 from erc_fusion.table import FeatureTable
 
 if TYPE_CHECKING:
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predicted:
-    """n rows: probability (S, n, C) float32, and the class of the nearest prototype (S, n)."""
+    """n rows: probability (S, n, C) float32, and the class of the nearest prototype (S, n).
+
+    pca: (S, n, 2) float32, the first two principal components of each seed's embeddings.
+    """
 
     probability: np.ndarray
     prototype: np.ndarray | None
+    pca: np.ndarray | None = None
 
 
 def score_splits(
@@ -44,21 +49,24 @@ def score_splits(
         if not len(rows):
             continue
         found = predict(table, rows)
-        frames.append(_frame(table, rows, seeds, found.probability))
+        frames.append(_frame(table, rows, seeds, found))
         if split == Split.NEW:
             continue
         unseen = np.array([text not in seen for text in table.text[rows]])
         part = Rows(
             table.label[rows], found.probability, table.dialogue[rows], unseen, found.prototype
         )
-        scores[str(split)] = score(part, table.labels, majority)
+        scored = score(part, table.labels, majority)
+        if scored is not None:
+            scored["slices"] = slices(table, rows, found.probability.argmax(-1))
+        scores[str(split)] = scored
     return scores, pd.concat(frames, ignore_index=True)
 
 
 def _frame(
-    table: FeatureTable, rows: np.ndarray, seeds: Sequence[int], probability: np.ndarray
+    table: FeatureTable, rows: np.ndarray, seeds: Sequence[int], found: Predicted
 ) -> "pd.DataFrame":
-    """The rows' predictions, seed after seed; probability (S, n, C)."""
+    """The rows' predictions, seed after seed."""
     import pandas as pd
 
     names = np.array([*table.labels, ""], dtype=object)  # the last for label -1
@@ -66,10 +74,14 @@ def _frame(
         name: np.tile(getattr(table, name)[rows], len(seeds))
         for name in ("key", "split", "dialogue", "sequence", "speaker", "text")
     }
+    columns["missing"] = np.tile([",".join(stems) for stems in missing(table, rows)], len(seeds))
     columns["label"] = np.tile(names[table.label[rows]], len(seeds))
     columns["seed"] = np.repeat(np.array(seeds), len(rows))
-    flat = probability.reshape(-1, len(table.labels))
+    flat = found.probability.reshape(-1, len(table.labels))
     columns["predicted"] = names[flat.argmax(-1)]
-    return pd.DataFrame(
-        columns | {f"p_{label}": flat[:, c] for c, label in enumerate(table.labels)}
-    )
+    columns |= {f"p_{label}": flat[:, c] for c, label in enumerate(table.labels)}
+    pca = found.pca
+    if pca is None:
+        pca = np.zeros((*found.probability.shape[:2], 2), np.float32)
+    columns |= {f"pca_{i + 1}": pca[..., i].ravel() for i in range(2)}
+    return pd.DataFrame(columns)

@@ -135,10 +135,15 @@ class LayerMix(nn.Module):
         self.weight = stack.constant(0.0, layers) if layers > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.weight is None:
+        shares = self.shares()
+        if shares is None:
             return x[:, :, 0]
-        mix = self.weight.softmax(-1)[:, None, None]  # (S, 1, 1, L)
+        mix = shares[:, None, None]  # (S, 1, 1, L)
         return torch.matmul(mix.expand(*x.shape[:2], 1, -1), x)[:, :, 0]
+
+    def shares(self) -> Tensor | None:
+        """(S, L): each layer's weight, together 1; None where there is one layer."""
+        return None if self.weight is None else self.weight.softmax(-1)
 
 
 class Projection(nn.Module):

@@ -42,6 +42,7 @@ class Progress:
         score, best: dev score (0 to 1) of its latest epoch, and the best so far.
         since: epochs since the best.
         training: it has not stopped.
+        records: the epoch's of :attr:`Trained.history`, of the seeds that trained in it.
     """
 
     epoch: int
@@ -52,6 +53,7 @@ class Progress:
     best: tuple[float, ...]
     since: tuple[int, ...]
     training: tuple[bool, ...]
+    records: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def train(
                     tuple(best_score.tolist()),
                     tuple((last_epoch - best_epoch).tolist()),
                     tuple(on.tolist()),
+                    tuple(history[-len(active) :]),
                 )
             )
         if not going.any():

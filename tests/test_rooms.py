@@ -23,6 +23,7 @@ KEEPERS = {
     "kagglesdk": ["erc_features/corpora/kaggle.py"],
     "ray": ["erc_features/engines"],
     "optuna": ["erc_fusion/tune.py", "erc_fusion/space.py"],
+    "tensorboard": ["erc_fusion/events.py"],
     "typer": [
         "cli.py",
         "erc_features/commands.py",

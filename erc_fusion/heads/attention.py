@@ -40,8 +40,15 @@ class AttentionHead(Head):
         self.dropout = Dropout(stack, shape.dropout)
 
     def forward(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        files = [self.dropout(self.norms[0](file)) for file in self.project(x, present)]
-        tokens = torch.stack(files, dim=2)  # (S, B, M, E)
-        tokens = tokens + self.among(self.norms[1](tokens), present)
-        read = self.read(self.norms[2](tokens), present)
+        read = self.read(self._tokens(x, present), present)
         return self.dropout(F.gelu(self.hidden(self.norms[3](read))))  # (S, B, E)
+
+    def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """What the queries take of each file's token, their mean; together 1."""
+        return self.read.shares(self._tokens(x, present), present).mean(-1)
+
+    def _tokens(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """(S, B, M, E), after they attended to one another; normalised."""
+        files = [self.dropout(self.norms[0](file)) for file in self.project(x, present)]
+        tokens = torch.stack(files, dim=2)
+        return self.norms[2](tokens + self.among(self.norms[1](tokens), present))

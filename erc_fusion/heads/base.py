@@ -51,6 +51,13 @@ class Head(nn.Module, ABC):
         then in prediction, but not where modality dropout hides it. All absent is allowed.
         """
 
+    def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor | None:
+        """What each file is given in each utterance: (S, B, M), 0 to 1, 0 where absent.
+
+        Of the same arguments as `forward`. None, unless the head has such a figure.
+        """
+        return None
+
 
 class Projections(nn.Module):
     """Every file projected to E: {stem: (S, B, L, D)}, (S, B, M) -> M tensors (S, B, E)."""

@@ -29,9 +29,18 @@ class GatedHead(Head):
 
     def forward(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
         files = self.project(x, present)
-        gates = sigmoid(self.gates(torch.cat(files, dim=-1))).chunk(len(files), dim=-1)
+        gates = self._gates(files)
         fused = sum_of([z * torch.tanh(file) for z, file in zip(gates, files, strict=True)])
         return self.dropout(fused)  # (S, B, E)
+
+    def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each file's gate, its mean over the dimensions."""
+        gates = self._gates(self.project(x, present))
+        return torch.stack([z.mean(-1) for z in gates], dim=-1) * present
+
+    def _gates(self, files: list[Tensor]) -> tuple[Tensor, ...]:
+        """M tensors (S, B, E), 0 to 1."""
+        return sigmoid(self.gates(torch.cat(files, dim=-1))).chunk(len(files), dim=-1)
 
 
 def sigmoid(x: Tensor) -> Tensor:

@@ -38,10 +38,10 @@ class LateHead(Head):
             # ReLU is exact: it cannot round by place in the stack, as GELU can at odd sizes.
             hidden = self.dropout(F.relu(self.norms[m](file)))
             decisions.append(self.out[m](hidden))  # (S, B, E)
-        share = self._shares(present)
+        share = self.weigh(x, present)
         return sum_of([share[..., m, None] * one for m, one in enumerate(decisions)])
 
-    def _shares(self, present: Tensor) -> Tensor:
-        """(S, B, M): 0 where absent; the others add up to 1."""
+    def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Each file's share of the mean; together 1."""
         lowest = torch.finfo(self.weight.dtype).min  # not -inf: with none present that is NaN
         return self.weight[:, None].masked_fill(~present, lowest).softmax(-1) * present
