@@ -1,28 +1,32 @@
 """Finished run directories for the report's tests: every file, and numbers that agree.
 
-Predictions are drawn, then scored by scikit-learn; nothing in `metrics.json` is invented.
+Predictions are drawn, then scored by `erc_fusion.score` as `erc fuse` does; nothing of dev or test
+in `metrics.json` is invented.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import tomli_w
+from clips import tone
+from corpora import write_rows
 from safetensors.numpy import save_file
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    f1_score,
-    precision_recall_fscore_support,
-)
 
+from erc_features.corpora.manifest import INFO, read_corpus
+from erc_features.media import write_mosaic, write_wav
+from erc_fusion.ladder import Ladder, Rung, write_ladder
 from erc_fusion.runs import Run
+from erc_fusion.score import Predicted, score_splits
+from erc_fusion.table import FeatureTable, Source
 
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 SHARES = (0.12, 0.03, 0.02, 0.17, 0.48, 0.07, 0.11)  # MELD's, nearly
 ROWS = {"train": 700, "dev": 120, "test": 260}
 PER_DIALOGUE = 9
+SPEAKERS = ("Ross", "Rachel", "Joey", "Chandler", "Monica", "Phoebe", "Waiter")
+WORDS = ("oh", "my", "god", "I", "know", "you", "are", "not", "serious", "coffee", "so", "now")
 
 
 def write_run(
@@ -42,6 +46,8 @@ def write_run(
 ) -> Run:
     """A run whose seeds know the truth with probability `skill` and else draw from the prior.
 
+    Runs of one corpus have the same rows; the row that one knows, a more skilled one knows too.
+
     Args:
         never: Labels that no seed predicts.
         without: Splits (dev, test) that have no labelled row.
@@ -51,18 +57,21 @@ def write_run(
     draw = np.random.default_rng([int(1000 * skill), len(name)])
     shares = np.resize(SHARES, len(labels)) / np.resize(SHARES, len(labels)).sum()
     history, epochs = _history(draw, seeds, skill, dev="dev" not in without)
-    tables, splits = [], {}
-    for split in ("dev", "test"):
-        # The truth is the corpus's, so every run of a corpus has the same.
-        truth = np.random.default_rng(ROWS[split]).choice(len(labels), ROWS[split], p=shares)
-        logits = _logits(draw, truth, len(seeds), skill, shares)  # (S, N, C)
+    table = _table(corpus, fingerprint, labels, modalities, without)
+
+    def predict(of: FeatureTable, rows: np.ndarray) -> Predicted:
+        truth = _truth(str(of.split[rows[0]]), labels)
+        logits = _logits(draw, truth, len(seeds), skill, shares)  # (S, n, C)
         logits[:, :, [labels.index(label) for label in never]] = -20.0
-        probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-        known = split not in without
-        tables.append(_predictions(split, truth, probabilities, seeds, labels, known))
-        splits[split] = _split(truth, probabilities, labels) if known else None
-    pd.concat(tables).to_parquet(path / "predictions.parquet")
-    files = [f"{modality}.baseline" for modality in modalities]
+        probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        centres = np.stack([np.cos(truth), np.sin(truth)], -1)
+        pca = centres + draw.normal(0, 1.1 - skill, (len(seeds), len(rows), 2))
+        return Predicted(probability.astype(np.float32), None, pca.astype(np.float32))
+
+    splits, predictions = score_splits(table, seeds, predict)
+    predictions.to_parquet(path / "predictions.parquet", index=False)
+    files = [source.stem for source in table.sources]
+    weighed = {stem: {"mean": 0.6 - 0.2 * i, "std": 0.02} for i, stem in enumerate(files)}
     metrics = {
         "seeds": list(seeds),
         "labels": list(labels),
@@ -74,6 +83,12 @@ def write_run(
         "epochs": epochs,
         "parameters": 148_231,
         "seconds": {"train": 3.2, "total": 5.0},
+        "layers": {
+            source.stem: {"weight": [0.1, 0.2, 0.3, 0.4], "std": [0.01, 0.02, 0.0, 0.03]}
+            for source in table.sources
+            if source.shape[1] > 1
+        },
+        "weighing": weighed if head in ("attention", "gated", "late") else None,
         **splits,
     }
     inputs = {
@@ -85,34 +100,22 @@ def write_run(
         "counts": ROWS,
         "files": [
             {
-                "stem": stem,
-                "modality": modality,
-                "encoder": "baseline",
-                "revision": "9c" * 32,
-                "config": {"layers": "all", "pool": "mean", "dtype": "float16"},
-                "shape": [sum(ROWS.values()), 1, 512],
-                "path": f"features/{corpus}/{stem}.h5",
+                "stem": source.stem,
+                "modality": source.modality,
+                "encoder": source.encoder,
+                "revision": source.revision,
+                "config": dict(source.config),
+                "shape": list(source.shape),
+                "path": str(source.path),
             }
-            for stem, modality in zip(files, modalities, strict=True)
+            for source in table.sources
         ],
         "versions": {"erc": "0.1.0", "torch": "2.11.0"},
-        "command": [
-            "erc",
-            "fuse",
-            "--head",
-            head,
-            "--modalities",
-            ",".join(modalities),
-        ],
+        "command": ["erc", "fuse", "--head", head, "--modalities", ",".join(modalities)],
     }
     config = {
         "head": {"name": head, "hidden": 256, "dropout": 0.3},
-        "train": {
-            "epochs": 40,
-            "batch_size": 64,
-            "learning_rate": 0.001,
-            "seeds": list(seeds),
-        },
+        "train": {"epochs": 40, "batch_size": 64, "learning_rate": 0.001, "seeds": list(seeds)},
     }
     (path / "config.toml").write_text(tomli_w.dumps(config))
     (path / "inputs.json").write_text(json.dumps(inputs))
@@ -127,9 +130,124 @@ def write_run(
     return Run(path)
 
 
+def write_study(
+    root: Path,
+    rungs: Sequence[Rung],
+    *,
+    final: str | None,
+    name: str = "objectives",
+    corpus: str = "meld",
+    fingerprint: str = "5f" * 32,
+) -> Ladder:
+    """`runs/<corpus>/<name>.ladder.json`, as `erc study` leaves it."""
+    ladder = Ladder(name, corpus, fingerprint, "accuracy", tuple(rungs), final)
+    write_ladder(ladder, root)
+    return ladder
+
+
+def write_corpus(root: Path, pictures: Sequence[str] = (), labels: tuple[str, ...] = LABELS) -> str:
+    """The corpus that the runs saw; a mosaic and a sound for the keys in `pictures`.
+
+    Returns:
+        its fingerprint.
+    """
+    for split, count in ROWS.items():
+        rows = []
+        for i, (text, speaker) in enumerate(zip(*_said(split), strict=True)):
+            row = {"dialogue": i // PER_DIALOGUE, "sequence": i % PER_DIALOGUE, "speaker": speaker,
+                   "x_text": text, "label": labels[_truth(split, labels)[i]]}  # fmt: skip
+            stem = _key(split, i)
+            if stem in pictures:
+                row |= {"x_visual": f"{stem}.png", "x_audio": f"{stem}.wav"}
+                (root / split).mkdir(parents=True, exist_ok=True)
+                # Brighter from left to right, and from frame to frame.
+                line = np.arange(430) % (i + 90)
+                frames = [
+                    np.tile((line + n).astype(np.uint8)[:, None], (240, 1, 3)) for n in range(5)
+                ]
+                write_mosaic(root / f"{stem}.png", tuple(frames))
+                write_wav(root / f"{stem}.wav", tone(11.0, 16_000, 220)[0])
+            rows.append(row)
+        assert len(rows) == count
+        write_rows(root / f"{split}.csv", rows)
+    (root / INFO).write_text(json.dumps({"labels": labels, "decode": {"frames": 5}}))
+    return read_corpus(root).fingerprint
+
+
+def _key(split: str, i: int) -> str:
+    return f"{split}/d-{i // PER_DIALOGUE}-seq-{i % PER_DIALOGUE}"
+
+
+def _truth(split: str, labels: tuple[str, ...]) -> np.ndarray:
+    """(n,) classes: the corpus's, so every run of a corpus has the same."""
+    shares = np.resize(SHARES, len(labels)) / np.resize(SHARES, len(labels)).sum()
+    return np.random.default_rng(ROWS[split]).choice(len(labels), ROWS[split], p=shares)
+
+
+def _said(split: str) -> tuple[list[str], list[str]]:
+    """Texts of 0 to 13 words and their speakers, some of them of train too."""
+    draw = np.random.default_rng([7, ROWS[split]])
+    texts = [
+        "I know!" if i % 20 == 3 else " ".join(draw.choice(WORDS, draw.integers(0, 14)))
+        for i in range(ROWS[split])
+    ]
+    return texts, [SPEAKERS[i * i % len(SPEAKERS)] for i in range(ROWS[split])]
+
+
+def _table(
+    corpus: str,
+    fingerprint: str,
+    labels: tuple[str, ...],
+    modalities: tuple[str, ...],
+    without: tuple[str, ...],
+) -> FeatureTable:
+    """Every row but its embeddings; the last file lacks one row in 23."""
+    count = sum(ROWS.values())
+    stems = [f"{modality}.baseline" for modality in modalities]
+    sources = tuple(
+        Source(
+            stem=stem,
+            path=Path(f"features/{corpus}/{stem}.h5"),
+            corpus=corpus,
+            fingerprint=fingerprint,
+            modality=modality,
+            encoder="baseline",
+            revision="9c" * 32,
+            config={"layers": "all", "pool": "mean", "dtype": "float16"},
+            labels=labels,
+            shape=(count, 4 if modality == "text" else 1, 512),
+            dtype="float16",
+            rows={"ok": count, "missing": 0, "failed": 0},
+            versions={},
+        )
+        for stem, modality in zip(stems, modalities, strict=True)
+    )
+    places = [(split, i) for split, rows in ROWS.items() for i in range(rows)]
+    present = np.ones((count, len(stems)), bool)
+    present[5::23, -1] = False
+    said = [_said(split) for split in ROWS]
+    label = [
+        _truth(split, labels) if split not in without else np.full(ROWS[split], -1)
+        for split in ROWS
+    ]
+    return FeatureTable(
+        sources=sources,
+        labels=labels,
+        key=np.array([_key(*place) for place in places], dtype=object),
+        split=np.array([split for split, _ in places], dtype=object),
+        dialogue=np.array([i // PER_DIALOGUE for _, i in places], np.int32),
+        sequence=np.array([i % PER_DIALOGUE for _, i in places], np.int32),
+        speaker=np.array([who for _, whos in said for who in whos], dtype=object),
+        text=np.array([text for texts, _ in said for text in texts], dtype=object),
+        label=np.concatenate(label).astype(np.int64),
+        x={stem: np.zeros((count, 1, 1), np.float16) for stem in stems},
+        present=present,
+    )
+
+
 def _logits(draw, truth, seeds, skill, shares):
     """(S, N, C): the truth stands out in a share `skill` of rows, the same rows in most seeds."""
-    shared = draw.random(len(truth)) < skill
+    shared = np.random.default_rng(len(truth)).random(len(truth)) < skill
     logits = np.log(shares) + draw.gumbel(size=(seeds, len(truth), len(shares)))
     flips = draw.random((seeds, len(truth))) < 0.06
     logits[np.arange(seeds)[:, None], np.arange(len(truth)), truth] += 6.0 * (shared ^ flips)
@@ -162,136 +280,3 @@ def _history(draw, seeds, skill, dev):
                 }
             )
     return entries, epochs
-
-
-def _predictions(split, truth, probabilities, seeds, labels, known):
-    tables = []
-    for seed, each in zip(seeds, probabilities, strict=True):
-        rows = np.arange(len(truth))
-        table = pd.DataFrame(
-            {
-                "key": [f"{split}/d-{i // PER_DIALOGUE}-seq-{i % PER_DIALOGUE}" for i in rows],
-                "split": split,
-                "dialogue": rows // PER_DIALOGUE,
-                "sequence": rows % PER_DIALOGUE,
-                "speaker": "Ross",
-                "text": "I know!",
-                "label": [labels[i] if known else "" for i in truth],
-                "seed": seed,
-                "predicted": [labels[i] for i in each.argmax(-1)],
-            }
-        )
-        for i, label in enumerate(labels):
-            table[f"p_{label}"] = each[:, i]
-        tables.append(table)
-    return pd.concat(tables)
-
-
-def _scores(truth, predicted):
-    return {
-        "accuracy": accuracy_score(truth, predicted),
-        "weighted_f1": f1_score(truth, predicted, average="weighted", zero_division=0),
-        "macro_f1": f1_score(truth, predicted, average="macro", zero_division=0),
-    }
-
-
-def _ece(truth, probabilities):
-    sure, right = probabilities.max(-1), probabilities.argmax(-1) == truth
-    bins = np.minimum((sure * 15).astype(int), 14)
-    gaps = [abs((sure - right)[bins == i].sum()) for i in range(15)]
-    return sum(gaps) / len(truth)
-
-
-def _stat(score, truth, parts):
-    """STAT of `score(truth, part)` over the seeds' parts, 30 resamples of whole dialogues."""
-    values = [float(score(truth, part)) for part in parts]
-    draw = np.random.default_rng(0)
-    dialogues = np.array_split(np.arange(len(truth)), len(truth) // PER_DIALOGUE)
-    means = []
-    for _ in range(30):
-        picked = np.concatenate(
-            [dialogues[i] for i in draw.integers(len(dialogues), size=len(dialogues))]
-        )
-        means.append(np.mean([score(truth[picked], part[picked]) for part in parts]))
-    low, high = np.quantile(means, [0.025, 0.975])
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    mean = float(np.mean(values))
-    return {
-        "mean": mean,
-        "std": std,
-        "low": float(low),
-        "high": float(high),
-        "seeds": values,
-    }
-
-
-def _split(truth, probabilities, labels):
-    predicted = probabilities.argmax(-1)  # (S, N)
-    stats = {
-        name: _stat(lambda t, p, name=name: _fast(t, p, len(labels))[name], truth, predicted)
-        for name in ("accuracy", "weighted_f1", "macro_f1")
-    }
-    classes = list(range(len(labels)))
-    each = np.array(
-        [
-            precision_recall_fscore_support(truth, part, labels=classes, zero_division=0)
-            for part in predicted
-        ]
-    )  # (S, 4, C)
-    deviation = each[:, 2].std(0, ddof=1) if len(each) > 1 else np.zeros(len(labels))
-    confusion = np.mean([confusion_matrix(truth, p, labels=classes) for p in predicted], axis=0)
-    support = each[0, 3].astype(int)
-    most = labels.index("neutral") if "neutral" in labels else int(support.argmax())
-    unseen = truth[: len(truth) * 7 // 8]
-    return {
-        "rows": len(truth),
-        "labelled": len(truth),
-        "dialogues": -(-len(truth) // PER_DIALOGUE),
-        **stats,
-        "ece": _stat(_ece, truth, probabilities),
-        "per_class": [
-            {
-                "label": label,
-                "precision": float(each[:, 0, i].mean()),
-                "recall": float(each[:, 1, i].mean()),
-                "f1": float(each[:, 2, i].mean()),
-                "f1_std": float(deviation[i]),
-                "support": int(support[i]),
-            }
-            for i, label in enumerate(labels)
-        ],
-        "confusion": confusion.tolist(),
-        "majority": {
-            "label": labels[most],
-            **_scores(truth, np.full_like(truth, most)),
-        },
-        "ensemble": _scores(truth, probabilities.mean(0).argmax(-1)),
-        "unseen_text": {
-            "rows": len(unseen),
-            **{
-                name: _stat(
-                    lambda t, p, name=name: _fast(t, p, len(labels))[name],
-                    unseen,
-                    predicted[:, : len(unseen)],
-                )
-                for name in ("accuracy", "weighted_f1")
-            },
-        },
-        "prototype": None,
-        "collapsed": [
-            label for i, label in enumerate(labels) if support[i] and not (predicted == i).any()
-        ],
-    }
-
-
-def _fast(truth, predicted, classes):
-    """`_scores` for the resamples: the same numbers, without scikit-learn's checks."""
-    table = np.bincount(truth * classes + predicted, minlength=classes**2)
-    table = table.reshape(classes, classes)
-    hits, support, said = table.diagonal(), table.sum(1), table.sum(0)
-    f1 = np.divide(2 * hits, support + said, where=support + said > 0, out=np.zeros(classes))
-    return {
-        "accuracy": hits.sum() / len(truth),
-        "weighted_f1": (f1 * support).sum() / len(truth),
-        "macro_f1": f1[support + said > 0].mean(),
-    }

@@ -1,10 +1,13 @@
 """Runs -> a table, and one HTML file.
 
 rows        a run's metrics, typed
-comparison  the runs of one corpus side by side
+comparison  the runs of one corpus side by side, a ladder's rungs, the paired tests
 table       the headline table as cells, for every medium
 summary     what it says, in sentences
 text        for the terminal and for `--json`
+export      for other tools: CSV, LaTeX
+published   other people's figures, reported and not reproduced
+mistakes    what a run is surest of and gets wrong, with pictures and sound
 svg, plots  pictures
 page        the HTML file (page.html, style.css)
 """
@@ -12,20 +15,27 @@ page        the HTML file (page.html, style.css)
 from collections.abc import Sequence
 from pathlib import Path
 
+from erc_features.errors import RunError
+from erc_fusion.ladder import Ladder, ladder_path, read_ladder
 from erc_fusion.report.comparison import Comparison, compare
-from erc_fusion.report.summary import sentences, warnings
+from erc_fusion.report.export import write_csv, write_latex
+from erc_fusion.report.summary import footnotes, sentences, warnings
 from erc_fusion.report.table import tabulate
 from erc_fusion.report.text import as_dict, rich_table
-from erc_fusion.runs import Run
+from erc_fusion.runs import Run, find_runs
 
 __all__ = [
     "Comparison",
     "as_dict",
+    "find_study",
+    "footnotes",
     "report",
     "rich_table",
     "sentences",
     "tabulate",
     "warnings",
+    "write_csv",
+    "write_latex",
 ]
 
 
@@ -35,22 +45,56 @@ def report(
     to: Path | None,
     baseline: Run | None = None,
     unfinished: Sequence[Path] = (),
+    ladder: Ladder | None = None,
+    corpus_root: Path | None = None,
+    sound: bool = False,
 ) -> Comparison:
     """Compare runs of one corpus and write the page.
 
     Args:
-        runs: In the order to show, a study's for instance.
+        runs: In the order to show; a ladder's among them, which come first.
         to: The HTML file; None writes none.
-        baseline: A run that the others' differences are given against.
+        baseline: A run that the others are tested against; the ladder's first one if left.
         unfinished: Run directories without DONE, named in a note.
+        ladder: A study's rungs, shown in order, each tested against the one before.
+        corpus_root: The corpus, for pictures of the mistakes; None shows none.
+        sound: With their sound, which is large.
 
     Raises:
-        RunError: there is no finished run, one is damaged, or they are of several corpora.
+        RunError: there is no finished run, one is damaged, or they, the ladder and the corpus
+            at `corpus_root` are not all of one corpus.
+        CorpusError: there is no corpus at `corpus_root`.
         ErcError: `to` can't be written.
     """
-    comparison = compare(runs, baseline=baseline, unfinished=unfinished)
+    comparison = compare(runs, baseline=baseline, unfinished=unfinished, ladder=ladder)
     if to is not None:
         from erc_fusion.report.page import write
 
-        write(comparison, to)
+        write(comparison, to, corpus_root=corpus_root, sound=sound)
     return comparison
+
+
+def find_study(root: Path, corpus: str, name: str) -> tuple[Ladder, list[Run], list[Path]]:
+    """(the ladder that `erc study` left, its finished runs, its unfinished ones).
+
+    Args:
+        root: the folder of all runs.
+
+    Raises:
+        RunError: there is no such study, and lists those that are there; or it is damaged, or
+            a run that it names is gone.
+    """
+    path = ladder_path(root, corpus, name)
+    if not path.is_file():
+        ending = path.name.removeprefix(name)
+        known = sorted(each.name.removesuffix(ending) for each in path.parent.glob(f"*{ending}"))
+        raise RunError(
+            f"No study {name!r} in {path.parent}; there: {', '.join(known) or 'none'}. "
+            "Make it with `erc study`, or choose its corpus with --corpus."
+        )
+    ladder = read_ladder(path)
+    named = [
+        path.parent / name for name in dict.fromkeys(rung.run for rung in ladder.rungs) if name
+    ]
+    finished, unfinished = find_runs(root, corpus, named) if named else ([], [])
+    return ladder, finished, unfinished

@@ -1,47 +1,41 @@
 """The comparison as one self-contained HTML file: no scripts, nothing fetched, pictures as SVG."""
 
 import errno
-import json
 import os
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from erc_features.errors import ErcError, RunError
-from erc_fusion.report import plots
+from erc_features.errors import ErcError
+from erc_fusion.ladder import Ladder, Rung
+from erc_fusion.report import plots, plots_map
 from erc_fusion.report.comparison import Comparison
-from erc_fusion.report.rows import Row, Slice
-from erc_fusion.report.summary import sentences, warnings
-from erc_fusion.report.table import interval, percent, spread, tabulate
+from erc_fusion.report.maps import maps
+from erc_fusion.report.mistakes import pick
+from erc_fusion.report.published import published_for, published_note
+from erc_fusion.report.section import section
+from erc_fusion.report.summary import footnotes, sentences
+from erc_fusion.report.table import NAMES, percent, probability, spread, tabulate
 from erc_fusion.runs import DONE
 
 _HERE = Path(__file__).parent
+_SLICES = {
+    "speaker": "Speaker",
+    "position": "Position",
+    "length": "Words",
+    "missing": "Missing",
+}
 
 
-@dataclass(frozen=True)
-class Section:
-    """What the page says of one run. Pictures are SVG elements, `confusion` "" without labels."""
-
-    row: Row
-    open: bool
-    headline: str
-    warnings: tuple[str, ...]
-    loss: str
-    accuracy: str
-    confusion: str
-    classes: str
-    facts: tuple[tuple[str, str], ...]
-    settings: str
-    files: tuple[dict[str, str], ...]
-    versions: str
-    commands: tuple[tuple[str, str], ...]
-
-
-def write(comparison: Comparison, to: Path) -> Path:
+def write(
+    comparison: Comparison, to: Path, *, corpus_root: Path | None = None, sound: bool = False
+) -> Path:
     """Write the page to `to`, whole or not at all.
+
+    Args:
+        corpus_root: the corpus's folder; its pictures stand beside the mistakes.
+        sound: its sounds, too.
 
     Raises:
         RunError: a run lacks a file, or one is damaged.
@@ -54,7 +48,8 @@ def write(comparison: Comparison, to: Path) -> Path:
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         part.touch()  # a place that can't be written shows before the pictures, which take seconds
         try:
-            part.write_text(render(comparison), encoding="utf-8")
+            text = render(comparison, corpus_root=corpus_root, sound=sound)
+            part.write_text(text, encoding="utf-8")
             os.replace(part, to)
         finally:
             part.unlink(missing_ok=True)
@@ -65,8 +60,8 @@ def write(comparison: Comparison, to: Path) -> Path:
     return to
 
 
-def render(comparison: Comparison) -> str:
-    """The page as text."""
+def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bool = False) -> str:
+    """The page as text; arguments and errors as those of :func:`write`."""
     import jinja2
     from markupsafe import Markup
 
@@ -77,126 +72,61 @@ def render(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, svg=Markup, thousands=lambda n: f"{n:,}")
+    environment.filters.update(
+        percent=percent,
+        probability=probability,
+        spread=spread,
+        svg=Markup,
+        thousands=lambda n: f"{n:,}",
+    )
+    split = comparison.split
     best = comparison.best or comparison.rows[0]
-    return environment.get_template("page.html").render(
+    majority = comparison.majority(split)
+    table = tabulate(comparison)
+    groups = [(group, list(found)) for group, found in groupby(table.columns, lambda c: c.group)]
+    rungs = _rungs(comparison.ladder)
+    titles = {run: rung.title for run, rung in rungs.items()}
+    template = environment.get_template("page.html")
+    return template.render(
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # ours: nothing to escape
         comparison=comparison,
-        split=comparison.split,
+        split=split,
         counts=_counts(comparison),
         dates=_dates([row.run.path for row in comparison.rows]),
         sentences=sentences(comparison),
-        table=tabulate(comparison),
+        table=table,
+        groups=groups,
+        firsts=[sum(len(columns) for _, columns in groups[:i]) for i in range(len(groups))],
+        metric_names=NAMES,
+        footnotes=footnotes(comparison),
+        anchors={row.run.path: f"run-{i}" for i, row in enumerate(comparison.rows, start=1)},
+        titles=titles,
         overviews=[
-            plots.overview(comparison, metric, f"overview-{metric}")
+            plots.overview(comparison, metric, f"overview-{metric}", titles)
             for metric in ("accuracy", "weighted_f1")
-            if comparison.majority(comparison.split)
+            if majority
         ],
+        published=published_for(comparison),
+        published_note=published_note(comparison),
+        maps=[
+            (found, plots_map.draw(found, majority.label if majority else None, f"map-{i}"))
+            for i, found in enumerate(maps(comparison, best), start=1)
+        ],
+        best=best,
+        mistakes=pick(best, split, corpus_root, sound),
         sections=[
-            _section(comparison, row, number, opened=row is best)
+            section(comparison, row, number, opened=row is best, rung=rungs.get(row.name))
             for number, row in enumerate(comparison.rows, start=1)
         ],
+        slice_names=_SLICES,
         version=_version(),
     )
 
 
-def _section(comparison: Comparison, row: Row, number: int, *, opened: bool) -> Section:
-    split, result = comparison.split, row.split(comparison.split)
-    history = row.run.history()
-    inputs = row.run.inputs
-    headline = ""
-    if result:
-        headline = (
-            f"{split} accuracy {spread(result.accuracy)}, weighted F1 {spread(result.weighted_f1)}"
-        )
-    try:
-        return Section(
-            row=row,
-            open=opened,
-            headline=headline,
-            warnings=warnings(row, split),
-            loss=plots.curves(row, history, "loss", f"run-{number}-loss"),
-            accuracy=plots.curves(row, history, "accuracy", f"run-{number}-accuracy"),
-            confusion=plots.confusion(row, result, split, f"run-{number}-confusion")
-            if result
-            else "",
-            classes=plots.classes(row, result, split, f"run-{number}-classes") if result else "",
-            facts=_facts(row, split),
-            settings=_settings(row),
-            files=tuple(_file(file) for file in inputs.get("files", ())),
-            versions=", ".join(f"{k} {v}" for k, v in (inputs.get("versions") or {}).items()),
-            commands=_commands(row),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{row.run.path} is damaged ({type(error).__name__}: {error}). "
-            "Run `erc fuse` again with --overwrite."
-        ) from error
-
-
-def _facts(row: Row, split: str) -> tuple[tuple[str, str], ...]:
-    """Pairs of name and value that have no picture."""
-    result = row.split(split)
-    facts = [
-        ("Seeds", ", ".join(map(str, row.seeds))),
-        (
-            "Epoch kept",
-            f"{', '.join(map(str, row.best_epoch))} (by dev {row.monitor.replace('_', ' ')})",
-        ),
-        ("Epochs run", ", ".join(map(str, row.epochs))),
-        ("Parameters", f"{row.parameters:,} a seed"),
-    ]
-    if result:
-        facts.append(("Calibration error", f"{spread(result.ece)} % {interval(result.ece)}"))
-        both = f"accuracy {percent(result.ensemble.accuracy)}"
-        both += f", weighted F1 {percent(result.ensemble.weighted_f1)}"
-        facts.append(("Ensemble of the seeds", both))
-        if result.unseen_text:
-            rows = result.unseen_text.rows
-            name = f"{split.capitalize()} texts not in train"
-            facts.append(
-                (
-                    f"{name} ({rows:,} rows)" if rows else name,
-                    _slice(result.unseen_text),
-                )
-            )
-        if result.prototype:
-            facts.append(("Nearest class prototype", _slice(result.prototype)))
-    return tuple(facts)
-
-
-def _slice(part: Slice) -> str:
-    return (
-        f"accuracy {spread(part.accuracy)} {interval(part.accuracy)}, "
-        f"weighted F1 {spread(part.weighted_f1)} {interval(part.weighted_f1)}"
-    )
-
-
-def _settings(row: Row) -> str:
-    path = row.run.path / "config.toml"
-    assert isinstance(row.run.config, dict)  # reads it, and says so where it is absent or damaged
-    return path.read_text(encoding="utf-8").strip()
-
-
-def _file(file: dict[str, Any]) -> dict[str, str]:
-    config = file.get("config") or {}
-    return {
-        "stem": file["stem"],
-        "modality": file["modality"],
-        "encoder": file["encoder"],
-        "revision": str(file["revision"]),
-        "shape": " × ".join(map(str, file["shape"])),
-        "config": config if isinstance(config, str) else json.dumps(config, ensure_ascii=False),
-        "path": str(file["path"]),
-    }
-
-
-def _commands(row: Row) -> tuple[tuple[str, str], ...]:
-    again = f"erc fuse --config {shlex.quote(str(row.run.path / 'config.toml'))}"
-    made = row.run.inputs.get("command")
-    if isinstance(made, list):
-        made = shlex.join(map(str, made))
-    return (("To repeat it", again), *((("It was made by", made),) if made else ()))
+def _rungs(ladder: Ladder | None) -> dict[str, Rung]:
+    """Each run's first rung; the final model is one of those before."""
+    rungs = ladder.rungs if ladder else ()
+    return {rung.run: rung for rung in reversed(rungs) if rung.run}
 
 
 def _counts(comparison: Comparison) -> str:

@@ -1,162 +1,24 @@
-"""The report's pictures, each a function from data to an SVG element.
+"""Pictures of all runs side by side. Each function of `plots*.py` makes an SVG element of data.
 
 Colours are placeholders of :mod:`.svg`; blue and orange (Okabe and Ito) differ to every eye,
 and nothing is told by colour alone.
 """
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from erc_fusion.report import svg
 from erc_fusion.report.comparison import Comparison
-from erc_fusion.report.rows import Row, SplitResult
+from erc_fusion.report.svg import WIDTH, short
 from erc_fusion.report.table import NAMES
 
-WIDTH = svg.WIDTH
 
+def overview(
+    comparison: Comparison, metric: str, name: str, titles: Mapping[str, str] | None = None
+) -> str:
+    """Mean and 95% interval of every run on test (else dev); the majority baseline is dashed.
 
-def curves(row: Row, history: Sequence[dict[str, Any]], metric: str, name: str) -> str:
-    """Loss or accuracy by epoch, of train and dev: two of the seed notebook's four curves.
-
-    Thin lines are seeds, thick ones their mean as far as all of them train; a dot marks the
-    epoch kept. `metric` is loss or accuracy.
+    `titles`: what to call a run instead of its name.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    with svg.style():
-        drawn = svg.figure(WIDTH, 210)
-        axes = drawn.add_subplot()
-        for split, colour, dash in (
-            ("train", svg.TRAIN, (0, (4, 1.5))),
-            ("dev", svg.DEV, "-"),
-        ):
-            lines = _lines(history, row.seeds, split, metric)
-            if not any(lines):
-                continue
-            for line, kept in zip(lines, row.best_epoch, strict=False):
-                axes.plot(
-                    range(1, len(line) + 1),
-                    line,
-                    color=colour,
-                    alpha=0.5,
-                    linewidth=0.8,
-                )
-                if split == "dev" and 0 < kept <= len(line):
-                    axes.plot(kept, line[kept - 1], "o", color=colour, markersize=3.2)
-            shared = min(len(line) for line in lines)
-            mean = [sum(values) / len(values) for values in zip(*lines, strict=False)]
-            axes.plot(
-                range(1, shared + 1),
-                mean,
-                color=colour,
-                linewidth=2.0,
-                linestyle=dash,
-                label=split,
-            )
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("accuracy, %" if metric == "accuracy" else metric)
-        axes.grid(axis="y")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(
-                loc="lower right",
-                bbox_to_anchor=(1, 0.98),
-                ncols=2,
-                labelcolor=svg.INK,
-                borderpad=0,
-            )
-        said = f"{metric} of train and dev by epoch for each seed of {row.name}"
-        return svg.to_svg(drawn, name, said)
-
-
-def confusion(row: Row, result: SplitResult, split: str, name: str) -> str:
-    """Truth by prediction: mean counts over seeds, shaded by the share of the row's truth."""
-    from matplotlib.patches import Rectangle
-
-    size = len(row.labels)
-    side = max(WIDTH, 90 + 34 * size)  # counts of four digits fit a cell of 34 points
-    with svg.style():
-        drawn = svg.figure(side, side)
-        axes = drawn.add_subplot()
-        for i, counts in enumerate(result.confusion):
-            total = sum(counts)
-            for j, count in enumerate(counts):
-                share = count / total if total else 0.0
-                if share > 0:
-                    patch = Rectangle((j, i), 1, 1, facecolor=svg.ACCENT, alpha=round(share, 2))
-                    axes.add_patch(patch)
-                axes.text(
-                    j + 0.5,
-                    i + 0.5,
-                    f"{count:.0f}",
-                    ha="center",
-                    va="center_baseline",
-                    color=svg.ON_ACCENT if share > 0.6 else svg.INK if share > 0.02 else svg.SOFT,
-                    fontweight="bold" if i == j else "normal",
-                    fontsize=9.5,
-                )
-        short = [_short(label, 12) for label in row.labels]
-        middles = [i + 0.5 for i in range(size)]
-        axes.set(
-            xlim=(0, size),
-            ylim=(size, 0),
-            aspect="equal",
-            xlabel="predicted",
-            ylabel="truth",
-        )
-        axes.set_xticks(middles, short, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(middles, short)
-        axes.spines[:].set_visible(False)
-        for i in range(size + 1):
-            axes.axhline(i, color=svg.RULE, linewidth=0.6)
-        said = f"confusion matrix of {row.name} on {split}; the table of classes has its recall"
-        return svg.to_svg(drawn, name, said)
-
-
-def classes(row: Row, result: SplitResult, split: str, name: str) -> str:
-    """F1 of each class with its deviation over seeds, with the class's support."""
-    scores = result.per_class
-    height = 60 + 30 * len(scores)
-    with svg.style():
-        drawn = svg.figure(WIDTH, max(height, 120))
-        axes = drawn.add_subplot()
-        for i, score in enumerate(scores):
-            f1, std = 100 * score.f1, 100 * score.f1_std
-            axes.plot([0, f1], [i, i], color=svg.RULE, linewidth=1.2)
-            axes.plot(
-                [f1 - std, f1 + std],
-                [i, i],
-                color=svg.ACCENT,
-                linewidth=2.4,
-                alpha=0.45,
-            )
-            axes.plot(f1, i, "o", color=svg.ACCENT, markersize=6)
-            axes.annotate(
-                f"{f1:.1f}",
-                (f1, i),
-                (0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9.5,
-            )
-        names = [f"{_short(score.label, 14)} ({score.support:,})" for score in scores]
-        axes.set_yticks(range(len(scores)), names, color=svg.INK)
-        top = max((100 * (score.f1 + score.f1_std) for score in scores), default=0.0)
-        right = min(100.0, 20 * math.ceil(max(top, 1) / 20))
-        axes.set(
-            xlim=(-2, right + 4),
-            ylim=(len(scores) - 0.5, -0.8),
-            xlabel=f"{split} F1, %",
-        )
-        axes.grid(axis="x")
-        axes.spines["bottom"].set_visible(False)
-        return svg.to_svg(drawn, name, f"F1 of each class of {row.name} on {split}")
-
-
-def overview(comparison: Comparison, metric: str, name: str) -> str:
-    """Mean and 95% interval of every run on test (else dev); the majority baseline is dashed."""
     split = comparison.split
     rows = [(row, result) for row in comparison.rows if (result := row.split(split))]
     majority = comparison.majority(split)
@@ -189,7 +51,8 @@ def overview(comparison: Comparison, metric: str, name: str) -> str:
                 fontsize=9.5,
                 va="center",
             )
-        axes.set_yticks(range(len(rows)), [_short(row.name, 22) for row, _ in rows], color=svg.INK)
+        names = [short((titles or {}).get(row.name, row.name), 22) for row, _ in rows]
+        axes.set_yticks(range(len(rows)), names, color=svg.INK)
         axes.set(ylim=(len(rows) - 0.4, -1.1), xlabel=f"{split} {NAMES[metric]}, %")
         axes.margins(x=0.08)
         axes.grid(axis="x")
@@ -197,25 +60,3 @@ def overview(comparison: Comparison, metric: str, name: str) -> str:
         return svg.to_svg(
             drawn, name, f"{split} {NAMES[metric]} of every run; the table has it too"
         )
-
-
-def _lines(
-    history: Sequence[dict[str, Any]], seeds: Sequence[int], split: str, metric: str
-) -> list[list[float]]:
-    """For each seed its values by epoch, accuracy in percent; what the history lacks is NaN."""
-    unit = 100 if metric == "accuracy" else 1
-    lines: dict[int, list[float]] = {seed: [] for seed in seeds}
-    for entry in sorted(history, key=lambda entry: entry["epoch"]):
-        value = (entry.get(split) or {}).get(metric)
-        lines.setdefault(entry["seed"], []).append(math.nan if value is None else unit * value)
-    known = [line for line in lines.values() if line]
-    return known if any(math.isfinite(value) for line in known for value in line) else []
-
-
-def _short(text: str, most: int) -> str:
-    """Cut in the middle, so that a name's beginning and a hash's end both stay."""
-    text = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
-    if len(text) <= most:
-        return text
-    head = (most - 1) * 2 // 3
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"

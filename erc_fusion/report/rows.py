@@ -4,6 +4,7 @@ Every number is a fraction in [0, 1] as `metrics.json` has it; only :mod:`.table
 fractions into percent.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,8 +58,49 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Bin:
+    """Rows whose largest probability lies in [low, high); means over seeds, None where empty."""
+
+    low: float
+    high: float
+    rows: float
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """The scores of the rows that share a value: a speaker, a length; means over seeds."""
+
+    value: str
+    rows: int
+    accuracy: float
+    weighted_f1: float
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The learned softmax weight of each layer of a feature file: mean and deviation over seeds."""
+
+    weight: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What the head gives a feature file: mean over rows and seeds, deviation over seeds."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
 class SplitResult:
-    """A run on dev or test; `confusion` is (C, C), truth by prediction, mean counts over seeds."""
+    """A run on dev or test; `confusion` is (C, C), truth by prediction, mean counts over seeds.
+
+    `reliability` and `slices` (by speaker, position, length, missing) are empty for a run that
+    an older erc made.
+    """
 
     rows: int
     labelled: int
@@ -73,6 +115,8 @@ class SplitResult:
     collapsed: tuple[str, ...]
     unseen_text: Slice | None
     prototype: Slice | None
+    reliability: tuple[Bin, ...] = ()
+    slices: Mapping[str, tuple[SliceRow, ...]] = field(default_factory=dict)
 
     def stat(self, metric: str) -> Stat:
         """`accuracy`, `weighted_f1`, `macro_f1` or `ece`."""
@@ -83,7 +127,11 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the report. `dev` or `test` is None where the split has no labelled rows."""
+    """A line of the report. `dev` or `test` is None where the split has no labelled rows.
+
+    `layers` holds the feature files with more than one layer; `weighing` is by feature file, and
+    None where the head weighs none, or the run is of an older erc.
+    """
 
     name: str
     head: str
@@ -98,6 +146,8 @@ class Row:
     dev: SplitResult | None
     test: SplitResult | None
     run: Run = field(repr=False)
+    layers: Mapping[str, Layers] = field(default_factory=dict)
+    weighing: Mapping[str, Weight] | None = None
 
     def split(self, name: str) -> SplitResult | None:
         """`dev` or `test`."""
@@ -126,6 +176,11 @@ def row(run: Run) -> Row:
             dev=_split(metrics["dev"]),
             test=_split(metrics["test"]),
             run=run,
+            layers={
+                stem: Layers(_floats(found["weight"]), _floats(found["std"]))
+                for stem, found in metrics.get("layers", {}).items()
+            },
+            weighing=_weighing(metrics.get("weighing")),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(
@@ -161,6 +216,17 @@ def _split(found: dict[str, Any] | None) -> SplitResult | None:
         collapsed=tuple(found["collapsed"]),
         unseen_text=_slice(found["unseen_text"]),
         prototype=_slice(found["prototype"]),
+        reliability=tuple(
+            Bin(item["low"], item["high"], item["rows"], item["confidence"], item["accuracy"])
+            for item in found.get("reliability", ())
+        ),
+        slices={
+            by: tuple(
+                SliceRow(item["value"], item["rows"], item["accuracy"], item["weighted_f1"])
+                for item in items
+            )
+            for by, items in found.get("slices", {}).items()
+        },
     )
 
 
@@ -170,8 +236,18 @@ def _stat(found: dict[str, Any]) -> Stat:
         std=float(found["std"]),
         low=float(found["low"]),
         high=float(found["high"]),
-        seeds=tuple(float(value) for value in found["seeds"]),
+        seeds=_floats(found["seeds"]),
     )
+
+
+def _floats(values: list[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _weighing(found: dict[str, Any] | None) -> dict[str, Weight] | None:
+    if found is None:
+        return None
+    return {stem: Weight(float(each["mean"]), float(each["std"])) for stem, each in found.items()}
 
 
 def _scores(found: dict[str, Any]) -> Scores:

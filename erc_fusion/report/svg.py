@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INK, SOFT, RULE, PAPER = "#100001", "#100002", "#100003", "#100004"
 TRAIN, DEV, ACCENT, ON_ACCENT = "#100005", "#100006", "#100007", "#100008"
+CLASSES = tuple(f"#20000{i}" for i in range(1, 8))  # tell classes apart, beside a marker
 WIDTH = 360  # points of an ordinary figure: a phone's width, so that text keeps its size there
 _VARIABLES = {
     INK: "var(--ink)",
@@ -26,6 +27,7 @@ _VARIABLES = {
     DEV: "var(--dev)",
     ACCENT: "var(--accent)",
     ON_ACCENT: "var(--on-accent)",
+    **{colour: f"var(--class-{i})" for i, colour in enumerate(CLASSES, start=1)},
 }
 _STYLE = {
     "svg.fonttype": "none",
@@ -68,6 +70,15 @@ def figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+
+
+def short(text: str, most: int) -> str:
+    """Cut in the middle, so that a name's beginning and a hash's end both stay."""
+    text = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    if len(text) <= most:
+        return text
+    head = (most - 1) * 2 // 3
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
 
 
 def to_svg(drawn: "Figure", name: str, label: str) -> str:

@@ -1,20 +1,29 @@
 """The comparison as a table of text cells: what the page, the terminal and papers show alike.
 
-The first line is the majority baseline, then the runs in the order given. Scores are in percent.
+The first line is the majority baseline; then a ladder's rungs in order, those too that were not
+run; then the other runs in the order given. Scores are in percent, differences in points.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from erc_fusion.report.comparison import Comparison
+from erc_fusion.ladder import Rung
+from erc_fusion.report.comparison import PAIRED, Comparison
 from erc_fusion.report.rows import Row, Stat
 
 NAMES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 NONE = "–"
+STAR = "*"
+LEVEL = 0.05  # of significance, after Holm's correction
 
 
 @dataclass(frozen=True)
 class Column:
-    """Where a column's numbers come from. `kind`: stat, ensemble or difference."""
+    """Where a column's numbers come from.
+
+    `kind`: stat, ensemble, before (difference to the ladder's rung before) or baseline (difference
+    to the baseline); both differences are tested in pairs.
+    """
 
     split: str
     metric: str
@@ -22,54 +31,89 @@ class Column:
     interval: bool = False
 
     @property
+    def difference(self) -> bool:
+        return self.kind in ("before", "baseline")
+
+    @property
+    def group(self) -> str:
+        """The heading's first part: "test", "ensemble", "Δ before"."""
+        if self.difference:
+            return f"Δ {self.kind}"
+        return self.kind if self.kind == "ensemble" else self.split
+
+    @property
     def heading(self) -> str:
-        if self.kind == "difference":
-            return f"Δ {self.split} {NAMES[self.metric]}"
-        return f"{self.kind if self.kind == 'ensemble' else self.split} {NAMES[self.metric]}"
+        return f"{self.group} {NAMES[self.metric]}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`text` is "59.4 ± 0.6", `interval` "[57.3, 61.5]" or empty; `value` the bare fraction."""
+    """One figure.
+
+    Attributes:
+        text: "59.4 ± 0.6"; a difference is "+1.2", and "+1.2*" where it is significant.
+        interval: "[57.3, 61.5]" or empty.
+        value: the bare fraction.
+        best: of its column.
+        p: of a difference, adjusted by Holm's method; else None.
+    """
 
     text: str = NONE
     interval: str = ""
     value: float | None = None
     best: bool = False
+    p: float | None = None
 
 
 @dataclass(frozen=True)
 class Line:
-    """`row` is None for the majority baseline."""
+    """`row` is None for the majority baseline, and for a rung without a finished run.
+
+    Attributes:
+        name: of the run; of a rung its title: "2. Better text".
+        adds: what a rung changes of the one before, in words; else "".
+        note: why a rung has no figures ("not run: no visual features"); else "".
+        final: it is the ladder's final model.
+        rung: where the line is one of a ladder.
+    """
 
     name: str
     head: str
     modalities: str
     cells: tuple[Cell, ...]
     row: Row | None = None
+    adds: str = ""
+    note: str = ""
+    final: bool = False
+    rung: Rung | None = None
 
 
 @dataclass(frozen=True)
 class Table:
+    """`columns` and `headings` go with the cells of each line."""
+
     headings: tuple[str, ...]
     lines: tuple[Line, ...]
+    columns: tuple[Column, ...]
 
 
 def columns(comparison: Comparison) -> tuple[Column, ...]:
+    """With a ladder, dev and test with intervals; without one, macro F1 and the ensemble too."""
     split = comparison.split
-    found = [
-        Column(split, "accuracy", "stat", interval=True),
-        Column(split, "weighted_f1", "stat", interval=True),
-        Column(split, "macro_f1", "stat"),
-    ]
-    if split == "test" and any(row.dev for row in comparison.rows):
-        if comparison.monitor != "weighted_f1":
+    found = [Column(split, metric, "stat", interval=True) for metric in PAIRED]
+    with_dev = split == "test" and any(row.dev for row in comparison.rows)
+    if comparison.ladder:
+        found += [Column("dev", metric, "stat", interval=True) for metric in PAIRED if with_dev]
+        found += [Column(split, metric, "before") for metric in PAIRED]
+    else:
+        found.append(Column(split, "macro_f1", "stat"))
+        if with_dev and comparison.monitor != "weighted_f1":
             found.append(Column("dev", comparison.monitor, "stat"))  # what runs are chosen by
-        found.append(Column("dev", "weighted_f1", "stat"))
-    found.append(Column(split, "weighted_f1", "ensemble"))
+        if with_dev:
+            found.append(Column("dev", "weighted_f1", "stat"))
+        found.append(Column(split, "weighted_f1", "ensemble"))
     if comparison.baseline:
-        found.append(Column(split, "accuracy", "difference"))
-        found.append(Column(split, "weighted_f1", "difference"))
+        found += [Column(split, metric, "baseline") for metric in PAIRED]
     return tuple(found)
 
 
@@ -81,10 +125,38 @@ def tabulate(comparison: Comparison) -> Table:
     if majority:
         cells = tuple(_majority(comparison, column) for column in chosen)
         lines.append(Line(f"majority: {majority.label}", NONE, NONE, cells))
+    lines += _rungs(comparison, chosen)
+    of_rungs = {line.row.name for line in lines if line.row}
     for row in comparison.rows:
-        cells = tuple(_cell(comparison, row, column) for column in chosen)
-        lines.append(Line(row.name, row.head, " + ".join(row.modalities), cells, row))
-    return Table(tuple(column.heading for column in chosen), _marked(lines, chosen))
+        if row.name not in of_rungs:
+            lines.append(_line(comparison, row, chosen))
+    return Table(tuple(column.heading for column in chosen), _marked(lines, chosen), chosen)
+
+
+def _line(comparison: Comparison, row: Row, chosen: tuple[Column, ...]) -> Line:
+    cells = tuple(_cell(comparison, row, column) for column in chosen)
+    return Line(row.name, row.head, " + ".join(row.modalities), cells, row)
+
+
+def _rungs(comparison: Comparison, chosen: tuple[Column, ...]) -> Iterator[Line]:
+    ladder, seen = comparison.ladder, set()
+    for rung in ladder.rungs if ladder else ():
+        row = comparison.row_of(rung)
+        if row is None:
+            why = f"not run: {rung.not_run}" if rung.not_run else "not run"
+            note = "not finished" if rung.run else why
+            empty = tuple(Cell() for _ in chosen)
+            yield Line(rung.title, NONE, NONE, empty, adds=rung.adds, note=note, rung=rung)
+            continue
+        line = _line(comparison, row, chosen)
+        if row.name in seen:  # named again, as the final model: its step was compared above
+            cells = zip(line.cells, chosen, strict=True)
+            line = replace(
+                line, cells=tuple(Cell() if c.kind == "before" else cell for cell, c in cells)
+            )
+        seen.add(row.name)
+        final = ladder is not None and rung.name == ladder.final
+        yield replace(line, name=rung.title, adds=rung.adds, final=final, rung=rung)
 
 
 def percent(value: float) -> str:
@@ -109,7 +181,19 @@ def signed(value: float) -> str:
     return "0.0" if float(text) == 0 else text.replace("-", "−")
 
 
+def between(low: float, high: float) -> str:
+    """The interval of a difference in points: "[−0.3, 2.1]"."""
+    return f"[{signed(low)}, {signed(high)}]".replace("+", "")
+
+
+def probability(p: float) -> str:
+    """ "0.012", "0.3"; the smallest "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _cell(comparison: Comparison, row: Row, column: Column) -> Cell:
+    if column.difference:
+        return _difference(comparison, row, column)
     result = row.split(column.split)
     if result is None:
         return Cell()
@@ -117,26 +201,30 @@ def _cell(comparison: Comparison, row: Row, column: Column) -> Cell:
         value = getattr(result.ensemble, column.metric)
         return Cell(percent(value), value=value)
     stat = result.stat(column.metric)
-    if column.kind == "difference":
-        other = comparison.baseline.split(column.split) if comparison.baseline else None
-        if other is None or row is comparison.baseline:
-            return Cell()
-        value = stat.mean - other.stat(column.metric).mean
-        return Cell(signed(value), value=value)
     return Cell(spread(stat), interval(stat) if column.interval else "", stat.mean)
+
+
+def _difference(comparison: Comparison, row: Row, column: Column) -> Cell:
+    pairs = comparison.paired.get(row.name)
+    if pairs is None:
+        return Cell()
+    tests, adjusted = (
+        (pairs.before, pairs.before_holm)
+        if column.kind == "before"
+        else (pairs.baseline, pairs.baseline_holm)
+    )
+    if tests is None or adjusted is None:
+        return Cell()
+    test, p = tests[column.metric], adjusted[column.metric]
+    text = signed(test.difference) + (STAR if p < LEVEL else "")
+    return Cell(text, between(test.low, test.high), test.difference, p=p)
 
 
 def _majority(comparison: Comparison, column: Column) -> Cell:
     scores = comparison.majority(column.split)
-    if scores is None or column.kind == "ensemble":
+    if scores is None or column.kind == "ensemble" or column.difference:
         return Cell()
     value = getattr(scores, column.metric)
-    if column.kind == "difference":
-        other = comparison.baseline.split(column.split) if comparison.baseline else None
-        if other is None:
-            return Cell()
-        value -= other.stat(column.metric).mean
-        return Cell(signed(value), value=value)
     return Cell(percent(value), value=value)
 
 
@@ -144,20 +232,16 @@ def _marked(lines: list[Line], chosen: tuple[Column, ...]) -> tuple[Line, ...]:
     """Mark the best of each column, where there is a choice."""
     best: dict[int, str] = {}
     for i, column in enumerate(chosen):
-        values = [line.cells[i].value for line in lines]
-        known = [value for value in values if value is not None]
-        if len(known) > 1 and column.kind != "difference":
-            best[i] = percent(max(known))
-    marked = []
-    for line in lines:
-        cells = tuple(
-            Cell(
-                cell.text,
-                cell.interval,
-                cell.value,
-                cell.value is not None and best.get(i) == percent(cell.value),
-            )
-            for i, cell in enumerate(line.cells)
+        values = [v for line in lines if (v := line.cells[i].value) is not None]
+        if len(values) > 1 and not column.difference:
+            best[i] = percent(max(values))
+    return tuple(
+        replace(
+            line,
+            cells=tuple(
+                replace(cell, best=cell.value is not None and best.get(i) == percent(cell.value))
+                for i, cell in enumerate(line.cells)
+            ),
         )
-        marked.append(Line(line.name, line.head, line.modalities, cells, line.row))
-    return tuple(marked)
+        for line in lines
+    )

@@ -1,0 +1,149 @@
+"""Resamples of whole dialogues, ten thousand at once (Efron & Tibshirani 1993).
+
+Rows of a dialogue are alike, so a row is no unit to draw; a dialogue is. Scores are functions of
+counts, and counts add up over dialogues: a resample is one row of weights, and all of them are
+one matrix product.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+RESAMPLES = 10_000
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, 0 where there is nothing."""
+    part, whole = np.broadcast_arrays(part, whole)
+    return np.divide(part, whole, out=np.zeros_like(part, dtype=float), where=whole > 0)
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """Counts of each class, all that our scores need: each (…, C), of rows right, there, guessed.
+
+    What stands before C is any number of seeds, resamples or permutations. `truth` is the
+    same for all seeds and may lack their dimension.
+    """
+
+    hits: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray
+
+    def accuracy(self) -> np.ndarray:
+        """(…)"""
+        return share(self.hits.sum(-1), self.truth.sum(-1))
+
+    def f1(self) -> np.ndarray:
+        """(…, C); 0 for a class neither there nor predicted."""
+        return share(2 * self.hits, self.truth + self.predicted)
+
+    def weighted_f1(self) -> np.ndarray:
+        """F1 weighted by support: (…)."""
+        return share((self.f1() * self.truth).sum(-1), self.truth.sum(-1))
+
+    def macro_f1(self) -> np.ndarray:
+        """Mean F1 of the classes that have support anywhere: (…)."""
+        supported = self.truth.reshape(-1, self.truth.shape[-1]).any(0)
+        return self.f1()[..., supported].sum(-1) / max(supported.sum(), 1)
+
+    def score(self, name: str) -> np.ndarray:
+        """`accuracy`, `weighted_f1` or `macro_f1`: (…)."""
+        return {
+            "accuracy": self.accuracy,
+            "weighted_f1": self.weighted_f1,
+            "macro_f1": self.macro_f1,
+        }[name]()
+
+
+class Dialogues:
+    """Which of n rows belongs to which of D dialogues."""
+
+    def __init__(self, dialogue: np.ndarray) -> None:
+        """`dialogue` (n,): any numbers, equal within a dialogue."""
+        found, self.place = np.unique(dialogue, return_inverse=True)
+        self.count = len(found)
+
+    def only(self, rows: np.ndarray) -> "Dialogues":
+        """The same dialogues, with some of the rows (n,) bool; one may be left with none."""
+        part = object.__new__(Dialogues)
+        part.count, part.place = self.count, self.place[rows]
+        return part
+
+    def sums(self, cell: np.ndarray, cells: int, values: np.ndarray | None = None) -> np.ndarray:
+        """Rows of each cell, or sums of values (S, n): cell (S, n) -> (D, S, cells)."""
+        seeds = len(cell)
+        places = (self.place * seeds + np.arange(seeds)[:, None]) * cells + cell
+        flat = None if values is None else values.ravel()
+        size = self.count * seeds * cells
+        return np.bincount(places.ravel(), flat, size).reshape(self.count, seeds, cells)
+
+    def marginals(self, truth: np.ndarray, predicted: np.ndarray, classes: int) -> Marginals:
+        """Each dialogue's counts of truth (n,) and predicted (S, n): (D, S, C), truth (D, 1, C)."""
+        spare = np.where(predicted == truth, truth, classes)  # the last cell: rows that are wrong
+        return Marginals(
+            self.sums(spare, classes + 1)[..., :-1],
+            self.sums(truth[None], classes),
+            self.sums(predicted, classes),
+        )
+
+
+@lru_cache(maxsize=4)
+def resamples(dialogues: int, count: int = RESAMPLES) -> np.ndarray:
+    """How often each dialogue is drawn: (R, D) float32, the same for the same numbers."""
+    drawn = np.random.default_rng(0).integers(dialogues, size=(count, dialogues))
+    drawn += dialogues * np.arange(count)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=count * dialogues).reshape(count, dialogues)
+    weights = times.astype(np.float32)
+    weights.flags.writeable = False  # it is shared
+    return weights
+
+
+def totals(weights: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Weighted sums over dialogues: weights (R, D), table (D, S, K) -> (S, R, K).
+
+    float32 holds counts below 2**24 exactly.
+    """
+    flat = table.reshape(len(table), -1).astype(np.float32)
+    # R last in memory: the scores' sums over few classes then run along many resamples.
+    return np.moveaxis((flat.T @ weights.T).reshape(*table.shape[1:], -1), -1, -2)
+
+
+def weighted(weights: np.ndarray, table: Marginals) -> Marginals:
+    """Each dialogue's counts to those of R weighted sums of dialogues: (S, R, C)."""
+    return Marginals(
+        *(totals(weights, part) for part in (table.hits, table.truth, table.predicted))
+    )
+
+
+def left_out(table: Marginals) -> Marginals:
+    """Each dialogue's counts to those of all dialogues but one, D times: (S, D, C)."""
+    parts = (table.hits, table.truth, table.predicted)
+    return Marginals(*(np.moveaxis(part.sum(0) - part, 0, 1) for part in parts))
+
+
+def interval(value: float, resampled: np.ndarray, jackknife: np.ndarray) -> tuple[float, float]:
+    """The 95% interval of `value`, from its resamples (R,), NaN where none, and jackknife (D,).
+
+    Bias-corrected and accelerated (Efron 1987), its levels widened as a t of D - 1 degrees is
+    wider than the normal (Hesterberg 2015). Simulated (`make soak`), accuracy and weighted F1
+    held the truth in 95% of cases over 280 and over 60 dialogues, macro F1 in 95% and 92%;
+    plain percentiles in 94%, and macro F1 over 60 dialogues in 89%.
+    """
+    from scipy.special import ndtr, ndtri, stdtrit
+
+    found = np.sort(resampled[~np.isnan(resampled)])
+    # Sums of the same numbers in another order are the same value.
+    if not len(found) or found[-1] - found[0] < 1e-9:
+        return value, value
+    below = (found < value - 1e-9).sum() + (found <= value + 1e-9).sum()
+    bias = ndtri(np.clip(below / (2 * len(found)), 1 / len(found), 1 - 1 / len(found)))
+    apart = jackknife.mean() - jackknife
+    spread = (apart**2).sum() ** 1.5
+    skew = (apart**3).sum() / (6 * spread) if spread > 0 else 0.0
+    count = len(jackknife)
+    reach = np.sqrt(count / (count - 1)) * stdtrit(count - 1, np.array([0.025, 0.975]))
+    shifted = bias + (bias + reach) / np.maximum(1 - skew * (bias + reach), 0.1)
+    low, high = np.quantile(found, ndtr(shifted))
+    return float(low), float(high)

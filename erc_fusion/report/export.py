@@ -1,0 +1,208 @@
+"""The headline table for other tools: numbers as CSV, and LaTeX for papers."""
+
+import csv
+import io
+import os
+from itertools import groupby
+from pathlib import Path
+
+from erc_features.errors import ErcError
+from erc_fusion.report.comparison import PAIRED, Comparison, Pairs
+from erc_fusion.report.rows import Row
+from erc_fusion.report.summary import footnotes
+from erc_fusion.report.table import NAMES, STAR, Cell, Line, Table, tabulate
+
+_SPLITS = ("dev", "test")
+_METRICS = ("accuracy", "weighted_f1", "macro_f1")
+_STATS = ("mean", "std", "low", "high")
+_TESTS = ("difference", "low", "high", "p", "p_holm")
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "–": "--",
+    "—": "---",
+    "−": r"$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+    "…": r"\ldots{}",
+    "“": "``",
+    "”": "''",
+    "\u00a0": "~",
+}
+
+
+def as_csv(comparison: Comparison) -> str:
+    """A line for the majority baseline, each rung and each run; figures as fractions, unrounded.
+
+    Columns: name, run, adds, note, final, head, modalities, seeds; then
+    `<split>_<metric>_<mean|std|low|high>` and `<before|baseline>_<metric>_<difference|…|p_holm>`.
+    A cell is empty where there is no such figure.
+    """
+    figures = [f"{s}_{m}_{k}" for s in _SPLITS for m in _METRICS for k in _STATS]
+    figures += [f"{o}_{m}_{k}" for o in ("before", "baseline") for m in PAIRED for k in _TESTS]
+    about = ["name", "run", "adds", "note", "final", "head", "modalities", "seeds"]
+    to = io.StringIO()
+    writer = csv.DictWriter(to, [*about, *figures], restval="", lineterminator="\n")
+    writer.writeheader()
+    for line in tabulate(comparison).lines:
+        cells: dict[str, object] = {"name": line.name, "adds": line.adds, "note": line.note}
+        cells["final"] = "yes" if line.final else ""
+        row = line.row
+        if row is not None:
+            cells |= {"run": row.name, "head": row.head, "modalities": "+".join(row.modalities)}
+            cells |= {"seeds": len(row.seeds)} | _scores(row)
+            cells |= _tests(comparison.paired.get(row.name, Pairs()))
+        elif line.rung is None:
+            cells |= _floor(comparison)
+        writer.writerow(cells)
+    return to.getvalue()
+
+
+def as_latex(comparison: Comparison) -> str:
+    r"""A `tabular` that `\input` takes; its preamble needs `\usepackage{booktabs}`.
+
+    Intervals stand in a line of their own under the figures; the best of a column is bold.
+    """
+    table = tabulate(comparison)
+    first = "Step" if comparison.ladder else "Run"
+    caption = (
+        f"{comparison.corpus.name}: percent, mean and deviation over seeds, 95% interval. "
+        + " ".join(footnotes(comparison))
+    )
+    lines = [
+        "% Made by `erc report --latex`. The preamble needs \\usepackage{booktabs}.",
+        f"% \\caption{{{escape(caption.strip())}}}",
+        f"\\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
+        "\\toprule",
+        *_heading(table, first),
+        "\\midrule",
+    ]
+    for line in table.lines:
+        lines += _latex_line(line)
+        if line.row is None and line.rung is None:
+            lines.append("\\midrule")  # under the majority
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def write_csv(comparison: Comparison, to: Path) -> None:
+    """:func:`as_csv` into a file, whole or not at all.
+
+    Raises:
+        ErcError: it can't be written.
+    """
+    _write(to, as_csv(comparison), "--csv")
+
+
+def write_latex(comparison: Comparison, to: Path) -> None:
+    """:func:`as_latex` into a file, whole or not at all.
+
+    Raises:
+        ErcError: it can't be written.
+    """
+    _write(to, as_latex(comparison), "--latex")
+
+
+def escape(text: str) -> str:
+    r"""Text as LaTeX shows it; a line break becomes a space.
+
+    >>> escape("a_b & 50%")
+    'a\\_b \\& 50\\%'
+    """
+    return "".join(_ESCAPES.get(sign, sign) for sign in " ".join(text.splitlines()))
+
+
+def _scores(row: Row) -> dict[str, object]:
+    return {
+        f"{split}_{metric}_{kind}": getattr(result.stat(metric), kind)
+        for split in _SPLITS
+        if (result := row.split(split))
+        for metric in _METRICS
+        for kind in _STATS
+    }
+
+
+def _floor(comparison: Comparison) -> dict[str, object]:
+    return {
+        f"{split}_{metric}_mean": getattr(scores, metric)
+        for split in _SPLITS
+        if (scores := comparison.majority(split))
+        for metric in _METRICS
+    }
+
+
+def _tests(pairs: Pairs) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for other, tests, adjusted in (
+        ("before", pairs.before, pairs.before_holm),
+        ("baseline", pairs.baseline, pairs.baseline_holm),
+    ):
+        for metric, test in (tests or {}).items():
+            for kind in _TESTS[:-1]:
+                found[f"{other}_{metric}_{kind}"] = getattr(test, kind)
+            found[f"{other}_{metric}_p_holm"] = (adjusted or {})[metric]
+    return found
+
+
+def _heading(table: Table, first: str) -> list[str]:
+    """Two lines: what the columns are of, with a rule under each group; and their metrics."""
+    groups, rules, at = [], [], 2
+    for name, members in groupby(column.group for column in table.columns):
+        wide = len(list(members))
+        groups.append(f"\\multicolumn{{{wide}}}{{c}}{{{escape(name)}}}")
+        rules.append(f"\\cmidrule(lr){{{at}-{at + wide - 1}}}")
+        at += wide
+    metrics = [escape(NAMES[column.metric]) for column in table.columns]
+    return [
+        " & ".join(["", *groups]) + r" \\",
+        " ".join(rules),
+        " & ".join([first, *metrics]) + r" \\",
+    ]
+
+
+def _latex_line(line: Line) -> list[str]:
+    name = escape(line.name) + (r" (final)" if line.final else "")
+    if line.note:
+        # A strut's worth of words where the figures would be.
+        note = f"\\multicolumn{{{len(line.cells)}}}{{l}}{{\\emph{{{escape(line.note)}}}}}"
+        return [f"{name} & {note}" + r" \\"]
+    figures = " & ".join([name, *map(_latex_cell, line.cells)]) + r" \\"
+    if not any(cell.interval for cell in line.cells):
+        return [figures]
+    intervals = [
+        f"{{\\scriptsize {escape(cell.interval)}}}" if cell.interval else "" for cell in line.cells
+    ]
+    return [figures, " & ".join(["", *intervals]) + r" \\"]
+
+
+def _latex_cell(cell: Cell) -> str:
+    bare = cell.text.removesuffix(STAR)
+    text = escape(bare) + ("$^{*}$" if bare != cell.text else "")
+    return f"\\textbf{{{text}}}" if cell.best else text
+
+
+def _write(to: Path, text: str, option: str) -> None:
+    part = to.with_name(f".{to.name}.{os.getpid()}.part")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, to)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise ErcError(
+            f"{to}: cannot be written ({error.strerror}); choose another file with {option}."
+        ) from error
