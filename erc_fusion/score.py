@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predicted:
-    """n rows: probability (S, n, C) float32, and the class of the nearest prototype (S, n).
+    """What S seeds say of n rows.
 
-    pca: (S, n, 2) float32, the first two principal components of each seed's embeddings.
+    Attributes:
+        probability: (S, n, C) float32.
+        prototype: (S, n) the class of the nearest prototype, where there is a contrastive loss.
+        pca: (S, n, 2) float32, the first two principal components of each seed's embeddings.
     """
 
     probability: np.ndarray
     prototype: np.ndarray | None
-    pca: np.ndarray | None = None
+    pca: np.ndarray
 
 
 def score_splits(
@@ -80,8 +83,5 @@ def _frame(
     flat = found.probability.reshape(-1, len(table.labels))
     columns["predicted"] = names[flat.argmax(-1)]
     columns |= {f"p_{label}": flat[:, c] for c, label in enumerate(table.labels)}
-    pca = found.pca
-    if pca is None:
-        pca = np.zeros((*found.probability.shape[:2], 2), np.float32)
-    columns |= {f"pca_{i + 1}": pca[..., i].ravel() for i in range(2)}
+    columns |= {f"pca_{i + 1}": found.pca[..., i].ravel() for i in range(2)}
     return pd.DataFrame(columns)
