@@ -39,6 +39,7 @@ bench: $(STAMP)  ## the benchmarks, on idle cores; figures go to benchmarks/RESU
 	@$(BIN)/python benchmarks/bench_extract.py --write
 	@$(BIN)/python benchmarks/bench_extract.py --memory --write
 	@$(BIN)/python benchmarks/bench_fuse.py --write
+	@$(BIN)/python benchmarks/bench_statistics.py --write
 
 bench-meld: $(STAMP)  ## real MELD text through prepare, extract, fuse and report; 10 seeds
 	@$(BIN)/python benchmarks/bench_meld.py

@@ -11,7 +11,8 @@ runs/<corpus>/<name>/
   metrics.json          see :mod:`erc_fusion.metrics`
   predictions.parquet   a row for each utterance of dev, test (and new) and each seed:
                         key, split, dialogue, sequence, speaker, text, label, seed, predicted,
-                        and the probability of each label in `p_<label>`
+                        the probability of each label in `p_<label>`, `missing` (stems without
+                        an embedding of it, with commas), and `pca_1`, `pca_2` of its embedding
   model.safetensors     weights, every tensor with the seeds leading: (S, …)
   DONE                  written last: without it the run is unfinished and begins anew
 """
