@@ -1,0 +1,124 @@
+"""Fusion of precomputed features: tables, runs, and what `erc fuse` does, from Python.
+
+>>> import erc_fusion
+>>> table = erc_fusion.load_table("meld")
+>>> [source.stem for source in table.sources]
+['text.bert-base-uncased', 'audio.wav2vec2-base']
+
+`erc_fusion.fuse` is the function. (Its module has the same name, as every verb's: import from it
+with `from erc_fusion.fuse import …`.) Importing this package loads no torch.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from erc_features.errors import ErcError
+
+if TYPE_CHECKING:
+    from erc_fusion.config import FuseConfig, load_config, with_options
+    from erc_fusion.dataset import DialogueDataset, UtteranceDataset, pad_dialogues
+    from erc_fusion.fuse import FuseResult, fuse
+    from erc_fusion.runs import Run
+    from erc_fusion.table import FeatureTable
+
+__all__ = [
+    "DialogueDataset",
+    "ErcError",
+    "FeatureTable",
+    "FuseConfig",
+    "FuseResult",
+    "Run",
+    "UtteranceDataset",
+    "fuse",
+    "list_runs",
+    "load_config",
+    "load_table",
+    "pad_dialogues",
+    "with_options",
+]
+
+_ROOMS = {
+    "DialogueDataset": "dataset", "FeatureTable": "table", "FuseConfig": "config",
+    "FuseResult": "fuse", "Run": "runs", "UtteranceDataset": "dataset", "fuse": "fuse",
+    "load_config": "config", "pad_dialogues": "dataset", "with_options": "config",
+}  # fmt: skip
+
+
+def load_table(
+    corpus: str = "meld",
+    modalities: Sequence[str] = (),
+    *,
+    features: str | Path = "features",
+    files: Sequence[str | Path] = (),
+    layers: str = "all",
+) -> "FeatureTable":
+    """Feature files of one corpus joined by key, as `erc fuse` sees them.
+
+    >>> import erc_fusion
+    >>> table = erc_fusion.load_table("meld", modalities=["text", "audio.wav2vec2-base"])
+    >>> len(table), table.labels, table.present.shape
+    (133, ('anger', 'joy', 'neutral'), (133, 2))
+    >>> table.x["audio.wav2vec2-base"][table.rows("dev")].shape
+    (33, 3, 8)
+    >>> one = erc_fusion.load_table(files=["features/meld/text.bert-base-uncased.h5"])
+    >>> list(one.x)
+    ['text.bert-base-uncased']
+
+    Args:
+        corpus: its name: the folder of its files in `features`.
+        modalities: each a modality or a file's stem; every modality that has exactly one file
+            where none is named.
+        features: the root folder.
+        files: these files or URLs, in place of what the first three would find.
+        layers: of every file: `all`, `last`, `-4:` or `0,6,12`.
+
+    Raises:
+        ErcError: no file fits, or several (prints which); they are not of one corpus, or damaged.
+    """
+    from erc_features.utterance import corpus_name
+    from erc_fusion import table
+
+    if files:
+        if modalities:
+            raise ErcError("Name either files or modalities: files are taken as they are.")
+        return table.load_table(table.describe(files), layers)
+    sources = table.find_sources(Path(features) / corpus_name(corpus), modalities)
+    return table.load_table(sources, layers)
+
+
+def list_runs(corpus: str | None = None, *, runs: str | Path = "runs") -> list["Run"]:
+    """The finished runs of a corpus, or of all of them, by path.
+
+    >>> import erc_fusion
+    >>> [run.name for run in erc_fusion.list_runs("meld")]
+    ['mlp']
+    """
+    from erc_fusion.runs import list_runs
+
+    return list_runs(Path(runs), corpus)[0]
+
+
+class _Package(ModuleType):
+    """`erc_fusion.fuse` stays the function once its module is loaded, which Python binds here."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _ROOMS and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

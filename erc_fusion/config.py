@@ -124,6 +124,11 @@ class PlaceConfig:
 class FuseConfig:
     """Every setting of a run.
 
+    >>> from erc_fusion import FuseConfig, with_options
+    >>> config = with_options(FuseConfig(corpus="meld"), head="attention", epochs=30)
+    >>> config.model.head, config.training.epochs, config.seeds
+    ('attention', 30, (0, 1, 2, 3, 4))
+
     Attributes:
         corpus: its name (a path's last component).
         modalities: each a modality or a feature file's stem; empty: every modality that has
@@ -146,6 +151,12 @@ class FuseConfig:
 
 def load_config(path: str | Path) -> FuseConfig:
     """Read a TOML file; settings that it does not name keep their defaults.
+
+    >>> from pathlib import Path
+    >>> config = with_options(FuseConfig(corpus="meld"), head="gated")
+    >>> _ = Path("gated.toml").write_text(to_toml(config))
+    >>> load_config("gated.toml") == config
+    True
 
     Raises:
         ErcError: it can't be read, is no TOML, or has an unknown key or a wrong value.

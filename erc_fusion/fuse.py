@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 class FuseResult:
     """What `fuse` gives.
 
+    >>> import erc_fusion
+    >>> from pathlib import Path
+    >>> run = erc_fusion.Run(Path("runs/meld/mlp"))
+    >>> result = erc_fusion.FuseResult(run, already=True, warnings=())
+    >>> result.run.name
+    'mlp'
+
     Attributes:
         run: finished.
         already: it was there before, and nothing was done.
@@ -56,6 +63,18 @@ def fuse(
 
     Every choice is made on dev. Test is scored once, after it, here. A run of the same
     settings and inputs that is there already is returned as it is.
+
+    >>> import erc_fusion
+    >>> config = erc_fusion.with_options(
+    ...     erc_fusion.FuseConfig(corpus="meld"), head="linear", seeds=(0, 1), epochs=2
+    ... )
+    >>> result = erc_fusion.fuse(config)
+    >>> result.run.path.parent.as_posix(), result.already, result.warnings
+    ('runs/meld', False, ())
+    >>> sorted(result.run.metrics["test"]["accuracy"])
+    ['high', 'low', 'mean', 'seeds', 'std']
+    >>> erc_fusion.fuse(config).already
+    True
 
     Args:
         progress: called after each epoch.

@@ -50,7 +50,14 @@ FILES = (
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, read on demand.
+    """A finished run, read on demand. In Jupyter it shows itself as a table.
+
+    >>> from pathlib import Path
+    >>> run = Run(Path("runs/meld/mlp"))
+    >>> run.name, run.corpus, round(run.metrics["test"]["accuracy"]["mean"], 2)
+    ('mlp', 'meld', 0.69)
+    >>> run.predictions().query("split == 'test'")["key"].nunique()
+    260
 
     Raises:
         RunError: where a file of it is absent, damaged or of a newer format.
@@ -111,6 +118,11 @@ class Run:
             return pd.read_parquet(self.path / "predictions.parquet")
         except (OSError, ValueError) as error:
             raise self._damaged("predictions.parquet", error) from error
+
+    def _repr_html_(self) -> str:
+        from erc_fusion.run_html import as_html
+
+        return as_html(self)
 
     def _json(self, name: str) -> dict[str, Any]:
         try:

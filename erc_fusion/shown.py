@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from erc_features.terminal import show, table
+from erc_features.terminal import out, show, table
+from erc_fusion.ladder import Ladder
 from erc_fusion.overfit import Overfit
 from erc_fusion.predict import Answer
 from erc_fusion.tune import Tuned
+
+if TYPE_CHECKING:
+    from erc_fusion.study import Studied
 
 
 def show_answers(answers: Sequence["Answer"]) -> None:
@@ -79,6 +83,38 @@ def show_overfit(found: Overfit) -> None:
              f"{found.enough:.0%} would be enough): try more --epochs or a larger --lr, more "
              "layers, or other features. Rows alike with different labels can't be fitted."
         )  # fmt: skip
+
+
+def show_ladder(ladder: Ladder) -> None:
+    """What the two phases of each rung chose, for which run."""
+    rows: list[list[object]] = []
+    for rung in ladder.rungs:
+        if not rung.run:
+            continue
+        width = fits = "-"
+        if rung.scaled:
+            width, fits = rung.scaled.width, f"{100 * rung.scaled.train_accuracy:.1f}"
+        best = max(rung.tried, key=lambda tried: tried.dev).settings if rung.tried else {}
+        chosen = ", ".join(f"{name} {_short(value)}" for name, value in best.items()) or "-"
+        rows.append([rung.title, width, fits, chosen, rung.run])
+    table(("rung", "width", "fits train", "chosen on dev", "run"), rows)
+
+
+def show_study(found: "Studied") -> None:
+    """What `erc study` prints: the headline table, what was chosen, what it says, where it is."""
+    from erc_fusion.report import rich_table, sentences
+
+    out.print(rich_table(found.comparison), "")
+    show_ladder(found.ladder)
+    show("", *sentences(found.comparison), f"The ladder: {found.path}",
+         f"The page: {found.page.resolve()}")  # fmt: skip
+
+
+def study_as_dict(found: "Studied") -> dict[str, Any]:
+    """The same for `--json`."""
+    from erc_fusion.report import as_dict
+
+    return as_dict(found.comparison) | {"ladder_file": found.path, "page": found.page}
 
 
 def show_tuned(found: Tuned) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ class Source:
 
     Attributes:
         stem: the file's name without `.h5`.
+        path: a file, or a URL.
         shape: (N, L, D).
         rows: how many are ok, missing, failed.
     """
 
     stem: str
-    path: Path
+    path: Path | str
     corpus: str
     fingerprint: str
     modality: str
@@ -45,6 +47,12 @@ class Source:
 @dataclass(frozen=True)
 class FeatureTable:
     """N utterances and M feature files, in the order split, dialogue, sequence.
+
+    >>> import erc_fusion
+    >>> table = erc_fusion.load_table("meld")
+    >>> dev = table.rows("dev")
+    >>> table.key[dev][:2].tolist(), table.label[dev][:2].tolist()
+    (['dev/d-0-seq-0', 'dev/d-1-seq-0'], [1, 2])
 
     Attributes:
         sources: the M files, by modality and name.
@@ -116,7 +124,19 @@ def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, 
         chosen = [_pick(modality, stems, partial, folder.name) for modality in there]
     if len(set(chosen)) < len(chosen):
         raise ErcError(f"--modalities {','.join(modalities)} names a file twice.")
-    found = tuple(sorted((_describe(stems[stem]) for stem in chosen), key=_place))
+    return describe(stems[stem] for stem in chosen)
+
+
+def describe(paths: Iterable[Path | str]) -> tuple[Source, ...]:
+    """The feature files at those paths, by modality and name.
+
+    Raises:
+        ErcError: two have one name, a file is incomplete, or they are not of one corpus.
+    """
+    found = tuple(sorted((_describe(path) for path in paths), key=_place))
+    twice = sorted(a.stem for a, b in pairwise(found) if a.stem == b.stem)
+    if twice:
+        raise ErcError(f"Two of the files are called {twice[0]}: tables name a file by its stem.")
     _must_be_one_corpus(found)
     return found
 
@@ -179,7 +199,7 @@ def _pick_layers(source: Source, layers: str) -> list[int]:
         raise ErcError(f"{source.path}: {error}") from error
 
 
-def _describe(path: Path) -> Source:
+def _describe(path: Path | str) -> Source:
     with FeatureFile(path) as file:
         status = file.status
         if not file.complete or (status == Status.PENDING).any():

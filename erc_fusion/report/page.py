@@ -13,6 +13,7 @@ from erc_fusion.report import plots, plots_map
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.maps import maps
 from erc_fusion.report.mistakes import pick
+from erc_fusion.report.published import ROWS as MELD_TEST
 from erc_fusion.report.published import published_for, published_note
 from erc_fusion.report.section import section
 from erc_fusion.report.summary import footnotes, sentences
@@ -108,6 +109,8 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         ],
         published=published_for(comparison),
         published_note=published_note(comparison),
+        # Ours stands beside them only where it is of the same rows.
+        ours=comparison.best is best and comparison.corpus.counts.get("test") == MELD_TEST,
         maps=[
             (found, plots_map.draw(found, majority.label if majority else None, f"map-{i}"))
             for i, found in enumerate(maps(comparison, best), start=1)

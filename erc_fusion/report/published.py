@@ -11,7 +11,7 @@ from erc_fusion.report.comparison import Comparison
 
 MARK = "reported, not reproduced"
 _LABELS = {"anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"}
-_ROWS = 2610  # of MELD's test split
+ROWS = 2610  # of MELD's test split
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def published_note(comparison: Comparison) -> str:
         "fine-tuned and how the epoch was chosen differ; an epoch chosen on test flatters."
     )
     rows = comparison.corpus.counts.get("test")
-    if rows != _ROWS:
+    if rows != ROWS:
         note += (
-            f" This corpus has {rows or 0:,} test rows and MELD's test split {_ROWS:,}: "
+            f" This corpus has {rows or 0:,} test rows and MELD's test split {ROWS:,}: "
             "these figures are not of the same rows as ours."
         )
     return note

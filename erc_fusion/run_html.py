@@ -1,0 +1,60 @@
+"""A run as Jupyter shows it: what it is, and its scores on dev and test."""
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from erc_features.errors import RunError
+
+if TYPE_CHECKING:
+    from erc_fusion.runs import Run
+
+_SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1",
+           "ece": "calibration error"}  # fmt: skip
+
+
+def as_html(run: "Run") -> str:
+    """Two small tables; in place of them what is wrong, where the run can't be read."""
+    name = f"<p><b>{escape(run.name)}</b></p>"
+    try:
+        return name + _about(run) + _scores(run.metrics)
+    except RunError as error:
+        return f"{name}<p>{escape(str(error))}</p>"
+
+
+def _about(run: "Run") -> str:
+    metrics = run.metrics
+    seeds = ", ".join(map(str, metrics["seeds"]))
+    lines = {
+        "corpus": run.corpus,
+        "head": metrics["head"],
+        "files": ", ".join(metrics["files"]),
+        "seeds": f"{seeds}; the best epoch of each by dev {metrics['monitor']}",
+        "folder": str(run.path),
+    }
+    if warnings := metrics.get("warnings"):
+        lines["warnings"] = "; ".join(warnings)
+    rows = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in lines.items())
+    return f'<table class="dataframe"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _scores(metrics: dict[str, Any]) -> str:
+    """Percent: mean over seeds ± deviation, and the 95% interval over dialogues."""
+    head = "".join(f"<th>{name}</th>" for name in ("split", "rows", *_SCORES.values()))
+    body = ""
+    for split in ("dev", "test"):
+        found = metrics[split]
+        if found is None:
+            body += f"<tr><th>{split}</th><td colspan='{len(_SCORES) + 1}'>no labels</td></tr>"
+            continue
+        cells = "".join(f"<td>{_score(found[name])}</td>" for name in _SCORES)
+        body += f"<tr><th>{split}</th><td>{found['labelled']:,}</td>{cells}</tr>"
+    return (
+        f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "<p><small>%, mean ± deviation over seeds [95% interval over whole dialogues]</small></p>"
+    )
+
+
+def _score(score: dict[str, Any]) -> str:
+    mean, low, high = (100 * score[name] for name in ("mean", "low", "high"))
+    spread = "" if score["std"] is None else f" ± {100 * score['std']:.1f}"
+    return f"{mean:.1f}{spread} <small>[{low:.1f}, {high:.1f}]</small>"
