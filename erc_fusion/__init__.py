@@ -61,9 +61,9 @@ def load_table(
     >>> import erc_fusion
     >>> table = erc_fusion.load_table("meld", modalities=["text", "audio.wav2vec2-base"])
     >>> len(table), table.labels, table.present.shape
-    (133, ('anger', 'joy', 'neutral'), (133, 2))
+    (197, ('anger', 'joy', 'neutral'), (197, 2))
     >>> table.x["audio.wav2vec2-base"][table.rows("dev")].shape
-    (33, 3, 8)
+    (40, 3, 8)
     >>> one = erc_fusion.load_table(files=["features/meld/text.bert-base-uncased.h5"])
     >>> list(one.x)
     ['text.bert-base-uncased']

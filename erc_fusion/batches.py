@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from erc_features.errors import ErcError
 from erc_fusion.context.base import Dialogues
 from erc_fusion.model import Split
 
@@ -45,14 +46,21 @@ def balanced(
 ) -> Iterator[Batch]:
     """Batches of P classes x K utterances (Hermans et al. 2017); as many as `shuffled` gives.
 
-    `label` (N,) of every row of the split. P is every class, or as many as leave K at 2.
-    A class runs through all its rows before any comes again.
+    `label` (N,) of every row of the split. P is every class of them. A class runs through all
+    its rows before any comes again; one of fewer rows than K stands in a batch more than once.
+
+    Raises:
+        ErcError: `size` leaves a class less than two rows.
     """
     classes = [pool[label[pool] == c] for c in label[pool].unique()]
-    chosen = min(len(classes), max(1, size // 2))
-    each = max(2, size // chosen)
+    each = size // len(classes)
+    if each < 2:
+        raise ErcError(
+            f"--batch-size {size}: with a contrastive loss a batch holds two rows or more of each "
+            f"of {len(classes)} classes; {2 * len(classes)} is the least."
+        )
     count = max(1, -(-len(pool) // size))
-    drawn = [_draw(classes, chosen, each, count, g) for g in generators]
+    drawn = [_draw(classes, each, count, g) for g in generators]
     for rows in torch.stack(drawn, dim=1):  # (count, S, P·K)
         yield _plain(rows)
 
@@ -122,21 +130,14 @@ def _plain(rows: Tensor) -> Batch:
     return Batch(rows, torch.ones_like(rows, dtype=torch.bool))
 
 
-def _draw(
-    classes: list[Tensor], chosen: int, each: int, count: int, source: torch.Generator
-) -> Tensor:
-    """(count, chosen · each) rows."""
-    picks = [torch.randperm(len(classes), generator=source)[:chosen] for _ in range(count)]
-    order = torch.stack(picks)  # (count, chosen)
-    rows = torch.empty(count, chosen, each, dtype=torch.int64)
-    for c, members in enumerate(classes):
-        here = order == c
-        need = int(here.sum()) * each
-        rounds = range(-(-need // len(members)))
+def _draw(classes: list[Tensor], each: int, count: int, source: torch.Generator) -> Tensor:
+    """(count, classes · each) rows."""
+    columns = []
+    for members in classes:
+        rounds = range(-(-count * each // len(members)))
         stream = [members[torch.randperm(len(members), generator=source)] for _ in rounds]
-        if need:
-            rows[here] = torch.cat(stream)[:need].view(-1, each)
-    return rows.flatten(1)
+        columns.append(torch.cat(stream)[: count * each].view(count, each))
+    return torch.cat(columns, dim=1)
 
 
 def _of_dialogues(starts: Tensor, lengths: Tensor, size: int = 0, longest: int = 0) -> Batch:

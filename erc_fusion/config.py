@@ -228,7 +228,10 @@ def check_config(config: FuseConfig) -> None:
     choose("schedule", config.training.schedule, SCHEDULES)
     choose("precision", config.training.precision, PRECISIONS)
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
-        raise ErcError(f"seeds must be one or more distinct numbers, not {list(config.seeds)}.")
+        raise ErcError(
+            f"seeds must be one or more distinct numbers, not {list(config.seeds)}: --seeds 5 is "
+            "seeds 0 to 4, --seeds 3,7 these two."
+        )
     model, loss, training = config.model, config.loss, config.training
     for name in ("dropout", "modality_dropout"):
         _within(name, getattr(model, name), 0 <= getattr(model, name) < 1, "from 0 to below 1")
@@ -251,10 +254,16 @@ def parse_list(text: str | None) -> tuple[str, ...] | None:
 
     >>> parse_list("text, audio.wav2vec2-base")
     ('text', 'audio.wav2vec2-base')
+
+    Raises:
+        ErcError: nothing is in it, as when a shell's variable was empty.
     """
     if text is None:
         return None
-    return tuple(item for item in (part.strip() for part in text.split(",")) if item)
+    found = tuple(item for item in (part.strip() for part in text.split(",")) if item)
+    if not found:
+        raise ErcError(f"A list of nothing: {text!r}. Leave the option out, or name something.")
+    return found
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:
@@ -266,13 +275,13 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
     Raises:
         ErcError: it is neither.
     """
-    items = parse_list(text)
-    if items is None:
+    if text is None:
         return None
+    items = [part.strip() for part in text.split(",") if part.strip()]
     if not items or not all(item.isdecimal() for item in items):
         raise ErcError(f"--seeds takes how many (5) or which (3,7,11), not {text!r}.")
     numbers = tuple(int(item) for item in items)
-    return numbers if "," in str(text) else tuple(range(numbers[0]))
+    return numbers if "," in text else tuple(range(numbers[0]))
 
 
 def without_place(config: FuseConfig) -> dict[str, Any]:

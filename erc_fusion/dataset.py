@@ -62,7 +62,7 @@ class UtteranceDataset(Dataset[Utterance]):
     >>> train = erc_fusion.UtteranceDataset(table, split="train")
     >>> batch = next(iter(DataLoader(train, batch_size=16)))
     >>> len(train), batch["x"]["text.bert-base-uncased"].shape, batch["label"].shape
-    (67, torch.Size([16, 1, 12]), torch.Size([16]))
+    (117, torch.Size([16, 1, 12]), torch.Size([16]))
 
     Args:
         table: of :func:`erc_fusion.load_table`; its numbers are shared, not copied.

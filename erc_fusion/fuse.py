@@ -25,6 +25,7 @@ from erc_fusion.config import (
 )
 from erc_fusion.runs import Run
 from erc_fusion.score import score_splits
+from erc_fusion.splits import check_splits
 from erc_fusion.table import FeatureTable, Source, find_sources, load_table
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ def fuse(
     """
     began = time.perf_counter()
     events.check_log(log)
+    asked = config
     config, sources = resolve(config)
     table = load_table(sources, config.layers)
-    identity = _identity(config, table)
+    identity = identity_of(config, table)
     name = runs.check_name(config.place.name) or f"{config.model.head}-{identity[:8]}"
     path = Path(config.place.runs) / config.corpus / name
     if (path / runs.DONE).exists() and not config.place.overwrite:
@@ -97,14 +99,16 @@ def fuse(
         _must_be_the_same(found, identity)
         if log:
             events.write_events(found)
-        return FuseResult(found, True, tuple(found.metrics.get("warnings", ())))
+        told = (*found.metrics.get("warnings", ()), *_older(found))
+        return FuseResult(found, True, told)
     warnings = check_splits(table)
     with runs.claim(path), events.followed(log, path, config.seeds, progress) as follow:
-        return _run(config, table, identity, path, warnings, began, follow)
+        return _run(config, asked, table, identity, path, warnings, began, follow)
 
 
 def _run(
     config: FuseConfig,
+    asked: FuseConfig,
     table: FeatureTable,
     identity: str,
     path: Path,
@@ -112,7 +116,7 @@ def _run(
     began: float,
     progress: "Callable[[Progress], None] | None",
 ) -> FuseResult:
-    """Train and score, then write. What a finished run left there stays until then."""
+    """Train and score, then write. What a finished run left there stays until all is written."""
     from erc_fusion.fit import fit, make_data
     from erc_fusion.weighing import weigh_files, weigh_layers
     from erc_fusion.weights import save_weights
@@ -125,16 +129,17 @@ def _run(
     metrics |= {"layers": weigh_layers(weights.model), "weighing": weigh_files(weights, table)}
     metrics["seconds"] = {"train": seconds, "total": time.perf_counter() - began}
     try:
-        runs.clear(path)
-        (path / "config.toml").write_text(to_toml(as_recorded(config)), encoding="utf-8")
+        recorded = as_recorded(_as_asked(config, asked))
+        runs.part(path, "config.toml").write_text(to_toml(recorded), encoding="utf-8")
         _write_json(
-            path / "inputs.json", _inputs(config, table, identity, weights.standardiser.speakers)
+            runs.part(path, "inputs.json"),
+            _inputs(config, table, identity, weights.standardiser.speakers),
         )
         lines = (json.dumps(record) + "\n" for record in trained.history)
-        (path / "history.jsonl").write_text("".join(lines), encoding="utf-8")
-        _write_json(path / "metrics.json", metrics)
-        predictions.to_parquet(path / "predictions.parquet", index=False)
-        save_weights(path / "model.safetensors", weights)
+        runs.part(path, "history.jsonl").write_text("".join(lines), encoding="utf-8")
+        _write_json(runs.part(path, "metrics.json"), metrics)
+        predictions.to_parquet(runs.part(path, "predictions.parquet"), index=False)
+        save_weights(runs.part(path, "model.safetensors"), weights)
         return FuseResult(runs.finish(path), False, warnings)
     except OSError as error:
         raise RunError(
@@ -144,14 +149,17 @@ def _run(
 
 
 def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
-    """Defaults decided: the corpus's name, the files' stems, the contrastive loss.
+    """What is left open decided: the corpus's name, the files' stems, the contrastive loss, the
+    precision.
 
     Raises:
         ErcError: a setting is wrong, or no feature file fits.
     """
     from erc_fusion.context import load_context
+    from erc_fusion.fit import pick_device
     from erc_fusion.heads import load_head
     from erc_fusion.losses import CONTRASTS, LOSSES
+    from erc_fusion.optimize import decide_precision
 
     check_config(config)
     head = load_head(config.model.head)
@@ -170,40 +178,11 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
     sources = find_sources(Path(config.place.features) / corpus, config.modalities)
     stems = tuple(source.stem for source in sources)
     loss = replace(config.loss, contrastive=contrastive)
-    return replace(config, corpus=corpus, modalities=stems, loss=loss), sources
-
-
-def check_splits(table: FeatureTable) -> tuple[str, ...]:
-    """Warnings about the splits.
-
-    Raises:
-        ErcError: train or dev has no labelled row, or train no embedding at all.
-    """
-    for split, purpose in ((Split.TRAIN, "learn from"), (Split.DEV, "choose on")):
-        if not (table.label[table.rows(split)] >= 0).any():
-            raise ErcError(
-                f"Corpus {table.corpus!r} has no labelled {split} row, so there is nothing to "
-                f"{purpose}. It needs {split}.csv with labels."
-            )
-    train = table.rows(Split.TRAIN)
-    if not table.present[train].any():
-        raise ErcError(
-            f"No train row of corpus {table.corpus!r} has an embedding in "
-            f"{', '.join(source.stem for source in table.sources)}. See `erc inspect`."
-        )
-    counts = np.bincount(table.label[train][table.label[train] >= 0], minlength=len(table.labels))
-    return (
-        *(
-            f"{label} does not occur in train and can't be learned"
-            for label, count in zip(table.labels, counts, strict=True)
-            if count == 0
-        ),
-        *(
-            f"{source.stem} has no embedding of any train row"
-            for m, source in enumerate(table.sources)
-            if not table.present[train, m].any()
-        ),
-    )
+    device = pick_device(config.place.device)
+    precision = decide_precision(config.training.precision, device)
+    training = replace(config.training, precision=precision)
+    changed = replace(config, corpus=corpus, modalities=stems, loss=loss, training=training)
+    return changed, sources
 
 
 def _about(config: FuseConfig, sources: tuple[Source, ...], trained: "Trained") -> dict[str, Any]:
@@ -214,6 +193,7 @@ def _about(config: FuseConfig, sources: tuple[Source, ...], trained: "Trained") 
         "head": config.model.head,
         "modalities": [source.modality for source in sources],
         "files": [source.stem for source in sources],
+        "contrastive": config.loss.contrastive,
         "monitor": config.monitor,
         "best_epoch": list(trained.best_epoch),
         "epochs": list(trained.epochs),
@@ -221,7 +201,7 @@ def _about(config: FuseConfig, sources: tuple[Source, ...], trained: "Trained") 
     }
 
 
-def _identity(config: FuseConfig, table: FeatureTable) -> str:
+def identity_of(config: FuseConfig, table: FeatureTable) -> str:
     """A hash of the settings and what was put in, numbers too; not of where it stands."""
     inputs = [
         {
@@ -238,6 +218,39 @@ def _identity(config: FuseConfig, table: FeatureTable) -> str:
     parts = {"config": without_place(config), "inputs": inputs, "data": table.digest()}
     whole = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _as_asked(config: FuseConfig, asked: FuseConfig) -> FuseConfig:
+    """What was left to be decided stays so in `config.toml`: another head, or another device,
+    decides it anew."""
+    loss = replace(config.loss, contrastive=asked.loss.contrastive)
+    training = replace(config.training, precision=asked.training.precision)
+    return replace(config, loss=loss, training=training)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("erc", "torch", "numpy")}
+
+
+def _machine(config: FuseConfig) -> dict[str, Any]:
+    """What last bits depend on, beside the versions."""
+    import torch
+
+    from erc_fusion.fit import pick_device
+
+    device = pick_device(config.place.device)
+    return {"device": device.type, "threads": torch.get_num_threads()}
+
+
+def _older(found: Run) -> tuple[str, ...]:
+    """Whether another erc or torch made a run that is used instead of a new one."""
+    made, here = found.inputs.get("versions", {}), _versions()
+    other = [f"{name} {made[name]}" for name in ("erc", "torch") if made.get(name, "") != here[name]
+             and name in made]  # fmt: skip
+    if not other:
+        return ()
+    now = ", ".join(f"{name} {here[name]}" for name in ("erc", "torch"))
+    return (f"it was made by {', '.join(other)}; here are {now}. --overwrite runs it again",)
 
 
 def _must_be_the_same(found: Run, identity: str) -> None:
@@ -269,7 +282,8 @@ def _inputs(
         "identity": identity,
         "counts": {split: counts[split] for split in Split if split in counts},
         "files": files,
-        "versions": {name: version(name) for name in ("erc", "torch", "numpy")},
+        "versions": _versions(),
+        "machine": _machine(config),
         "command": shlex.join(sys.argv),
     }
 

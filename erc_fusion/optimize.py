@@ -94,11 +94,16 @@ def rate(config: TrainingConfig, time: float) -> float:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The context in which products are of `precision`: fp32, bf16 or auto."""
-    bf16 = precision == "bf16"
-    if precision == "auto" and device.type == "cuda":
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    """The context in which products are of `precision`, decided: fp32 or bf16."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def decide_precision(precision: str, device: torch.device) -> str:
+    """fp32 or bf16: `auto` is bf16 on a GPU that has it."""
+    if precision != "auto":
+        return precision
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_it else "fp32"
 
 
 def clip(model: FusionModel, most: float) -> None:

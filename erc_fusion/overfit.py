@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from erc_fusion.config import FuseConfig
-from erc_fusion.fuse import check_splits, resolve
+from erc_fusion.fuse import resolve
+from erc_fusion.splits import check_splits
 from erc_fusion.table import load_table
 from erc_fusion.train import Progress
 
@@ -53,8 +54,8 @@ class Overfit:
 def overfit(config: FuseConfig, *, progress: Callable[[Progress], None] | None = None) -> Overfit:
     """Train without regularisation, twice as wide each time, until train is fitted.
 
-    Dropout, modality dropout, weight decay, label smoothing, averaging and early stopping are
-    off. Nothing is written, and test is never touched.
+    Dropout, modality dropout, weight decay, label smoothing, averaging, a contrastive loss and
+    early stopping are off. Nothing is written, and test is never touched.
 
     Raises:
         ErcError: a setting, the feature files, or the splits are not what they must be.
@@ -100,6 +101,6 @@ def _without_regularisation(config: FuseConfig, width: int) -> FuseConfig:
     return replace(
         config,
         model=replace(config.model, width=width, dropout=0.0, modality_dropout=0.0),
-        loss=replace(config.loss, label_smoothing=0.0),
+        loss=replace(config.loss, label_smoothing=0.0, contrastive="none"),
         training=replace(training, weight_decay=0.0, average=0.0, patience=training.epochs),
     )

@@ -12,6 +12,9 @@ _SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "ma
            "ece": "calibration error"}  # fmt: skip
 
 
+_LEFT = 'style="text-align: left"'  # Jupyter sets numbers and texts to the right
+
+
 def as_html(run: "Run") -> str:
     """Two small tables; in place of them what is wrong, where the run can't be read."""
     name = f"<p><b>{escape(run.name)}</b></p>"
@@ -33,7 +36,7 @@ def _about(run: "Run") -> str:
     }
     if warnings := metrics.get("warnings"):
         lines["warnings"] = "; ".join(warnings)
-    rows = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in lines.items())
+    rows = (f"<tr><th>{escape(k)}</th><td {_LEFT}>{escape(v)}</td></tr>" for k, v in lines.items())
     return f'<table class="dataframe"><tbody>{"".join(rows)}</tbody></table>'
 
 

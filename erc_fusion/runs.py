@@ -23,7 +23,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 FORMAT = "erc-run"
 FORMAT_VERSION = 1
 DONE = "DONE"
+_PART = ".part"
+_TAKEN = ("DONE", "tensorboard")  # in the folder of a corpus's runs
 FILES = (
     "config.toml",
     "inputs.json",
@@ -55,7 +57,7 @@ class Run:
     >>> from pathlib import Path
     >>> run = Run(Path("runs/meld/mlp"))
     >>> run.name, run.corpus, round(run.metrics["test"]["accuracy"]["mean"], 2)
-    ('mlp', 'meld', 0.69)
+    ('mlp', 'meld', 0.66)
     >>> run.predictions().query("split == 'test'")["key"].nunique()
     260
 
@@ -155,6 +157,8 @@ def check_name(name: str) -> str:
         raise RunError(
             f"--name {name}: letters, digits, '.', '_' and '-' work, and no '.' in front."
         )
+    if name in _TAKEN or name.endswith((".toml", ".json", ".html")):
+        raise RunError(f"--name {name}: erc has files of such names beside runs; choose another.")
     return name
 
 
@@ -173,30 +177,40 @@ def claim(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: cannot be written ({error.strerror}); choose --runs.") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        strangers = [entry.name for entry in path.iterdir() if entry.name not in (*FILES, DONE)]
+        ours = {DONE, *FILES, *(f"{name}{_PART}" for name in FILES)}
+        strangers = [entry.name for entry in path.iterdir() if entry.name not in ours]
         if strangers:
             raise RunError(
                 f"{path} holds files that no run wrote ({', '.join(sorted(strangers)[:5])}); "
                 "choose another --name or --runs."
             )
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.rmdir()  # where nothing was written
     except BlockingIOError as error:
         raise RunError(f"{path}: another process is running it; wait for it.") from error
     finally:
         os.close(handle)
 
 
-def clear(path: Path) -> None:
-    """Remove what a run left there, DONE first: a half-written run must not look finished."""
-    for name in (DONE, *FILES):
-        (path / name).unlink(missing_ok=True)
+def part(path: Path, name: str) -> Path:
+    """Where a file of a run is written, until all are."""
+    return path / f"{name}{_PART}"
 
 
 def finish(path: Path) -> Run:
-    """Sync every file of the run, then write DONE."""
+    """Sync the parts, put them in the place of what a run left there, then write DONE.
+
+    DONE goes first and comes last: a half-written run must not look finished.
+    """
     for name in FILES:
-        with open(path / name, "rb") as file:
+        with open(part(path, name), "rb") as file:
             os.fsync(file.fileno())
+    (path / DONE).unlink(missing_ok=True)
+    for name in FILES:
+        os.replace(part(path, name), path / name)
     with open(path / DONE, "w", encoding="utf-8") as file:
         file.write(datetime.now(UTC).isoformat(timespec="seconds") + "\n")
         file.flush()
@@ -209,11 +223,7 @@ def list_runs(root: Path, corpus: str | None = None) -> tuple[list[Run], list[Pa
     pattern = f"{corpus or '*'}/*"
     folders = sorted(folder for folder in root.glob(pattern) if folder.is_dir())
     finished = [Run(folder) for folder in folders if (folder / DONE).is_file()]
-    unfinished = [
-        folder
-        for folder in folders
-        if not (folder / DONE).is_file() and any((folder / name).exists() for name in FILES)
-    ]
+    unfinished = [folder for folder in folders if not (folder / DONE).is_file() and _begun(folder)]
     return finished, unfinished
 
 
@@ -243,4 +253,8 @@ def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run]
 
 
 def _holds_a_run(folder: Path) -> bool:
-    return any((folder / file).is_file() for file in (*FILES, DONE))
+    return (folder / DONE).is_file() or _begun(folder)
+
+
+def _begun(folder: Path) -> bool:
+    return any((folder / name).is_file() or part(folder, name).is_file() for name in FILES)

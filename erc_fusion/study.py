@@ -17,7 +17,7 @@ import numpy as np
 from erc_features.errors import ErcError, RunError, listed
 from erc_features.utterance import corpus_name
 from erc_fusion.config import FuseConfig, with_options
-from erc_fusion.fuse import _identity, check_splits, fuse, resolve
+from erc_fusion.fuse import fuse, identity_of, resolve
 from erc_fusion.ladder import (
     Candidate,
     Ladder,
@@ -31,6 +31,7 @@ from erc_fusion.overfit import overfit
 from erc_fusion.placed import place
 from erc_fusion.plan import Plan, Step
 from erc_fusion.runs import Run
+from erc_fusion.splits import check_splits
 from erc_fusion.table import load_table
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _still_holds(plan: Plan, step: Step, config: FuseConfig, found: Rung) -> boo
     ):
         return False
     chosen, sources = resolve(_chosen(config, found.scaled, found.tried))
-    identity = _identity(chosen, load_table(sources, chosen.layers))
+    identity = identity_of(chosen, load_table(sources, chosen.layers))
     return found.run == f"{chosen.model.head}-{identity[:8]}"
 
 

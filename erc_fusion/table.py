@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -52,7 +53,7 @@ class FeatureTable:
     >>> table = erc_fusion.load_table("meld")
     >>> dev = table.rows("dev")
     >>> table.key[dev][:2].tolist(), table.label[dev][:2].tolist()
-    (['dev/d-0-seq-0', 'dev/d-1-seq-0'], [1, 2])
+    (['dev/d-0-seq-0', 'dev/d-1-seq-0'], [2, 2])
 
     Attributes:
         sources: the M files, by modality and name.
@@ -193,10 +194,12 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
 
 
 def _pick_layers(source: Source, layers: str) -> list[int]:
+    if source.shape[1] == 1 and re.fullmatch(r"[\d,:-]+", layers):
+        return [0]  # a baseline's only one, beside a file of many
     try:
         return pick_layers(layers, source.shape[1])
     except ErcError as error:
-        raise ErcError(f"{source.path}: {error}") from error
+        raise ErcError(f"{source.path}: {error} -4: takes what there is.") from error
 
 
 def _describe(path: Path | str) -> Source:

@@ -277,6 +277,6 @@ def _row(figures: dict[str, np.ndarray], row: int) -> dict[str, float]:
 def _must_be_finite(record: dict[str, Any]) -> None:
     if not np.isfinite([*record["train"].values(), *record["dev"].values()]).all():
         raise ErcError(
-            f"The loss is not finite any more (seed {record['seed']}, epoch {record['epoch']}). "
-            "Try a smaller --lr."
+            f"The loss is not finite any more (seed {record['seed']}, epoch {record['epoch']}), "
+            "and a mean over the other seeds would flatter. Try a smaller --lr."
         )

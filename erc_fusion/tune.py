@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count, islice
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -23,8 +24,9 @@ from erc_fusion.config import (
     with_options,
     without_place,
 )
-from erc_fusion.fuse import check_splits, resolve
+from erc_fusion.fuse import resolve
 from erc_fusion.space import Space
+from erc_fusion.splits import check_splits
 from erc_fusion.table import FeatureTable, Source, load_table
 
 if TYPE_CHECKING:
@@ -158,6 +160,7 @@ class _Search:
 
     def objective(self, trial: "optuna.Trial") -> float:
         import optuna
+        import torch
 
         from erc_fusion.fit import fit
 
@@ -170,10 +173,10 @@ class _Search:
 
         try:
             trained, _ = fit(config, self.data(config.layers), report)
-        except ErcError as error:
+        except (ErcError, torch.OutOfMemoryError) as error:
             self.failure = f" The last one failed: {error}"
             trial.set_user_attr(_FAILED, str(error))
-            raise
+            raise ErcError(str(error)) from None  # lets go of what the failed trial holds
         best = dict.fromkeys(config.seeds, 0.0)
         for record in trained.history:
             best[record["seed"]] = max(best[record["seed"]], record["dev"][config.monitor])
@@ -238,7 +241,9 @@ def _write(study: "optuna.Study", search: _Search, to: Path | None, seconds: flo
     best = tuple(Trial(t.number, t.value, search.ask(t.params)) for t in ranked[:10])
     chosen = with_options(config, **best[0].options)
     # The seeds of the search would be judged by the choice that they made.
-    chosen = replace(as_recorded(chosen), seeds=FuseConfig().seeds)
+    fresh = (seed for seed in count() if seed not in config.seeds)
+    seeds = tuple(islice(fresh, len(FuseConfig().seeds)))
+    chosen = replace(as_recorded(chosen), seeds=seeds)
     path = to or Path(config.place.runs) / config.corpus / "tuned.toml"
     note = (
         f"# The best of {len(ranked)} trials that came to an end: {config.monitor} "
