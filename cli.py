@@ -6,6 +6,8 @@ same name. Imports stand inside the commands, so that `erc --help` answers at on
 """
 
 import io
+import os
+import platform
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,6 +43,64 @@ app = typer.Typer(
     help="Precomputed features and fast, honest fusion for Emotion Recognition in "
     "Conversations.\n\nTry `erc demo`: the whole way, offline, in about a minute.",
 )
+
+
+REPORTED = (
+    "numpy", "h5py", "pandas", "torch", "torchvision", "torchaudio", "transformers",
+    "open_clip_torch", "av", "scikit-learn", "typer", "optuna", "ray",
+)  # fmt: skip
+
+
+def versions() -> list[str]:
+    """The versions and devices that a bug report needs, a line each; nothing of it can fail."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def named(package: str) -> str:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            return f"{package} not installed"
+
+    return [
+        named("erc"),
+        f"python {platform.python_version()}, {platform.platform()}",
+        *map(named, REPORTED),
+        f"devices: {os.cpu_count()} CPU cores, {gpus()}",
+    ]
+
+
+def gpus() -> str:
+    """What torch sees beside the CPU. Imports torch, which takes seconds."""
+    try:
+        import torch
+
+        found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    except (ImportError, OSError, RuntimeError, AssertionError) as error:  # wheels that don't match
+        return f"no GPU to be seen: {type(error).__name__}: {error}"
+    built = f"torch built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch CPU only"
+    names = [f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in found] or ["no GPU"]
+    return ", ".join([*names, built])
+
+
+def show_versions(wanted: bool) -> None:
+    if wanted:
+        print(*versions(), sep="\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=show_versions,
+            is_eager=True,
+            help="Show the versions and devices that a bug report needs.",
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command(epilog="Example: erc demo --to demo")

@@ -207,3 +207,58 @@ def inspect(
     if as_json:
         return terminal.show_json(asdict(found))
     return shown.show_inspection(found)
+
+
+@commands.command("import", epilog="Example: erc import egemaps.csv --modality audio --split train")
+def import_(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC", help=".npy, .npz, .safetensors, .pt, .csv, .parquet, .pkl, or a folder."
+        ),
+    ],
+    modality: Annotated[str, typer.Option(help="text, visual or audio.")],
+    corpus: CorpusOption = CORPUS,
+    features: FeaturesOption = FEATURES,
+    name: Annotated[str | None, typer.Option(help="Of the feature file; SRC's if left.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="A file that names the rows, one a line.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of rows that don't say; without names, in its order.")
+    ] = None,
+    drop: Annotated[str, typer.Option(help="What SRC leaves out of it: dia110_utt7,…")] = "",
+    field: Annotated[
+        str | None, typer.Option(help="Which array of several; of conversations, a,b as layers.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float32",
+    overwrite: Annotated[bool, typer.Option(help="Replace the feature file.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a feature file of features that you have already. Refuses pickles that run code."""
+    from erc_features import terminal
+    from erc_features.interchange import import_features as run
+
+    made = run(source, corpus, modality=modality, name=name, keys=keys, split=split,
+               drop=tuple(filter(None, drop.split(","))), field=field, features=features,
+               dtype=dtype, overwrite=overwrite)  # fmt: skip
+    return terminal.show_json(asdict(made)) if as_json else terminal.show(made)
+
+
+@commands.command(epilog="Example: erc export features/meld/audio.x.h5 --to audio.npz --as npz")
+def export(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="A feature file; for mmsa, up to three.")
+    ],
+    to: Annotated[Path, typer.Option(help="The file to write.")],
+    kind: Annotated[str, typer.Option("--as", help="npz, parquet, safetensors or mmsa.")] = "npz",
+    layer: Annotated[int | None, typer.Option(help="For mmsa, which has none; -1: last.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a feature file for other tools; `erc import` reads it back."""
+    from erc_features import terminal
+    from erc_features.interchange import export_features as run
+
+    made = run(files, to, kind, layer=layer, overwrite=overwrite)
+    return terminal.show_json(asdict(made)) if as_json else terminal.show(made)

@@ -8,7 +8,15 @@ from collections.abc import Iterable
 
 
 class ErcError(Exception):
-    """Something a user can mend: a path, a choice, a file, a full disk."""
+    """Something a user can mend: a path, a choice, a file, a full disk.
+
+    >>> import erc_features
+    >>> try:
+    ...     erc_features.open("features/meld/audio.hubert.h5")
+    ... except erc_features.ErcError as error:
+    ...     print(error)
+    features/meld/audio.hubert.h5: no such file. `erc extract` writes feature files.
+    """
 
 
 class CorpusError(ErcError):
@@ -20,7 +28,12 @@ class MediaError(ErcError):
 
 
 class FeatureFileError(ErcError):
-    """A feature file is not one, is truncated, of a newer format, or of other provenance."""
+    """A feature file is not one, is truncated, of a newer format, or of other provenance.
+
+    >>> import erc_features
+    >>> issubclass(erc_features.FeatureFileError, erc_features.ErcError)
+    True
+    """
 
 
 class EncoderError(ErcError):

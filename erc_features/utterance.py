@@ -16,6 +16,9 @@ class Split(StrEnum):
     """Which part of a corpus an utterance belongs to, in manifest order.
 
     `NEW` holds utterances that are only predicted: it has no role in training.
+
+    >>> [str(split) for split in Split]
+    ['train', 'dev', 'test', 'new']
     """
 
     TRAIN = "train"
@@ -25,7 +28,11 @@ class Split(StrEnum):
 
 
 class Modality(StrEnum):
-    """What a feature file was computed from."""
+    """What a feature file was computed from.
+
+    >>> [str(modality) for modality in Modality]
+    ['text', 'visual', 'audio']
+    """
 
     TEXT = "text"
     VISUAL = "visual"
@@ -79,6 +86,10 @@ def corpus_name(text: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """One row of a corpus (first normal form: one value a cell).
+
+    >>> said = Utterance(Split.TRAIN, 0, 3, speaker="Ross", x_text="Hi.", label="neutral")
+    >>> said.key, said.cell(Modality.TEXT)
+    ('train/d-0-seq-3', 'Hi.')
 
     Attributes:
         split: the part of the corpus.

@@ -27,6 +27,7 @@ from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Encoder, Settings, measure
 from erc_features.engines.local import run_local
 from erc_features.errors import ErcError, FeatureFileError, listed
+from erc_features.interchange.imported import must_have_encoder
 from erc_features.items import known, loader
 from erc_features.job import Job, provenance_of
 from erc_features.store import FeatureFile, Status
@@ -193,12 +194,11 @@ def _same_again(
     """The job that the file is of, and its encoder, loaded here."""
     theirs = file.provenance
     config = theirs.config
+    must_have_encoder(file.path, theirs.encoder, config)
     try:
         modality = Modality(theirs.modality)
-        settings = Settings(
-            config["layers"], config["pool"], config["precision"], device,
-            config.get("history", 0),
-        )  # fmt: skip
+        settings = Settings(config["layers"], config["pool"], config["precision"], device,
+                            config.get("history", 0))  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise FeatureFileError(
             f"{file.path}: its attributes don't say how `erc extract` made it ({error!r}), so it "

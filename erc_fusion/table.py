@@ -225,10 +225,7 @@ def _describe(path: Path | str) -> Source:
             labels=file.labels,
             shape=file.shape,
             dtype=file.dtype.name,
-            rows={
-                state.name.lower(): int((status == state).sum())
-                for state in (Status.OK, Status.MISSING, Status.FAILED)
-            },
+            rows={s.name.lower(): int((status == s).sum()) for s in Status if s != Status.PENDING},
             versions=file.attributes.get("versions", {}),
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import weakref
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from erc_features.store.layout import (
     plain,
     read_provenance,
 )
+from erc_features.store.remote import Remote, explained, is_url, open_remote
+from erc_features.store.shown import as_html
 from erc_features.utterance import Split
 
 if TYPE_CHECKING:
@@ -31,23 +34,39 @@ class FeatureFile:
 
     Use it as a context manager. Columns are properties of shape (N,): `key`, `split`,
     `speaker`, `text`, `label` (str), `dialogue`, `sequence` (int32), `status` (uint8),
-    `reason` (str).
+    `reason` (str); `shape` is (N, L, D): rows, layers, dimensions. A URL (`https://`, `s3://`,
+    `gs://`) is read in place, the rows asked for alone. In Jupyter it shows itself as a table.
+
+    >>> with FeatureFile("features/meld/audio.wav2vec2-base.h5") as file:
+    ...     x = file.x(file.rows(split="dev"))  # (n, L, D)
+    ...     emotions = file.label[file.rows(split="dev")]
+    >>> file.shape, x.shape, x.dtype.name, emotions.shape
+    ((197, 3, 8), (40, 3, 8), 'float32', (40,))
 
     Raises:
         FeatureFileError: if the file is absent, being written, not HDF5, truncated,
-            not a feature file, or of a newer format.
+            not a feature file, or of a newer format; a URL can't be reached.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._file = open_for_reading(self.path)
+        self.path: Path | str = path if isinstance(path, str) and is_url(path) else Path(path)
+        self._remote = None
+        if isinstance(self.path, str):
+            self._remote, self._file = open_remote(self.path)
+            # HDF5 closes what is left open when Python ends, and then can't call back into it.
+            weakref.finalize(self, _close, self._file, self._remote)
+        else:
+            self._file = open_for_reading(self.path)
         try:
             check_layout(self._file, self.path)
             attributes = self._file.attrs
             self.complete = bool(attributes["complete"])
             self.labels: tuple[str, ...] = tuple(json.loads(attributes["labels"]))
             self.provenance = read_provenance(self._file)
-        except (KeyError, ValueError, TypeError) as error:
+            rows, layers, dim = self._file["x"].shape
+            self.shape: tuple[int, int, int] = (rows, layers, dim)
+            self.dtype: np.dtype = self._file["x"].dtype
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
             self.close()
             raise FeatureFileError(
                 f"{self.path}: an attribute of the feature file is absent or damaged ({error}). "
@@ -56,39 +75,43 @@ class FeatureFile:
         except FeatureFileError:
             self.close()
             raise
+        except OSError as error:
+            self.close()
+            raise self._unreadable(error) from error
 
     @property
     def stem(self) -> str:
         """The file's name without `.h5`: `audio.wav2vec2-base`."""
-        return self.path.name.removesuffix(".partial").removesuffix(SUFFIX)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(N, L, D): rows, layers, dimensions."""
-        rows, layers, dim = self._file["x"].shape
-        return rows, layers, dim
-
-    @property
-    def dtype(self) -> np.dtype:
-        """float16 or float32, as stored."""
-        return self._file["x"].dtype
+        name = str(self.path).rpartition("/")[2]
+        return name.removesuffix(".partial").removesuffix(SUFFIX)
 
     @property
     def attributes(self) -> dict[str, Any]:
         """Every attribute of the file, JSON ones decoded."""
+        self._must_be_open()
         found = {name: plain(value) for name, value in self._file.attrs.items()}
         for name in ("labels", "config", "versions", "notes"):
             if found.get(name):
                 found[name] = json.loads(found[name])
         return found
 
+    def _must_be_open(self) -> None:
+        if not self._file:
+            raise FeatureFileError(f"{self.path} is closed: read it inside its `with` block.")
+
     def _read(self, name: str) -> np.ndarray:
+        self._must_be_open()
         try:
             if name in TEXT_COLUMNS or name == "reason":
                 return self._file[name].asstr()[()]
             return self._file[name][()]
         except (OSError, ValueError, RuntimeError, TypeError) as error:
-            raise _unreadable(self.path, error) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> FeatureFileError:
+        if isinstance(self.path, str):
+            return explained(self.path, error)
+        return _unreadable(self.path, error)
 
     @cached_property
     def key(self) -> np.ndarray:
@@ -148,8 +171,12 @@ class FeatureFile:
         return np.arange(self.shape[0])
 
     def x(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Embeddings (n, L, D) of those rows, in their order; only they are read from disk."""
+        """Embeddings (n, L, D) of those rows, in their order; only they are read or moved."""
+        self._must_be_open()
         dataset = self._file["x"]
+        if self._remote:
+            rows = np.arange(len(dataset)) if rows is None else np.asarray(rows, dtype=np.int64)
+            return self._remote.rows(dataset, rows)
         if rows is None:
             return self._read("x")
         rows = np.asarray(rows, dtype=np.int64)
@@ -186,7 +213,7 @@ class FeatureFile:
         return frame.join(values)
 
     def close(self) -> None:
-        self._file.close()
+        _close(self._file, self._remote)
 
     def __enter__(self) -> Self:
         return self
@@ -203,6 +230,15 @@ class FeatureFile:
         n, layers, dim = self.shape
         state = "" if self.complete else ", unfinished"
         return f"FeatureFile({str(self.path)!r}, N={n}, L={layers}, D={dim}{state})"
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def _close(file: h5py.File, remote: Remote | None) -> None:
+    file.close()
+    if remote:
+        remote.close()
 
 
 def list_features(folder: Path, *, partial: bool = False) -> list[Path]:

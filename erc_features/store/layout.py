@@ -41,6 +41,7 @@ import h5py
 import numpy as np
 
 from erc_features.errors import FeatureFileError
+from erc_features.store.sound import check_dataset
 
 FORMAT = "erc-features"
 FORMAT_VERSION = 1
@@ -53,7 +54,13 @@ DATASETS = (*TEXT_COLUMNS, "dialogue", "sequence", "x", "status", "reason")
 
 
 class Status(IntEnum):
-    """What became of a row. `MISSING` and `FAILED` are done, as `OK` is."""
+    """What became of a row. `MISSING` and `FAILED` are done, as `OK` is.
+
+    >>> import erc_features
+    >>> with erc_features.open("features/meld/audio.wav2vec2-base.h5") as file:
+    ...     int((file.status == Status.OK).sum())
+    197
+    """
 
     PENDING = 0
     OK = 1
@@ -115,11 +122,11 @@ def read_provenance(file: h5py.File) -> Provenance:
     )
 
 
-def check_layout(file: h5py.File, path: Path) -> None:
+def check_layout(file: h5py.File, path: Path | str) -> None:
     """Refuse what is not a feature file of a version that this erc reads.
 
     Raises:
-        FeatureFileError: says which part of the layout is wrong.
+        FeatureFileError: says which part of the layout is wrong, or leads out of the file.
     """
     if plain(file.attrs.get("format")) != FORMAT:
         raise FeatureFileError(
@@ -132,7 +139,7 @@ def check_layout(file: h5py.File, path: Path) -> None:
             f"{path} is of format version {version}; this erc reads up to {FORMAT_VERSION}. "
             "Upgrade erc to read it."
         )
-    absent = [name for name in DATASETS if not isinstance(file.get(name), h5py.Dataset)]
+    absent = [name for name in DATASETS if not check_dataset(file, name, path)]
     if absent:
         raise FeatureFileError(f"{path}: damaged, it has no {', '.join(absent)}.")
     rows = file["key"].shape
