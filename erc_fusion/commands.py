@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,8 +14,14 @@ from erc_features.options import (
     JsonOption,
     RunsOption,
 )
+from erc_fusion.config import DEFAULTS
 
 commands = typer.Typer()
+
+
+def _setting(name: str, text: str) -> Any:
+    """An option that is a setting of :class:`FuseConfig`, and what it is if left."""
+    return typer.Option(help=f"{text}; {DEFAULTS[name]} if left.")
 
 
 @commands.command(epilog="Example: erc fuse --head attention --modalities text,audio --seeds 10")
@@ -27,46 +33,54 @@ def fuse(
     runs: Annotated[str | None, typer.Option(help="Where runs are.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     head: Annotated[
-        str | None, typer.Option(help="linear, mlp, late, gated, attention, lowrank or triplet.")
+        str | None, _setting("head", "linear, mlp, late, gated, attention, lowrank or triplet")
     ] = None,
     modalities: Annotated[
         str | None, typer.Option(help="Modalities or file stems, with commas; all if left.")
     ] = None,
     layers: Annotated[
-        str | None, typer.Option(help="Of the files': all, last, -4: or 0,6,12.")
+        str | None, _setting("layers", "Of the files': all, last, -4: or 0,6,12")
     ] = None,
-    context: Annotated[str | None, typer.Option(help="none, gru or transformer.")] = None,
+    context: Annotated[str | None, _setting("context", "none, gru or transformer")] = None,
     reach: Annotated[
-        str | None, typer.Option(help="Of the context: whole dialogue, or past alone.")
+        str | None, _setting("reach", "Of the context: whole dialogue, or past alone")
     ] = None,
-    speakers: Annotated[
-        bool | None, typer.Option(help="Whether the context knows who speaks.")
+    speakers: Annotated[bool | None, _setting("speakers", "The context knows who speaks")] = None,
+    loss: Annotated[str | None, _setting("loss", "cross-entropy, focal or dice")] = None,
+    gamma: Annotated[float | None, _setting("gamma", "Of the focal loss")] = None,
+    contrastive: Annotated[str | None, _setting("contrastive", "none, triplet or supcon")] = None,
+    contrastive_weight: Annotated[
+        float | None, _setting("contrastive_weight", "Of the contrastive loss beside the other")
     ] = None,
-    loss: Annotated[str | None, typer.Option(help="cross-entropy, focal or dice.")] = None,
-    gamma: Annotated[float | None, typer.Option(help="Of the focal loss; 2 is usual.")] = None,
-    contrastive: Annotated[str | None, typer.Option(help="none, triplet or supcon.")] = None,
-    class_weights: Annotated[str | None, typer.Option(help="none, sqrt or balanced.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
+    margin: Annotated[float | None, _setting("margin", "Of the triplets")] = None,
+    temperature: Annotated[float | None, _setting("temperature", "Of supcon")] = None,
+    class_weights: Annotated[
+        str | None, _setting("class_weights", "none, sqrt or balanced")
+    ] = None,
+    label_smoothing: Annotated[float | None, _setting("label_smoothing", "0 to 1")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="How many (5: seeds 0 to 4), or which (3,7,11).")
     ] = None,
-    monitor: Annotated[str | None, typer.Option(help="accuracy or weighted_f1, on dev.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without a better dev.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Utterances a step and seed.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of AdamW.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
-    warmup: Annotated[float | None, typer.Option(help="Epochs of rising rate.")] = None,
+    monitor: Annotated[str | None, _setting("monitor", "accuracy or weighted_f1, on dev")] = None,
+    epochs: Annotated[int | None, _setting("epochs", "At most so many")] = None,
+    patience: Annotated[int | None, _setting("patience", "Epochs without a better dev")] = None,
+    batch_size: Annotated[int | None, _setting("batch_size", "Utterances a step and seed")] = None,
+    lr: Annotated[float | None, _setting("lr", "Learning rate of AdamW")] = None,
+    weight_decay: Annotated[float | None, _setting("weight_decay", "Of AdamW")] = None,
+    clip: Annotated[float | None, _setting("clip", "Largest norm of a seed's gradient")] = None,
+    schedule: Annotated[str | None, _setting("schedule", "constant or cosine")] = None,
+    warmup: Annotated[float | None, _setting("warmup", "Epochs of rising rate")] = None,
     average: Annotated[
-        float | None, typer.Option(help="Of the weights: 0 none, 0.99 usual.")
+        float | None, _setting("average", "Of the weights: 0 none, 0.99 usual")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or auto.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="After the projection.")] = None,
-    modality_dropout: Annotated[float | None, typer.Option(help="Hide a file so often.")] = None,
-    width: Annotated[int | None, typer.Option(help="Dimensions of the embedding.")] = None,
+    precision: Annotated[str | None, _setting("precision", "fp32, bf16 or auto")] = None,
+    dropout: Annotated[float | None, _setting("dropout", "After the projection")] = None,
+    modality_dropout: Annotated[
+        float | None, _setting("modality_dropout", "Hide a file so often")
+    ] = None,
+    width: Annotated[int | None, _setting("width", "Dimensions of the embedding")] = None,
     name: Annotated[str | None, typer.Option(help="Of the run.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[str | None, _setting("device", "auto, cpu or cuda")] = None,
     overwrite: Annotated[bool, typer.Option(help="Run again what is finished.")] = False,
     overfit: Annotated[
         bool, typer.Option("--overfit", help="Only see whether the head can fit train at all.")
@@ -88,7 +102,9 @@ def fuse(
         head=head, modalities=parse_list(modalities), layers=layers, context=context, reach=reach,
         speakers=speakers, loss=loss, gamma=gamma, schedule=schedule, warmup=warmup,
         average=average, precision=precision,
-        contrastive=contrastive, class_weights=class_weights, label_smoothing=label_smoothing,
+        contrastive=contrastive, contrastive_weight=contrastive_weight, margin=margin,
+        temperature=temperature, clip=clip, class_weights=class_weights,
+        label_smoothing=label_smoothing,
         seeds=parse_seeds(seeds), monitor=monitor, epochs=epochs, patience=patience,
         batch_size=batch_size, lr=lr, weight_decay=weight_decay, dropout=dropout,
         modality_dropout=modality_dropout, width=width, name=name, device=device,
@@ -102,7 +118,7 @@ def fuse(
         return show_overfit(tried)
     with terminal.training() as progress:
         result = run(settings, progress=progress, log=log)
-    return show_run(result.run.path, result.run.metrics, already=result.already)
+    return show_run(result)
 
 
 @commands.command(epilog="Example: erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")

@@ -291,6 +291,13 @@ def without_place(config: FuseConfig) -> dict[str, Any]:
     return tables
 
 
+def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tables.items():
+        flat |= _flat(value) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
 def as_recorded(config: FuseConfig) -> FuseConfig:
     """The configuration to keep with a run: it can be given to `--config` for another one."""
     return replace(config, place=replace(config.place, name="", overwrite=False))
@@ -299,3 +306,6 @@ def as_recorded(config: FuseConfig) -> FuseConfig:
 def _within(name: str, value: float, fine: bool, range_: str) -> None:
     if not fine:
         raise ErcError(f"{name} must be {range_}, not {value}.")
+
+
+DEFAULTS = _flat(asdict(FuseConfig()))  # of every setting, by its last name

@@ -1,10 +1,10 @@
 """What verbs of fusion print: the scores of a run, the answers of a prediction."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from erc_features.terminal import out, show, table
+from erc_fusion.fuse import FuseResult
 from erc_fusion.ladder import Ladder
 from erc_fusion.overfit import Overfit
 from erc_fusion.predict import Answer
@@ -35,8 +35,9 @@ def show_answers(answers: Sequence["Answer"]) -> None:
         show(*(f"{answer.key} without {stem}: {why}" for stem, why in answer.without.items()))
 
 
-def show_run(path: Path, metrics: Mapping[str, Any], *, already: bool) -> None:
+def show_run(result: FuseResult) -> None:
     """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
+    path, metrics, already = result.run.path, result.run.metrics, result.already
     rows = []
     for split in ("dev", "test"):
         found = metrics[split]
@@ -55,7 +56,7 @@ def show_run(path: Path, metrics: Mapping[str, Any], *, already: bool) -> None:
     seeds = len(metrics["seeds"])
     show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over {seeds} seeds:")
     table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
-    show(*(f"Warning: {warning}" for warning in metrics["warnings"]))
+    show(*(f"Warning: {warning}" for warning in result.warnings))
     if already:
         show(f"{path}: already run; --overwrite runs it again.")
     else:
