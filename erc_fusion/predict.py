@@ -13,6 +13,7 @@ from erc_features.decode import Decode
 from erc_features.encoders.base import Settings
 from erc_features.errors import ErcError, RunError, choose
 from erc_features.extract import extract
+from erc_features.interchange.imported import must_have_encoder
 from erc_features.job import feature_stem
 from erc_features.store import FeatureFile, Status
 from erc_features.talk import prepare_talk
@@ -82,6 +83,8 @@ def predict(
     if not run.done:
         raise RunError(f"{run.path} is not finished: run its `erc fuse` again.")
     files = {file["stem"]: file for file in run.inputs["files"]}
+    for stem, file in files.items():
+        must_have_encoder(stem, file["encoder"], file["config"])
     for stem in encoders or {}:
         choose("feature file", stem, files)
     if work is not None:

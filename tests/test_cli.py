@@ -13,8 +13,8 @@ import cli
 from erc_features.extract import extract
 from erc_features.store import FeatureFile
 
-VERBS = ["demo", "doctor", "download", "extract", "fuse", "inspect", "predict", "prepare",
-         "report", "sample", "verify"]  # fmt: skip
+VERBS = ["demo", "doctor", "download", "export", "extract", "fuse", "import", "inspect", "predict",
+         "prepare", "report", "sample", "study", "tune", "verify"]  # fmt: skip
 
 
 @pytest.fixture

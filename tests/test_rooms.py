@@ -24,6 +24,7 @@ KEEPERS = {
     "ray": ["erc_features/engines"],
     "optuna": ["erc_fusion/tune.py", "erc_fusion/space.py"],
     "tensorboard": ["erc_fusion/events.py"],
+    "fsspec": ["erc_features/store/", "erc_features/upload.py", "erc_features/corpora/remote.py"],
     "typer": [
         "cli.py",
         "erc_features/commands.py",

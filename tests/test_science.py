@@ -49,7 +49,7 @@ def test_fusion_adds_over_single_modalities_and_context_over_none(place):
 
 
 def lost_by_masking(config, heard, draws):
-    """Accuracy that each seed loses where `heard` is masked in a third of test; and its own (S,)."""
+    """Accuracy (S,) that is lost where `heard` is masked in a third of test; and that unmasked."""
     run = fuse(config).run
     weights, table = load_weights(run), load_table(resolve(config)[1])
     rows = table.rows(Split.TEST)

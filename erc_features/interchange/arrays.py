@@ -1,0 +1,185 @@
+"""Arrays with names: .npy, .npz, safetensors, torch's .pt, and folders of .npy files.
+
+No array is made before its claim is checked against the bytes that are there.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc_features.errors import ErcError, choose, listed
+from erc_features.interchange.found import Asked, Found, as_rows, stacked
+from erc_features.interchange.names import SPLITS
+from erc_features.store import Status
+
+_TIMES, _LEAST = 200, 64 * 2**20  # what a compressed .npz may come to: times its size, and bytes
+
+
+def read_arrays(asked: Asked) -> Found:
+    """Features from named arrays; see :func:`from_named` for what the names may be."""
+    source = asked.source
+    if source.is_dir():
+        return from_named(asked, _folder(source), "folder of npy", {})
+    read = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".pt": _torch, ".pth": _torch}
+    try:
+        named, texts = read[source.suffix](source)
+    except ErcError:
+        raise
+    except Exception as error:
+        why = (str(error).splitlines() or [""])[0][:200]
+        raise ErcError(
+            f"{source}: cannot be read as {source.suffix} ({type(error).__name__}: {why})."
+        ) from error
+    return from_named(asked, named, source.suffix[1:], texts)
+
+
+def from_named(
+    asked: Asked, named: Mapping[str, np.ndarray], kind: str, texts: Mapping[str, Any]
+) -> Found:
+    """Which rows the arrays are. In this order:
+
+    `x` with `key` beside it, as `erc export` writes them; one array alone, or the one that
+    `--field` names, with `--keys` or `--split`; arrays called train, dev, test, each in that
+    split's order; and an array for each utterance, called as :mod:`.names` says.
+
+    Raises:
+        ErcError: none of these, or the rows are not the corpus's.
+    """
+    source = asked.source
+    if not named:
+        raise ErcError(f"{source}: holds no array.")
+    keys = texts.get("key", named.get("key"))
+    if "x" in named and keys is not None and asked.field is None:
+        found = asked.names.resolve(source, [str(key) for key in keys], asked.split)
+        x = as_rows(source, named["x"], "x")
+        if len(x) != len(found):
+            raise ErcError(f"{source}: x has {len(x):,} rows, and key {len(found):,}.")
+        return Found(found, x, kind, "x", gone=_gone(found, named, texts))
+    if asked.field is not None:
+        name = choose(f"field of {source}", asked.field, list(named))
+        x = as_rows(source, named[name], name)
+        return Found(asked.keys_of(len(x)), x, kind, name)
+    if len(named) == 1 and next(iter(named)) not in SPLITS and _no_name(asked, named):
+        x = as_rows(source, next(iter(named.values())))
+        return Found(asked.keys_of(len(x)), x, kind)
+    if all(name in SPLITS for name in named):
+        pieces = {name: as_rows(source, x, name) for name, x in named.items()}
+        shapes = {x.shape[1:] for x in pieces.values()}
+        if len(shapes) > 1:
+            raise ErcError(f"{source}: the splits have other shapes: {sorted(shapes)}.")
+        found = [key for name, x in pieces.items() for key in asked.in_order(SPLITS[name], len(x))]
+        return Found(found, np.concatenate(list(pieces.values())), kind)
+    if all(_no_name(asked, [name]) for name in named):
+        raise ErcError(
+            f"{source}: holds {len(named)} arrays; choose one with --field:"
+            f"{listed([f'{name} {x.shape}' for name, x in named.items()], 10)}"
+        )
+    found = asked.names.resolve(source, named, asked.split)
+    return Found(found, stacked(source, named), kind)
+
+
+def _no_name(asked: Asked, names: Any) -> bool:
+    return asked.names.key_of(next(iter(names)), asked.split) is None
+
+
+def _gone(
+    keys: list[str], named: Mapping[str, np.ndarray], texts: Mapping[str, Any]
+) -> dict[str, tuple[Status, str]]:
+    status, reason = named.get("status"), texts.get("reason", named.get("reason"))
+    if status is None or len(status) != len(keys):
+        return {}
+    reasons = [""] * len(keys) if reason is None or len(reason) != len(keys) else reason
+    return {
+        key: (Status.FAILED if s == Status.FAILED else Status.MISSING, str(why))
+        for key, s, why in zip(keys, status, reasons, strict=True)
+        if s != Status.OK
+    }
+
+
+def _npy(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    # Mapped: a claim of more than the file holds fails, and nothing is copied.
+    return {"": np.load(path, mmap_mode="r", allow_pickle=False)}, {}
+
+
+def _npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    most = max(_LEAST, _TIMES * path.stat().st_size)
+    with zipfile.ZipFile(path) as archive:
+        total = 0
+        for info in archive.infolist():
+            with archive.open(info) as file:
+                version = np.lib.format.read_magic(file)
+                read = {(1, 0): np.lib.format.read_array_header_1_0,
+                        (2, 0): np.lib.format.read_array_header_2_0}.get(version)  # fmt: skip
+                if read is None:
+                    raise ErcError(f"{path}: {info.filename} is of npy version {version}.")
+                shape, _, dtype = read(file)
+            claimed = prod(shape) * dtype.itemsize
+            total += max(claimed, info.file_size)
+            if claimed > info.file_size or total > most:
+                raise ErcError(
+                    f"{path}: refused, {info.filename} claims the shape {shape}, {total:,} bytes, "
+                    f"in a file of {path.stat().st_size:,}."
+                )
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}, {}
+
+
+def _safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        metadata = file.metadata() or {}
+        texts = {name: json.loads(metadata[name]) for name in ("key", "reason") if name in metadata}
+        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        if not any(kind.startswith(("BF", "F8")) for kind in kinds.values()):
+            return {name: file.get_tensor(name) for name in kinds}, texts
+    with safe_open(path, "pt") as file:  # numpy has no bfloat16
+        return {name: file.get_tensor(name).float().numpy() for name in kinds}, texts
+
+
+def _torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    size = path.stat().st_size
+    if not zipfile.is_zipfile(path):
+        raise ErcError(
+            f"{path}: refused, it is not what torch.save writes since torch 1.6. Load it where it "
+            "was made and save its tensors again."
+        )
+    with zipfile.ZipFile(path) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ErcError(f"{path}: refused, torch.save compresses nothing, and this is.")
+        if any(info.file_size > size for info in archive.infolist()):
+            raise ErcError(f"{path}: refused, a part of it claims more bytes than the file has.")
+    import torch
+
+    value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    named = value if isinstance(value, Mapping) else {"": value}
+    if wrong := [name for name, one in named.items() if not isinstance(one, torch.Tensor)]:
+        raise ErcError(
+            f"{path}: holds other things than tensors ({', '.join(map(str, wrong[:5]))}). "
+            "A tensor (N, D), or a dictionary of them by key, can be imported."
+        )
+    if sum(one.numel() * one.element_size() for one in named.values()) > max(size, _LEAST):
+        raise ErcError(f"{path}: refused, its tensors claim more bytes than the file has.")
+    return {
+        str(name): (one.float() if one.dtype == torch.bfloat16 else one).detach().numpy()
+        for name, one in named.items()
+    }, {}
+
+
+def _folder(path: Path) -> dict[str, np.ndarray]:
+    """Every .npy below a folder, by its path without the ending."""
+    files = sorted(path.rglob("*.npy"))
+    try:
+        return {
+            file.relative_to(path).with_suffix("").as_posix(): np.array(
+                np.load(file, mmap_mode="r", allow_pickle=False)
+            )
+            for file in files
+        }
+    except (OSError, ValueError, EOFError) as error:
+        raise ErcError(f"{path}: a file of it cannot be read as .npy ({error}).") from error

@@ -1,0 +1,251 @@
+"""The pickles that published conversation models share: a tuple of dictionaries by dialogue.
+
+DialogueRNN (Majumder et al. 2019), MMGCN (Hu et al. 2021), MM-DFN (Hu et al. 2022), COSMIC
+(Ghosal et al. 2020), SDT and MultiEMO use the layouts below, each without names in the file: how
+many items it has, and which are dictionaries, says which it is.
+
+MELD numbers its dialogues from 0 in each split; these files number them through: train from 0, dev
+from 1039, test from 1153. So a number less the splits before it, each as long as its largest
+dialogue number says, is the corpus's. That is no proof: every dialogue must also have as many
+utterances as in the corpus, and the file's label codes must each mean one label of the corpus.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc_features.corpora.manifest import Corpus
+from erc_features.errors import ErcError, choose, listed
+from erc_features.interchange.found import Asked, Found
+from erc_features.interchange.names import SPLITS, read_columns
+from erc_features.interchange.values import Budget, numbers, unwrap
+from erc_features.utterance import Modality, Split, Utterance
+
+_HEAD = ("videoIDs", "videoSpeakers", "videoLabels", "videoText")
+_ROBERTA = ("roberta1", "roberta2", "roberta3", "roberta4")
+_TAIL = ("videoAudio", "videoVisual", "videoSentence", "trainVid", "testVid")
+_IDS = ("sentences", "trainIds", "testIds", "validIds")
+LAYOUTS: tuple[tuple[str, ...], ...] = (
+    (*_HEAD, *_TAIL),  # IEMOCAP: DialogueRNN, MMGCN
+    (*_HEAD, *_TAIL, "sentimentLabels"),  # MELD: MMGCN, MM-DFN
+    (*_HEAD, "videoAudio", "videoSentence", "trainVid", "testVid", "sentimentLabels"),  # MELD: RNN
+    ("speakers", "videoLabels", *_ROBERTA, *_IDS),  # COSMIC but for MELD
+    ("speakers", "videoLabels", "sentimentLabels", *_ROBERTA, *_IDS),  # COSMIC's MELD
+    (*_HEAD, *_ROBERTA[1:], *_TAIL),  # IEMOCAP: SDT, MultiEMO
+    (*_HEAD, *_ROBERTA[1:], *_TAIL, "sentimentLabels"),  # MELD: SDT, MultiEMO
+)
+_FIELDS = {Modality.AUDIO: ("videoAudio",), Modality.VISUAL: ("videoVisual",)}
+_HOLDS = {
+    "trainVid": (Split.TRAIN, Split.DEV),
+    "testVid": (Split.TEST,),
+    "trainIds": (Split.TRAIN,),
+    "validIds": (Split.DEV,),
+    "testIds": (Split.TEST,),
+}
+_Place = tuple[Split, int]
+
+
+def name_items(value: Sequence[Any]) -> dict[str, Any]:
+    """The items of a tuple by their names in the layout that fits; else by number."""
+    for layout in LAYOUTS:
+        if len(layout) == len(value) and all(
+            isinstance(item, dict) != (name in _HOLDS)
+            for name, item in zip(layout, value, strict=True)
+        ):
+            return dict(zip(layout, value, strict=True))
+    return {str(number): item for number, item in enumerate(value)}
+
+
+def read_conversations(asked: Asked, items: Mapping[str, Any], budget: Budget) -> Found:
+    """Features by dialogue: a dictionary id -> (T, D), or several of them as layers.
+
+    Raises:
+        ErcError: lists what is there if nothing fits; or says where file and corpus differ.
+    """
+    source = asked.source
+    fields = _choose(asked, items)
+    ids = list(items[fields[0]])
+    places = _places(asked, ids)
+    ids = [one for one in ids if one in places]  # a list of --keys may leave some out
+    _must_be_split(source, items, places)
+    turns = _turns(asked.names.corpus)
+    lines, keys, rows = [], [], []
+    for one in ids:
+        said = turns.get(places[one], [])
+        layers = [numbers(items[name].get(one), budget) for name in fields]
+        there = [x for x in layers if x is not None and x.ndim == 2]
+        shapes = [None if x is None else x.shape for x in layers]
+        if len(there) < len(layers) or len(set(shapes)) > 1:
+            raise ErcError(
+                f"{source}: {', '.join(fields)} of dialogue {str(one)[:40]} are {shapes}; an array "
+                "(T, D) is needed, the same for each field."
+            )
+        x = np.stack(there, axis=1)  # (T, L, D)
+        if len(x) != len(said):
+            where = "{}/d-{}".format(*places[one])
+            lines.append(f"{one} ({where}): {len(x)} utterances there, {len(said)} in the corpus")
+            continue
+        keys += [u.key for u in said]
+        rows.append(x)
+    if lines:
+        raise ErcError(
+            f"{source} and {asked.names.corpus.root} differ in {len(lines):,} of {len(ids):,} "
+            f"dialogues:{listed(lines, 5)}\n{_REMEDY}"
+        )
+    if len({x.shape[1:] for x in rows}) > 1:
+        raise ErcError(f"{source}: the dialogues have {fields[0]} of several dimensions.")
+    proof = _compare_labels(asked, items.get("videoLabels"), ids, places, turns)
+    return Found(keys, np.concatenate(rows), f"conversations, {proof}", ",".join(fields))
+
+
+_REMEDY = (
+    "Is it another version of the corpus? --keys FILE, a CSV of id,split,dialogue, says which "
+    "dialogue is which, and leaves out those that differ."
+)
+
+
+def _choose(asked: Asked, items: Mapping[str, Any]) -> list[str]:
+    """The fields to take: `--field`, else those of the modality."""
+    there = {name: item for name, item in items.items() if isinstance(item, dict) and item}
+    if asked.field is not None:
+        wanted = [name.strip() for name in asked.field.split(",")]
+    elif len(there) == 1:
+        wanted = list(there)
+    elif asked.modality == Modality.TEXT:
+        wanted = [name for name in ("videoText", *_ROBERTA) if name in there]
+    else:
+        wanted = [name for name in _FIELDS[asked.modality] if name in there]
+    if not wanted:
+        lines = [f"{name}: {_what(item)}" for name, item in items.items()]
+        raise ErcError(
+            f"{asked.source}: which of its {len(items)} items is {asked.modality}? Choose with "
+            f"--field:{listed(lines)}"
+        )
+    for name in wanted:
+        choose(f"field of {asked.source}", name, there)
+    return wanted
+
+
+def _what(item: Any) -> str:
+    """What an item of the tuple looks like, for who has to choose one."""
+    if not isinstance(item, dict) or not item:
+        return f"{len(item)} ids" if isinstance(item, (list, tuple, set)) else "nothing to choose"
+    first = unwrap(next(iter(item.values())))
+    inner = unwrap(first[0]) if isinstance(first, (list, tuple)) and first else first
+    kind = f"{inner.shape} {inner.dtype}" if isinstance(inner, np.ndarray) else type(inner).__name__
+    many = f"lists of {kind}" if isinstance(first, (list, tuple)) else kind
+    return f"{len(item)} dialogues of {many}"
+
+
+def _places(asked: Asked, ids: Sequence[Any]) -> dict[Any, _Place]:
+    """Which dialogue of the corpus each id is."""
+    source, corpus = asked.source, asked.names.corpus
+    if asked.keys is not None:
+        return _places_in(asked.keys, ids, source)
+    wrong = [one for one in ids if not str(one).isdigit()]
+    if wrong:
+        raise ErcError(
+            f"{source}: its dialogues are called {', '.join(str(one)[:30] for one in wrong[:3])}. "
+            "Say which they are with --keys FILE, a CSV of id,split,dialogue."
+        )
+    if asked.split is not None:
+        return {one: (asked.split, int(one)) for one in ids}
+    lengths = [
+        (split, 1 + max(u.dialogue for u in corpus.utterances if u.split == split))
+        for split in (Split.TRAIN, Split.DEV, Split.TEST)
+        if any(u.split == split for u in corpus.utterances)
+    ]
+    found: dict[Any, _Place] = {}
+    for one in ids:
+        number = int(one)
+        for split, length in lengths:
+            if number < length:
+                found[one] = split, number
+                break
+            number -= length
+        else:
+            ends = ", ".join(f"{split} {length}" for split, length in lengths)
+            raise ErcError(f"{source}: dialogue {one} is past the corpus's end ({ends}). {_REMEDY}")
+    return found
+
+
+def _places_in(path: Path, ids: Sequence[Any], source: Path) -> dict[Any, _Place]:
+    columns = read_columns(path)
+    if absent := {"id", "split", "dialogue"} - columns.keys():
+        raise ErcError(f"{path}: has no column {', '.join(sorted(absent))}; {_REMEDY}")
+    rows = zip(columns["id"], columns["split"], columns["dialogue"], strict=True)
+    named: dict[str, _Place] = {}
+    for one, split, dialogue in rows:
+        if split not in SPLITS or not dialogue.isdigit():
+            raise ErcError(f"{path}: {one},{split},{dialogue} is no dialogue.")
+        named[one] = SPLITS[split], int(dialogue)
+    if unknown := named.keys() - {str(one) for one in ids}:
+        raise ErcError(f"{path}: {source} has no dialogue {', '.join(sorted(unknown)[:5])}.")
+    ids_named = {one: named[str(one)] for one in ids if str(one) in named}
+    if not ids_named:
+        raise ErcError(f"{path}: names no dialogue of {source}.")
+    return ids_named
+
+
+def _must_be_split(source: Path, items: Mapping[str, Any], places: Mapping[Any, _Place]) -> None:
+    """The file's own lists of train and test must say the same."""
+    for name, splits in _HOLDS.items():
+        ids = unwrap(items.get(name, ()))
+        ids = ids.reshape(-1).tolist() if isinstance(ids, np.ndarray) else ids or ()
+        wrong = [f"{one}: {places[one][0]}/d-{places[one][1]} by its number"
+                 for one in ids if places.get(one, (splits[0],))[0] not in splits]  # fmt: skip
+        if wrong:
+            raise ErcError(
+                f"{source}: its {name} holds {len(wrong):,} dialogues that are not of "
+                f"{' or '.join(splits)}:{listed(wrong, 5)}\n{_REMEDY}"
+            )
+
+
+def _turns(corpus: Corpus) -> dict[_Place, list[Utterance]]:
+    found: dict[_Place, list[Utterance]] = {}
+    for u in sorted(corpus.utterances, key=lambda u: u.sequence):
+        found.setdefault((u.split, u.dialogue), []).append(u)
+    return found
+
+
+def _compare_labels(
+    asked: Asked,
+    labels: Mapping[Any, Any] | None,
+    ids: Sequence[Any],
+    places: Mapping[Any, _Place],
+    turns: Mapping[_Place, Sequence[Utterance]],
+) -> str:
+    """Each code of the file must stand for one label of the corpus.
+
+    Which code is which is not written in the file, and differs between models: a code is the
+    label that it stands beside most often.
+
+    Returns:
+        what alignment was proven by, for the provenance.
+    """
+    pairs: list[tuple[Any, Utterance]] = []
+    for one in ids:
+        codes = unwrap((labels or {}).get(one, ()))
+        codes = codes.tolist() if isinstance(codes, np.ndarray) else codes
+        said = turns[places[one]]
+        if not isinstance(codes, (list, tuple)) or len(codes) != len(said):
+            return "aligned by number of utterances"
+        pairs += [(code, u) for code, u in zip(codes, said, strict=True) if u.label]
+    if not pairs or not all(isinstance(code, (int, float, str)) for code, _ in pairs):
+        return "aligned by number of utterances"
+    beside: dict[Any, Counter[str]] = {}
+    for code, u in pairs:
+        beside.setdefault(code, Counter())[u.label] += 1
+    means = {code: counts.most_common(1)[0][0] for code, counts in beside.items()}
+    lines = [f"{u.key}: {code} there, which is {means[code]} elsewhere; {u.label} in the corpus"
+             for code, u in pairs if means[code] != u.label]  # fmt: skip
+    if lines:
+        raise ErcError(
+            f"{asked.source} and {asked.names.corpus.root} differ in {len(lines):,} of "
+            f"{len(pairs):,} labels, so its rows are not these utterances:{listed(lines, 5)}\n"
+            f"{_REMEDY}"
+        )
+    return "aligned by number of utterances and labels"

@@ -1,0 +1,126 @@
+"""What a reader of someone else's file is asked for, and what it found."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from erc_features.errors import ErcError
+from erc_features.interchange.names import Names, names_in, read_columns
+from erc_features.store import Status
+from erc_features.utterance import Modality, Split
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Attributes:
+    field: which of several things in the file; `a,b` stacks them as layers.
+    keys: a file that names the rows.
+    split: of rows that don't say it themselves.
+    drop: utterances of that split that the file leaves out.
+    """
+
+    source: Path
+    names: Names
+    modality: Modality
+    field: str | None = None
+    keys: Path | None = None
+    split: Split | None = None
+    drop: tuple[str, ...] = ()
+
+    def keys_of(self, rows: int) -> list[str]:
+        """The keys of rows that have no names: of `--keys`, or of the split in its order.
+
+        Raises:
+            ErcError: neither is given, or the number of rows is another.
+        """
+        if self.keys is not None:
+            named = names_in(read_columns(self.keys))
+            if named is None:
+                raise ErcError(
+                    f"{self.keys}: has one key a row, or columns split,dialogue,sequence."
+                )
+            keys = self.names.resolve(self.keys, named[0], self.split)
+            if len(keys) != rows:
+                raise ErcError(
+                    f"{self.source} has {rows:,} rows, and {self.keys} names {len(keys):,}."
+                )
+            return keys
+        if self.split is None:
+            raise ErcError(
+                f"{self.source}: its {rows:,} rows have no names. Name them with --keys FILE, one "
+                "key a row; or say --split train if they are in that split's order."
+            )
+        return self.in_order(self.split, rows)
+
+    def in_order(self, split: Split, rows: int) -> list[str]:
+        """The keys of a split's rows.
+
+        Raises:
+            ErcError: they are more or fewer than the utterances.
+        """
+        keys = self.names.in_order(split, self.drop if split == self.split else ())
+        if len(keys) != rows:
+            dropped = f" less {len(self.drop)} dropped" if self.drop else ""
+            raise ErcError(
+                f"{self.source} has {rows:,} rows; {split} has {len(keys):,} utterances{dropped}. "
+                "Name those that it leaves out with --split and --drop dia110_utt7,…, or its rows "
+                "with --keys FILE."
+            )
+        return keys
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows with features.
+
+    Attributes:
+        keys: n of them, each an utterance of the corpus.
+        x: (n, L, D), as it stands in the file.
+        format, field, pooling: what the provenance says of it.
+        gone: key -> status and reason, of rows that the file itself says are missing or failed.
+        left_out: columns that are not features.
+    """
+
+    keys: Sequence[str]
+    x: np.ndarray
+    format: str
+    field: str = ""
+    pooling: str = "none"
+    gone: Mapping[str, tuple[Status, str]] = dataclasses.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+def as_rows(source: Path, x: np.ndarray, what: str = "") -> np.ndarray:
+    """(N, D) or (N, L, D) as (N, L, D).
+
+    Raises:
+        ErcError: it has another number of axes, is empty, or does not hold numbers.
+    """
+    where = f"{source}{f' ({what})' if what else ''}"
+    if x.dtype.kind not in "fiub":
+        raise ErcError(f"{where}: holds {x.dtype}, not numbers.")
+    if x.ndim not in (2, 3) or 0 in x.shape:
+        raise ErcError(
+            f"{where}: has the shape {x.shape}; features are (N, D), or (N, L, D) for L layers."
+        )
+    return x[:, None] if x.ndim == 2 else x
+
+
+def stacked(source: Path, named: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A vector (D,) or (L, D) of each name as (n, L, D).
+
+    Raises:
+        ErcError: their shapes are not the same; says which differs.
+    """
+    first = next(iter(named))
+    shape = named[first].shape
+    for name, value in named.items():
+        if value.shape != shape or value.dtype.kind not in "fiub" or value.ndim not in (1, 2):
+            raise ErcError(
+                f"{source}: {name} is {value.shape} {value.dtype}, and {first} is {shape}. Each "
+                "utterance has one vector (D,), or (L, D), of the same shape."
+            )
+    return as_rows(source, np.stack(list(named.values())))

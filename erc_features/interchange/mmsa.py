@@ -1,0 +1,91 @@
+"""The pickles of MMSA and MMSA-FET (Mao et al. 2022, "M-SENA"): a dictionary for each of train,
+valid and test, of `id`, `raw_text`, and sequences `text`, `audio`, `vision` (n, T, D).
+
+Of a sequence the mean over its true length is taken: `audio_lengths` and `vision_lengths` where
+they are there, for text the mask in `text_bert` (n, 3, T); else over the frames that are not all
+zeros, which is how MMSA pads.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from erc_features.errors import ErcError, choose
+from erc_features.interchange.found import Asked, Found
+from erc_features.interchange.names import SPLITS
+from erc_features.interchange.values import Budget, numbers, unwrap
+from erc_features.store import Status
+from erc_features.utterance import Modality
+
+FIELDS = {Modality.TEXT: "text", Modality.AUDIO: "audio", Modality.VISUAL: "vision"}
+
+
+def is_mmsa(value: Any) -> bool:
+    """Whether it is a dictionary of splits, each with `id`."""
+    return isinstance(value, dict) and bool(value) and all(
+        name in SPLITS and isinstance(part, dict) and "id" in part for name, part in value.items()
+    )  # fmt: skip
+
+
+def read_mmsa(asked: Asked, value: Mapping[str, Mapping[str, Any]], budget: Budget) -> Found:
+    """Raises:
+    ErcError: no such field, ids that are no utterances, or lengths that don't agree.
+    """
+    keys: list[str] = []
+    rows: list[np.ndarray] = []
+    gone: dict[str, tuple[Status, str]] = {}
+    name, ways = asked.field or FIELDS[asked.modality], set()
+    for split, part in value.items():
+        choose(f"field of {asked.source}", name, [field for field in part if field != "id"])
+        ids = unwrap(part["id"])
+        found = asked.names.resolve(asked.source, [str(one) for one in ids], SPLITS[split])
+        x = numbers(part[name], budget)
+        if x is None or x.ndim not in (2, 3) or len(x) != len(found):
+            shape = "not an array of numbers" if x is None else str(x.shape)
+            raise ErcError(
+                f"{asked.source}: {split} has {len(found):,} ids, and its {name} is {shape}; "
+                "(n, T, D) and (n, D) can be imported."
+            )
+        pooled, why, way = _pool(x, _lengths(part, name, len(x), budget))
+        keys += found
+        rows.append(pooled)
+        gone |= {found[row]: (Status.MISSING, reason) for row, reason in why.items()}
+        ways.add(way)
+    if len({x.shape[1] for x in rows}) > 1:
+        raise ErcError(f"{asked.source}: the splits have {name} of several dimensions.")
+    return Found(keys, np.concatenate(rows)[:, None], "mmsa", name, ", ".join(sorted(ways)), gone)
+
+
+def _lengths(part: Mapping[str, Any], name: str, rows: int, budget: Budget) -> np.ndarray | None:
+    """The true length of each sequence (n,), where the file says it."""
+    if name == "text" and "text_bert" in part:
+        bert = numbers(part["text_bert"], budget)
+        if bert is not None and bert.ndim == 3 and bert.shape[:2] == (rows, 3):
+            return bert[:, 1].sum(1).astype(np.int64)
+    found = numbers(part.get(f"{name}_lengths"), budget)
+    return found.reshape(-1).astype(np.int64) if found is not None and found.size == rows else None
+
+
+def _pool(x: np.ndarray, lengths: np.ndarray | None) -> tuple[np.ndarray, dict[int, str], str]:
+    """(n, D), why rows have none, and what was done."""
+    if x.ndim == 2:
+        return x, {}, "none"
+    pooled, why = np.zeros((len(x), x.shape[2]), np.float32), {}
+    for row, frames in enumerate(x):
+        kept = frames[frames.any(1)] if lengths is None else _true(frames, int(lengths[row]))
+        if len(kept):
+            pooled[row] = kept.astype(np.float64).mean(0)
+        else:
+            why[row] = "its sequence has no frames"
+    way = "frames that are not zeros" if lengths is None else "the true length"
+    return pooled, why, f"mean over {way}"
+
+
+def _true(frames: np.ndarray, length: int) -> np.ndarray:
+    """The `length` frames that are none of the padding, which stands after them, or before."""
+    length = max(0, min(length, len(frames)))
+    before, after = frames[: len(frames) - length], frames[length:]
+    if length and after.any() and not before.any():
+        return frames[len(frames) - length :]
+    return frames[:length]

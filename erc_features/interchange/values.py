@@ -1,0 +1,84 @@
+"""What comes out of a pickle: containers, plain values and arrays; and how much it may be."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from erc_features.errors import ErcError
+
+_LEAST = 64 * 2**20  # bytes that any file may come to
+_TIMES = 8  # that a file may come to its size: a pickled small number is 2 bytes, 8 as float64
+_NUMBERS = "fiub"  # kinds of dtypes
+
+
+class Reader(Protocol):
+    """Who checks what an array claims; see :mod:`.pickles`."""
+
+    def refuse(self, what: str) -> Any: ...
+    def array(self, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray | list[Any]: ...
+
+
+class Refused(ErcError):
+    """A pickle that is no data alone, or claims more than it holds."""
+
+
+class Budget:
+    """How much memory what is read may still come to, in bytes."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path, self._left = path, max(_LEAST, _TIMES * size)
+
+    def spend(self, count: int) -> None:
+        """Take `count` bytes off.
+
+        Raises:
+            Refused: there are not so many left.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise Refused(
+                f"{self._path}: refused, it would come to far more memory than the file has "
+                "bytes. Save the features as .npy, with --keys."
+            )
+
+
+class Array:
+    """An array of the pickle; `value` is None until its contents came."""
+
+    __slots__ = ("_reader", "value")
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.value: np.ndarray | list[Any] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 5 or self.value is not None:
+            self._reader.refuse("an array whose state is not one")
+        _, shape, dtype, fortran, data = state
+        self.value = self._reader.array(data, dtype, shape, "F" if fortran is True else "C")
+
+
+def unwrap(value: Any) -> Any:
+    """The array in an :class:`Array`; else the value."""
+    return value.value if isinstance(value, Array) else value
+
+
+def numbers(value: Any, budget: Budget, depth: int = 3) -> np.ndarray | None:
+    """`value`, an array or lists of numbers or of arrays, as one array; None where it is none."""
+    value = unwrap(value)
+    if isinstance(value, np.ndarray):
+        return value if value.dtype.kind in _NUMBERS else None
+    if not isinstance(value, (list, tuple)) or not value or not depth:
+        return None
+    budget.spend(8 * len(value))
+    if all(type(one) in (int, float, bool) for one in value):
+        return np.array(value, np.float64)
+    parts: list[np.ndarray] = []
+    for one in value:
+        part = numbers(one, budget, depth - 1)
+        if part is None or (parts and part.shape != parts[0].shape):
+            return None
+        budget.spend(part.nbytes)
+        parts.append(part)
+    return np.stack(parts)
