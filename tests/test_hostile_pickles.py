@@ -168,7 +168,7 @@ def memory():
     resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [60, pytest.param(5000, marks=pytest.mark.soak)])
 def test_hostile_pickles_are_refused_and_run_nothing(tmp_path, memory, count):
     corpus = read_corpus(text_corpus(tmp_path / "c", (4, 2, 2)))
     mark, path = tmp_path / "mark", tmp_path / "x.pkl"
@@ -318,7 +318,7 @@ WAYS = [external_link, external_storage, virtual, references, billion_rows, wide
         group_cycle, other_type, numbers_as_texts, attributes]  # fmt: skip
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.soak)])
 def test_hostile_feature_files_are_refused(tmp_path, memory, count):
     random = np.random.default_rng(0)
     with h5py.File(tmp_path / "secret.h5", "w") as file:

@@ -34,7 +34,8 @@ def features(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "plots"), [("explore_features", 3), ("fusion_in_five_minutes", 3)]
+    ("name", "plots"),
+    [("explore_features", 3), pytest.param("fusion_in_five_minutes", 3, marks=pytest.mark.soak)],
 )
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:jupyter_client")
 def test_it_runs_and_draws(name, plots, features, tmp_path, monkeypatch):

@@ -75,6 +75,7 @@ def mean_and_deviation_of_log_mel(sound: np.ndarray) -> np.ndarray:
     return np.concatenate([bands.mean(0), bands.std(0)])
 
 
+@pytest.mark.soak
 def test_the_example_installed_by_pip_extracts_from_the_command_line(
     installed, tmp_path, monkeypatch
 ):

@@ -116,7 +116,7 @@ def test_the_objectives_one_change_a_rung_and_nothing_twice(tmp_path, fits):
         assert run.config["modalities"] == stems and run.config["seeds"] == [0, 1]
         late = name in ("fusion", "triplet")
         assert run.config["model"]["head"] == ("attention" if late else "mlp")
-        assert run.config["loss"]["contrastive"] == ("triplet" if name == "triplet" else "none")
+        assert run.metrics["contrastive"] == ("triplet" if name == "triplet" else "none")
         rung = next(rung for rung in ladder.rungs if rung.name == name)
         best = max(rung.tried, key=lambda tried: tried.dev)
         assert len(rung.tried) == 4 and rung.scaled
@@ -140,6 +140,7 @@ def test_the_objectives_one_change_a_rung_and_nothing_twice(tmp_path, fits):
     assert [config.seeds for config in fits] == [(0, 1)]
 
 
+@pytest.mark.soak
 def test_what_is_changed_is_searched_again(tmp_path, fits):
     features(tmp_path, "text.baseline", "text.minilm")
     plan = small(tmp_path)
@@ -284,6 +285,7 @@ climb(read_plan({plan!r}), settings(Path({root!r})), progress=kill)
 """
 
 
+@pytest.mark.soak
 def test_killed_it_goes_on_where_it_was(tmp_path, fits):
     features(tmp_path, "text.baseline", "text.minilm")
     plan = small(tmp_path)

@@ -108,4 +108,6 @@ def _plain(row: Row) -> bool:
 
 
 def _contrastive(row: Row) -> str:
-    return str(row.run.config.get("loss", {}).get("contrastive", "none"))
+    """As decided: `config.toml` may say `auto`. Older runs have it there alone."""
+    settings = row.run.config.get("loss", {})
+    return str(row.run.metrics.get("contrastive", settings.get("contrastive", "none")))
