@@ -8,6 +8,8 @@ A split's scores (`metrics.json` holds them for dev and test):
     accuracy, weighted_f1, macro_f1, ece
         {"mean", "std", "low", "high", "seeds"}: mean and sample deviation over seeds; the 95%
         interval of the mean over seeds by bootstrap over whole dialogues, all seeds together
+        macro_f1 is the mean over classes that have support in the split (scikit-learn's with
+        labels=unique(truth); its default counts a class that is only predicted as 0)
     per_class     precision, recall, f1, f1_std, support of each label; means over seeds
     confusion     (C, C), rows truth, columns predicted, mean counts over seeds
     majority      the scores of train's most frequent class
@@ -195,7 +197,7 @@ def _ece(dialogues: Dialogues, confidence: np.ndarray, right: np.ndarray) -> dic
     low, high = 2 * seeds.mean() - np.quantile(drawn, [0.975, 0.025])
     if seeds.mean() <= np.quantile(even, 0.975):
         low = 0.0
-    return _figure(seeds, max(0.0, low), max(high, seeds.mean()))
+    return _figure(seeds, np.clip(low, 0.0, seeds.mean()), max(high, seeds.mean()))
 
 
 def _figure(seeds: np.ndarray, low: float, high: float) -> dict[str, Any]:

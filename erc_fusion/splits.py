@@ -8,6 +8,7 @@ from erc_features.errors import ErcError
 from erc_features.utterance import Split
 from erc_fusion.table import FeatureTable
 
+DIALOGUES = 5
 COVERED = 0.95  # of a split's rows; a file that has fewer is named
 
 
@@ -38,7 +39,15 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
             if count == 0
         ),
         *_coverage(table),
+        *_few_dialogues(table),
     )
+
+
+def _few_dialogues(table: FeatureTable) -> Iterator[str]:
+    for split in (Split.DEV, Split.TEST):
+        count = len(np.unique(table.dialogue[table.rows(split)]))
+        if 0 < count < DIALOGUES:
+            yield f"{split} has {count} dialogues: intervals and tests over dialogues say little"
 
 
 def _coverage(table: FeatureTable) -> Iterator[str]:
