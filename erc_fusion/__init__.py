@@ -80,14 +80,14 @@ def load_table(
         ErcError: no file fits, or several (prints which); they are not of one corpus, or damaged.
     """
     from erc_features.utterance import corpus_name
-    from erc_fusion import table
+    from erc_fusion import sources, table
 
     if files:
         if modalities:
             raise ErcError("Name either files or modalities: files are taken as they are.")
-        return table.load_table(table.describe(files), layers)
-    sources = table.find_sources(Path(features) / corpus_name(corpus), modalities)
-    return table.load_table(sources, layers)
+        return table.load_table(sources.describe(files), layers)
+    found = sources.find_sources(Path(features) / corpus_name(corpus), modalities)
+    return table.load_table(found, layers)
 
 
 def list_runs(corpus: str | None = None, *, runs: str | Path = "runs") -> list["Run"]:

@@ -118,7 +118,7 @@ def fuse(
         return show_overfit(tried)
     with terminal.training() as progress:
         result = run(settings, progress=progress, log=log)
-    return show_run(result)
+    return show_run(result, log=log)
 
 
 @commands.command(epilog="Example: erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")

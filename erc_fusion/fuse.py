@@ -25,8 +25,9 @@ from erc_fusion.config import (
 )
 from erc_fusion.runs import Run
 from erc_fusion.score import score_splits
+from erc_fusion.sources import Source, find_sources
 from erc_fusion.splits import check_splits
-from erc_fusion.table import FeatureTable, Source, find_sources, load_table
+from erc_fusion.table import FeatureTable, load_table
 
 if TYPE_CHECKING:
     from erc_fusion.train import Progress, Trained

@@ -10,7 +10,7 @@ from erc_features.utterance import Modality
 from erc_fusion.config import FuseConfig, with_options
 from erc_fusion.fuse import resolve
 from erc_fusion.plan import BETTER, Plan, Step
-from erc_fusion.table import find_sources
+from erc_fusion.sources import describe, find_sources
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def place(
         better: modality -> the file that --text, --visual or --audio names.
 
     Raises:
-        ErcError: a file that was asked for isn't there, or it is not clear which one is meant.
+        ErcError: a file that was asked for isn't there, it is not clear which one is meant, or
+            the rungs' files are not of one corpus.
     """
     there = {str(name): _stems(folder, name) for name in Modality}
     if not any(there.values()):
@@ -47,6 +48,7 @@ def place(
     config = with_options(config, **plan.base)
     files: dict[str, str] = {}
     placed = []
+    paths: set[Path | str] = set()
     for step in plan.steps:
         taken, why_not = _take(step, files, there, asked, folder)
         after = {name: stem for name, stem in {**files, **taken}.items() if stem}
@@ -61,8 +63,10 @@ def place(
             files = after
             config = with_options(config, modalities=tuple(files.values()), **step.set)
             for settings in ({}, *step.grid()):
-                resolve(with_options(config, **settings))
+                _, sources = resolve(with_options(config, **settings))
+                paths |= {source.path for source in sources}
             placed.append(Placed(step, adds, config))
+    describe(paths)  # rungs are compared: their files are of one corpus, as one run's are
     return tuple(placed)
 
 

@@ -19,7 +19,8 @@ from erc_features.store import FeatureFile, Status
 from erc_features.talk import prepare_talk
 from erc_features.utterance import Modality, Utterance
 from erc_fusion.runs import Run
-from erc_fusion.table import find_sources, load_table
+from erc_fusion.sources import find_sources
+from erc_fusion.table import load_table
 
 
 @dataclass(frozen=True)

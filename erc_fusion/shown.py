@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from erc_features.terminal import out, show, table
+from erc_fusion.events import events_folder
 from erc_fusion.fuse import FuseResult
 from erc_fusion.ladder import Ladder
 from erc_fusion.overfit import Overfit
@@ -35,7 +36,7 @@ def show_answers(answers: Sequence["Answer"]) -> None:
         show(*(f"{answer.key} without {stem}: {why}" for stem, why in answer.without.items()))
 
 
-def show_run(result: FuseResult) -> None:
+def show_run(result: FuseResult, *, log: str = "") -> None:
     """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
     path, metrics, already = result.run.path, result.run.metrics, result.already
     rows = []
@@ -61,6 +62,8 @@ def show_run(result: FuseResult) -> None:
         show(f"{path}: already run; --overwrite runs it again.")
     else:
         show(f"{path}: done in {metrics['seconds']['total']:.1f} s.")
+    if log:
+        show(f"Curves: tensorboard --logdir {events_folder(path).parent}")
 
 
 def show_overfit(found: Overfit) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from erc_features.errors import ErcError, choose
 from erc_fusion.config import CLASS_WEIGHTS
-from erc_fusion.table import Source
+from erc_fusion.sources import Source
 
 if TYPE_CHECKING:
     import optuna

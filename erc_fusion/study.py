@@ -6,8 +6,11 @@ made on dev, with seeds that the runs do not have; `fuse` scores test once, afte
 is: :mod:`erc_fusion.plan`; what is left of a study: :mod:`erc_fusion.ladder`.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +31,7 @@ from erc_fusion.ladder import (
     write_ladder,
 )
 from erc_fusion.overfit import overfit
-from erc_fusion.placed import place
+from erc_fusion.placed import Placed, place
 from erc_fusion.plan import Plan, Step
 from erc_fusion.runs import Run
 from erc_fusion.splits import check_splits
@@ -71,7 +74,8 @@ def study(
         monitor: the dev score that stops, selects and chooses; the plan's or `config`'s if left.
         to: the page; `runs/<corpus>/<study>.html` if left.
         progress: called with (rung, done, total): steps of a rung.
-        say: called with a line at each rung's end.
+        say: called with a line at each rung's end, one for each warning of its run, and one where
+            what an earlier study left is not of these rungs.
 
     Raises:
         ErcError: no rung can be run, it is not clear which file is meant, or what `fuse` raises.
@@ -110,23 +114,36 @@ def climb(
     if not any(each.config for each in placed):
         reasons = listed(f"{each.step.title}: {each.not_run}" for each in placed)
         raise ErcError(f"No rung of {plan.name!r} can be run on {folder}:{reasons}")
-    before = _before(ladder_path(runs, config.corpus, plan.name), say)
+    planned = tuple(_planned(plan, each) for each in placed)
+    path = ladder_path(runs, config.corpus, plan.name)
+    before = _before(path, planned, say)
     ladder = Ladder(plan.name, config.corpus, "", config.monitor)
     known = {rung.name: rung for rung in before.rungs} if before else {}
     rungs: list[Rung] = []
-    for each in placed:
+    for each, rung in zip(placed, planned, strict=True):
         step = each.step
         if each.config is None:
-            rungs.append(Rung(step.name, step.title, each.adds, not_run=each.not_run))
+            rungs.append(rung)
             say(f"{step.title}: not run: {each.not_run}")
         else:
             tell = _teller(progress, step.title, bool(plan.scale) + len(step.grid()) + 1)
-            phases = _phases(plan, step, each.config, known.get(step.name), tell)
-            run = fuse(_chosen(each.config, *phases)).run
             tell()
-            rungs.append(Rung(step.name, step.title, each.adds, run.name, "", *phases))
+            found = known.get(step.name)
+            if found and found.run and found.identity == rung.identity:
+                scaled, tried = found.scaled, found.tried
+            else:
+                if found and (found.scaled or found.tried) and (plan.scale or step.search):
+                    say(f"{step.title}: searched again: what {path.name} has of it is of other "
+                        "settings or feature files, or of another erc")  # fmt: skip
+                scaled, tried = _phases(plan, step, each.config, tell)
+            fused = fuse(_chosen(each.config, scaled, tried))
+            tell()
+            run = fused.run
+            rungs.append(replace(rung, run=run.name, scaled=scaled, tried=tried))
             ladder = replace(ladder, fingerprint=run.inputs["fingerprint"])
             say(_line(rungs[-1], run, config.monitor))
+            for warning in fused.warnings:
+                say(f"{step.title}: warning: {warning}")
         ladder = replace(ladder, rungs=tuple(rungs))
         # A record of these very rungs and more is kept: killed now, none of it would be lost.
         if before is None or before.rungs[: len(rungs)] != ladder.rungs:
@@ -140,13 +157,31 @@ def climb(
     return ladder
 
 
+def _planned(plan: Plan, each: Placed) -> Rung:
+    """A rung before anything of it is done."""
+    identity = _identity(plan, each.step, each.config) if each.config else ""
+    name, title = each.step.name, each.step.title
+    return Rung(name, title, each.adds, not_run=each.not_run, identity=identity)
+
+
+def _identity(plan: Plan, step: Step, config: FuseConfig) -> str:
+    """A hash of all that a rung's phases, and so its run, depend on."""
+    grid = step.grid()
+    inputs: dict[str, str] = {}
+    for settings in ({}, *grid):  # `layers` may be searched over
+        candidate, sources = resolve(with_options(config, **settings))
+        if candidate.layers not in inputs:
+            table = load_table(sources, candidate.layers)
+            inputs[candidate.layers] = identity_of(candidate, table)
+    parts = {"scale": plan.scale, "search_seeds": plan.search_seeds, "grid": grid,
+             "inputs": inputs, "erc": version("erc")}  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 def _phases(
-    plan: Plan, step: Step, config: FuseConfig, found: Rung | None, tell: Callable[[], None]
+    plan: Plan, step: Step, config: FuseConfig, tell: Callable[[], None]
 ) -> tuple[Scaled | None, tuple[Candidate, ...]]:
-    """The two phases of a rung; those that its record holds, if they were of the same."""
-    tell()
-    if found and _still_holds(plan, step, config, found):
-        return found.scaled, found.tried
+    """The two phases of a rung."""
     others = (seed for seed in count(FIRST_SEED) if seed not in config.seeds)
     seeds = tuple(next(others) for _ in range(plan.search_seeds))
     scaled = None
@@ -195,31 +230,20 @@ def _chosen(config: FuseConfig, scaled: Scaled | None, tried: tuple[Candidate, .
     return with_options(config, **{"width": scaled and scaled.width, **best})
 
 
-def _still_holds(plan: Plan, step: Step, config: FuseConfig, found: Rung) -> bool:
-    """Whether a rung's record is of the same search, and led to the run of these very inputs.
-
-    A run is named by a hash of its settings and of all that it learns from, so the run that the
-    record would choose today has the recorded name only where nothing changed.
-    """
-    grid = step.grid() if step.search else ()
-    if tuple(each.settings for each in found.tried) != grid or bool(plan.scale) != bool(
-        found.scaled
-    ):
-        return False
-    chosen, sources = resolve(_chosen(config, found.scaled, found.tried))
-    identity = identity_of(chosen, load_table(sources, chosen.layers))
-    return found.run == f"{chosen.model.head}-{identity[:8]}"
-
-
-def _before(path: Path, say: Callable[[str], object]) -> Ladder | None:
-    """What an earlier study of that name left."""
+def _before(path: Path, planned: tuple[Rung, ...], say: Callable[[str], object]) -> Ladder | None:
+    """What an earlier study of that name left; says so where it is not the beginning of this."""
     if not path.exists():
         return None
     try:
-        return read_ladder(path)
+        found = read_ladder(path)
     except RunError as error:
         say(f"{error} Its searches are made anew.")
         return None
+    left = tuple(replace(rung, run=None, scaled=None, tried=()) for rung in found.rungs)
+    if left != planned[: len(left)]:
+        say(f"{path} is replaced: it is of other rungs, settings or feature files, or of another "
+            "erc. Its runs stay.")  # fmt: skip
+    return found
 
 
 def _final(ladder: Ladder, runs: Path) -> str:

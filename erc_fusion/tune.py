@@ -25,9 +25,10 @@ from erc_fusion.config import (
     without_place,
 )
 from erc_fusion.fuse import resolve
+from erc_fusion.sources import Source
 from erc_fusion.space import Space
 from erc_fusion.splits import check_splits
-from erc_fusion.table import FeatureTable, Source, load_table
+from erc_fusion.table import FeatureTable, load_table
 
 if TYPE_CHECKING:
     import optuna

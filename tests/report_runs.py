@@ -19,7 +19,8 @@ from erc_features.media import write_mosaic, write_wav
 from erc_fusion.ladder import Ladder, Rung, write_ladder
 from erc_fusion.runs import Run
 from erc_fusion.score import Predicted, score_splits
-from erc_fusion.table import FeatureTable, Source
+from erc_fusion.sources import Source
+from erc_fusion.table import FeatureTable
 
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 SHARES = (0.12, 0.03, 0.02, 0.17, 0.48, 0.07, 0.11)  # MELD's, nearly

@@ -17,9 +17,10 @@ from erc_fusion.context.gru import parties
 from erc_fusion.fuse import fuse
 from erc_fusion.losses import make_objective
 from erc_fusion.model import FusionModel, Split, build_model
+from erc_fusion.sources import find_sources
 from erc_fusion.stacked import generator
 from erc_fusion.standardise import Standardiser, fit_standardiser
-from erc_fusion.table import FeatureTable, find_sources, load_table
+from erc_fusion.table import FeatureTable, load_table
 from erc_fusion.train import predict, train
 from erc_fusion.weights import load_weights
 

@@ -25,7 +25,8 @@ from erc_fusion.config import (
 )
 from erc_fusion.fuse import FuseResult, fuse
 from erc_fusion.runs import DONE, FILES, Run, find_runs, list_runs
-from erc_fusion.table import find_sources, load_table
+from erc_fusion.sources import find_sources
+from erc_fusion.table import load_table
 from erc_fusion.train import Progress
 from erc_fusion.weights import load_weights
 

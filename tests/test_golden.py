@@ -14,7 +14,8 @@ import pytest
 
 from erc_features.errors import FeatureFileError
 from erc_features.store import FeatureFile, Provenance, Rows, Shape, Status, open_writer
-from erc_fusion.table import describe, load_table
+from erc_fusion.sources import describe
+from erc_fusion.table import load_table
 
 GOLDEN = Path(__file__).with_name("golden") / "v1"
 FINISHED, PARTIAL = "audio.tiny.h5", "text.tiny+bf16.h5.partial"

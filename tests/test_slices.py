@@ -12,7 +12,8 @@ from sklearn.metrics import accuracy_score, f1_score
 from erc_features.store import Status
 from erc_fusion.score import Predicted, score_splits
 from erc_fusion.slices import slices
-from erc_fusion.table import FeatureTable, find_sources, load_table
+from erc_fusion.sources import find_sources
+from erc_fusion.table import FeatureTable, load_table
 
 SEEDS = (3, 8)
 

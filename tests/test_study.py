@@ -14,10 +14,18 @@ from fusion_files import LABELS, embeddings, make_corpus, write_features
 from typer.testing import CliRunner
 
 import cli
-from erc_features.errors import ErcError
+from erc_features.errors import ErcError, RunError
 from erc_features.store import Rows
 from erc_fusion.config import FuseConfig, with_options
-from erc_fusion.ladder import Ladder, ladder_path, read_ladder
+from erc_fusion.ladder import (
+    Candidate,
+    Ladder,
+    Rung,
+    Scaled,
+    ladder_path,
+    read_ladder,
+    write_ladder,
+)
 from erc_fusion.plan import Plan, read_plan
 from erc_fusion.runs import Run
 from erc_fusion.study import climb
@@ -166,6 +174,118 @@ def test_what_is_changed_is_searched_again(tmp_path, fits):
     fits.clear()
     climb(small(tmp_path), settings(tmp_path, seeds=(100, 3)), better={"text": "text.minilm"})
     assert {config.seeds for config in fits} == {(101,), (100, 3)}
+
+
+ONE = """
+name = "one"
+scale = 2
+search_seeds = 1
+[base]
+width = 64
+epochs = 1
+[search]
+dropout = [0.1, 0.6]
+[[rung]]
+name = "one"
+files = { text = "baseline" }
+"""
+
+
+def test_every_change_of_a_choice_makes_it_anew_and_says_so(tmp_path, fits, monkeypatch):
+    features(tmp_path, "text.baseline")
+    path = ladder_path(tmp_path / "runs", "small", "one")
+
+    def told(text: str) -> list[str]:
+        fits.clear()
+        said = []
+        climb(small(tmp_path, text), settings(tmp_path, epochs=1), say=said.append)
+        return [line for line in said if "again" in line or "replaced" in line]
+
+    assert told(ONE) == [] and fits
+    assert told(ONE) == [] and not fits
+    text = ONE
+    for old, new in (("search_seeds = 1", "search_seeds = 2"), ("scale = 2", "scale = 3"),
+                     ("width = 64", "width = 32"), ("0.6]", "0.7]")):  # fmt: skip
+        text = text.replace(old, new)
+        identity = read_ladder(path).rungs[0].identity
+        replaced, again = told(text)
+        assert replaced.startswith(f"{path} is replaced: it is of other rungs, settings")
+        assert again.startswith("one: searched again: what one.ladder.json has of it is of other")
+        assert fits and read_ladder(path).rungs[0].identity != identity
+    assert {config.seeds for config in fits} >= {(100,), (100, 101)}
+    with monkeypatch.context() as patch:
+        patch.setattr("erc_fusion.study.version", lambda name: "0.0.1")
+        assert len(told(text)) == 2 and fits
+    assert len(told(text)) == 2 and fits
+    # What the record of an older erc is of isn't known.
+    found = json.loads(path.read_text())
+    del found["rungs"][0]["identity"]
+    path.write_text(json.dumps(found))
+    assert read_ladder(path).rungs[0].identity == ""
+    assert len(told(text)) == 2 and fits
+    assert told(text.replace('"one"\nfiles', '"one"\ntitle = "One"\nfiles')) and not fits
+    more = text + '[[rung]]\nname = "two"\nset = { head = "linear" }\nsearch = {}\n'
+    assert len(told(more)) == 1  # the title; a rung more replaces nothing
+    fits.clear()
+    assert told(text)[0].startswith(f"{path} is replaced") and not fits
+
+
+def test_rungs_of_two_corpora_are_refused_before_any_training(tmp_path, fits):
+    features(tmp_path, "text.baseline")
+    x = embeddings(CORPUS, 1, 8)
+    write_features(tmp_path / "features/small", "text.minilm", CORPUS, x, fingerprint="e" * 64)
+    with pytest.raises(ErcError, match="not of one corpus.*\n.*baseline.*fff\n.*minilm.*eee"):
+        climb(small(tmp_path), settings(tmp_path))
+    assert not fits and not (tmp_path / "runs").exists()
+
+
+def test_what_a_run_warns_of_is_said(tmp_path):
+    features(tmp_path, "text.baseline")
+    for _ in range(2):  # of a run that is there, too
+        said = []
+        climb(small(tmp_path, ONE), settings(tmp_path, epochs=1), say=said.append)
+        few = "has 4 dialogues: intervals and tests over dialogues say little"
+        assert [line for line in said if "warning" in line] == [
+            f"one: warning: dev {few}", f"one: warning: test {few}",
+        ]  # fmt: skip
+
+
+LEFT = Ladder(
+    "left", "small", "f" * 64, "accuracy",
+    (Rung("one", "One", "text", "mlp-1", "", Scaled(64, 1.0, True), (Candidate({}, 0.5, 0.1),)),),
+    "one",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("rungs", 0, "run"), 7, "run of a rung is 7"),
+        (("rungs", 0, "name"), None, "name of a rung is None"),
+        (("rungs", 0, "identity"), ["x"], "identity of a rung is"),
+        (("rungs", 0, "scaled"), 0, "scaled of a rung is 0"),
+        (("rungs", 0, "scaled", "width"), True, "width of a scaled is True"),
+        (("rungs", 0, "scaled", "fitted"), 1, "fitted of a scaled is 1"),
+        (("rungs", 0, "tried", 0, "dev"), float("nan"), "dev of a candidate is nan"),
+        (("rungs", 0, "tried", 0, "settings"), [], r"settings of a candidate is \[\]"),
+        (("rungs", 0, "tried"), "x", "is damaged"),
+        (("rungs",), {"a": 1}, "is damaged"),
+        (("final",), 3, "final of a ladder is 3"),
+        (("format_version",), 2, "format version 2"),
+    ],
+)
+def test_a_ladder_of_wrong_types_is_damaged(tmp_path, keys, value, message):
+    path = write_ladder(LEFT, tmp_path)
+    assert read_ladder(path) == LEFT
+    found = json.loads(path.read_text())
+    found["rungs"][0]["scaled"]["train_accuracy"] = 1  # JSON knows one kind of number
+    at = found
+    for key in keys[:-1]:
+        at = at[key]
+    at[keys[-1]] = value
+    path.write_text(json.dumps(found))
+    with pytest.raises(RunError, match=message):
+        read_ladder(path)
 
 
 def altered(corpus, seed: int = 5):

@@ -9,8 +9,9 @@ from fusion_files import LABELS, Corpus, embeddings, make_corpus, write_features
 
 from erc_features.errors import ErcError
 from erc_features.store import Status
+from erc_fusion.sources import find_sources
 from erc_fusion.standardise import fit_standardiser, from_tensors
-from erc_fusion.table import find_sources, load_table
+from erc_fusion.table import load_table
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from erc_fusion.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse
 from erc_fusion.heads import HEADS, load_head
 from erc_fusion.heads.base import Head, HeadShape
+from erc_fusion.sources import find_sources
 from erc_fusion.stacked import Stack, generator
-from erc_fusion.table import FeatureTable, find_sources, load_table
+from erc_fusion.table import FeatureTable, load_table
 from erc_fusion.weighing import weigh_files
 from erc_fusion.weights import Weights, load_weights, principal
 

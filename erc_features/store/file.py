@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import h5py
 import numpy as np
 
-from erc_features.errors import FeatureFileError, listed
+from erc_features.errors import FeatureFileError, choose, listed
 from erc_features.store.layout import (
     PARTIAL,
     SUFFIX,
@@ -156,6 +156,7 @@ class FeatureFile:
 
         Raises:
             FeatureFileError: lists the keys that the file does not have.
+            ErcError: there is no such split.
         """
         if keys is not None:
             place = {key: row for row, key in enumerate(self.key)}
@@ -167,7 +168,7 @@ class FeatureFile:
                 )
             return np.array([place[key] for key in wanted], dtype=np.int64)
         if split is not None:
-            return np.flatnonzero(self.split == str(split))
+            return np.flatnonzero(self.split == choose("split", str(split), Split))
         return np.arange(self.shape[0])
 
     def x(self, rows: np.ndarray | None = None) -> np.ndarray:
