@@ -4,16 +4,19 @@
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from erc_features.errors import RunError
 
 FORMAT_VERSION = 1
 _ENDING = ".ladder.json"
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Rung:
         run: the name of its run, in the folder of the corpus's runs; None where there is none.
         not_run: why there is none: "no visual features".
         tried: the choice of the run's settings was made among these, on dev.
+        identity: a hash of all that both phases and the run depend on; empty in older files.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Rung:
     not_run: str = ""
     scaled: Scaled | None = None
     tried: tuple[Candidate, ...] = ()
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def read_ladder(path: Path) -> Ladder:
                 f"{path}: a ladder of format version {version}; this erc reads up to "
                 f"{FORMAT_VERSION}. Upgrade erc to read it."
             )
-        return Ladder(**found | {"rungs": tuple(map(_rung, found["rungs"]))})
+        return _checked(Ladder(**found | {"rungs": tuple(map(_rung, found["rungs"]))}))
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}). {again}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -131,6 +136,19 @@ def read_ladder(path: Path) -> Ladder:
 
 
 def _rung(found: dict[str, Any]) -> Rung:
-    scaled = found["scaled"] and Scaled(**found["scaled"])
-    tried = tuple(Candidate(**each) for each in found["tried"])
-    return Rung(**found | {"scaled": scaled, "tried": tried})
+    scaled = found["scaled"] and _checked(Scaled(**found["scaled"]))
+    tried = tuple(_checked(Candidate(**each)) for each in found["tried"])
+    return _checked(Rung(**found | {"scaled": scaled, "tried": tried}))
+
+
+def _checked(made: _Made) -> _Made:
+    """What was made, if every field is of its type; JSON's whole numbers may be real ones."""
+    for name, hint in get_type_hints(type(made)).items():
+        value = getattr(made, name)
+        kind = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
+        fine = isinstance(value, float | int if kind is float else kind)
+        if isinstance(value, bool):
+            fine = kind is bool
+        if not fine or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError(f"{name} of a {type(made).__name__.lower()} is {value!r}")
+    return made

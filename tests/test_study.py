@@ -191,43 +191,57 @@ files = { text = "baseline" }
 """
 
 
-def test_every_change_of_a_choice_makes_it_anew_and_says_so(tmp_path, fits, monkeypatch):
+@pytest.fixture
+def told(tmp_path, fits):
+    """What a study of one small rung says of an earlier one's ladder."""
     features(tmp_path, "text.baseline")
-    path = ladder_path(tmp_path / "runs", "small", "one")
 
-    def told(text: str) -> list[str]:
+    def climbed(text: str) -> list[str]:
         fits.clear()
         said = []
         climb(small(tmp_path, text), settings(tmp_path, epochs=1), say=said.append)
         return [line for line in said if "again" in line or "replaced" in line]
 
+    return climbed
+
+
+def test_every_change_of_a_choice_makes_it_anew_and_says_so(tmp_path, fits, told):
+    path = ladder_path(tmp_path / "runs", "small", "one")
     assert told(ONE) == [] and fits
     assert told(ONE) == [] and not fits
-    text = ONE
+    text, seen = ONE, {read_ladder(path).rungs[0].identity}
     for old, new in (("search_seeds = 1", "search_seeds = 2"), ("scale = 2", "scale = 3"),
                      ("width = 64", "width = 32"), ("0.6]", "0.7]")):  # fmt: skip
         text = text.replace(old, new)
-        identity = read_ladder(path).rungs[0].identity
         replaced, again = told(text)
         assert replaced.startswith(f"{path} is replaced: it is of other rungs, settings")
         assert again.startswith("one: searched again: what one.ladder.json has of it is of other")
-        assert fits and read_ladder(path).rungs[0].identity != identity
-    assert {config.seeds for config in fits} >= {(100,), (100, 101)}
+        assert {config.seeds for config in fits} >= {(100,), (100, 101)}
+        seen.add(read_ladder(path).rungs[0].identity)
+    assert len(seen) == 5
+
+
+@pytest.mark.soak
+def test_another_erc_chooses_anew_and_another_title_does_not(tmp_path, fits, told, monkeypatch):
+    path = ladder_path(tmp_path / "runs", "small", "one")
+    assert told(ONE) == []
     with monkeypatch.context() as patch:
         patch.setattr("erc_fusion.study.version", lambda name: "0.0.1")
-        assert len(told(text)) == 2 and fits
-    assert len(told(text)) == 2 and fits
+        assert len(told(ONE)) == 2 and fits
+    assert len(told(ONE)) == 2 and fits
     # What the record of an older erc is of isn't known.
     found = json.loads(path.read_text())
     del found["rungs"][0]["identity"]
     path.write_text(json.dumps(found))
     assert read_ladder(path).rungs[0].identity == ""
-    assert len(told(text)) == 2 and fits
-    assert told(text.replace('"one"\nfiles', '"one"\ntitle = "One"\nfiles')) and not fits
-    more = text + '[[rung]]\nname = "two"\nset = { head = "linear" }\nsearch = {}\n'
-    assert len(told(more)) == 1  # the title; a rung more replaces nothing
-    fits.clear()
-    assert told(text)[0].startswith(f"{path} is replaced") and not fits
+    assert len(told(ONE)) == 2 and fits
+    more = ONE + '[[rung]]\nname = "two"\nset = { head = "linear" }\nsearch = {}\n'
+    assert told(more) == [] and fits  # a rung more replaces nothing
+    (replaced,) = told(ONE)
+    assert replaced.startswith(f"{path} is replaced") and not fits
+    (replaced,) = told(ONE.replace('"one"\nfiles', '"one"\ntitle = "One"\nfiles'))
+    assert replaced.startswith(f"{path} is replaced") and not fits
+    assert read_ladder(path).rungs[0].title == "One"
 
 
 def test_rungs_of_two_corpora_are_refused_before_any_training(tmp_path, fits):
