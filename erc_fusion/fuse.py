@@ -251,7 +251,9 @@ def _older(found: Run) -> tuple[str, ...]:
     if not other:
         return ()
     now = ", ".join(f"{name} {here[name]}" for name in ("erc", "torch"))
-    return (f"it was made by {', '.join(other)}; here are {now}. `erc fuse --overwrite` runs it again",)
+    return (
+        f"it was made by {', '.join(other)}; here are {now}. `erc fuse --overwrite` runs it again",
+    )
 
 
 def _must_be_the_same(found: Run, identity: str) -> None:

@@ -129,6 +129,8 @@ def test_the_table_is_the_metrics(page, runs):
     assert lines[0][3:5] == [f"{100 * floor[m]:.1f}" for m in ("accuracy", "weighted_f1")]
     for line, run in zip(lines[1:], runs, strict=True):
         assert line[0].startswith(run.name)
+        assert ("chosen on dev" in line[0]) == (run.name == "b-mlp")
+        assert ("baseline" in line[0]) == (run is runs[0])
         assert line[1] == run.metrics["head"]
         stat = run.metrics["test"]["weighted_f1"]
         spread = f" ± {100 * stat['std']:.1f}" if len(run.metrics["seeds"]) > 1 else ""
@@ -147,8 +149,8 @@ def test_the_table_of_classes_is_the_metrics(page, runs):
     classes = parsed.table("Emotion")[1:]
     assert [line[0].split(" never")[0].strip() for line in classes] == list(LABELS)
     expected = runs[0].metrics["test"]["per_class"][0]
-    assert classes[0][1] == f"{100 * expected['precision']:.1f}"
-    assert classes[0][4] == str(expected["support"])
+    assert classes[0][2] == f"{100 * expected['precision']:.1f}"
+    assert classes[0][1] == str(expected["support"])
     assert "never predicted" in classes[LABELS.index("fear")][0]
     assert "never predicted" not in classes[LABELS.index("joy")][0]
 
@@ -222,15 +224,33 @@ def test_dev_chooses_and_the_sentence_says_what_that_gives_on_test(runs):
     assert comparison.best.name == best.name == "b-mlp"
     first, second, last = sentences(comparison)
     test = best.metrics["test"]
-    over = 100 * (test["weighted_f1"]["mean"] - test["majority"]["weighted_f1"])
+    over = 100 * (test["accuracy"]["mean"] - test["majority"]["accuracy"])
+    low, high = (100 * test["accuracy"][end] for end in ("low", "high"))
     assert "Of 4 runs, b-mlp has the highest dev accuracy" in first
     assert "over 3 seeds" in first
-    assert f"{over:.1f} points above always predicting neutral" in first
+    assert f"95% interval [{low:.1f}, {high:.1f}], {over:.1f} points above always" in first
+    assert f"always predicting neutral ({100 * test['majority']['accuracy']:.1f})." in first
     for run in runs:
         low, high = (run.metrics["test"]["weighted_f1"][end] for end in ("low", "high"))
         near = low <= test["weighted_f1"]["high"] and test["weighted_f1"]["low"] <= high
         assert (run.name in second) == near  # its own name is in it too
-    assert "chosen on dev" in last
+    assert "chosen on dev, so dev figures flatter" in last
+
+
+def test_what_reads_the_same_is_not_higher(runs, copied, tmp_path):
+    other = Run(Path(shutil.copytree(runs[0].path, tmp_path / "meld" / "other")))
+    score = copied.metrics["test"]["weighted_f1"]["mean"]
+    mean = (round(1000 * score) + 0.4) / 1000  # higher, and the same to a tenth of a percent
+    assert mean > score
+    twin = edited(other, "metrics.json", lambda m: m["test"]["weighted_f1"].update(mean=mean))
+    assert "higher weighted F1" not in " ".join(sentences(report([copied, twin], to=None)))
+
+
+def test_several_versions_are_said(runs, copied):
+    assert "made by" not in " ".join(sentences(report(runs, to=None)))
+    newer = edited(copied, "inputs.json", lambda m: m["versions"].update(torch="2.12.0"))
+    said = sentences(report([runs[0], newer], to=None))[-2]
+    assert "made by torch 2.11.0 and 2.12.0" in said
 
 
 def test_better_on_test_is_said_but_not_chosen(runs, copied, tmp_path):
@@ -260,6 +280,23 @@ def test_warnings(runs):
     assert any("nothing was learned" in line for line in warnings(guess, "test"))
     assert any("One seed only" in line for line in warnings(guess, "test"))
     assert warnings(mlp, "test") == ()
+
+
+def test_nothing_learned_is_said_of_predictions_and_not_of_a_coincidence(copied):
+    floor = copied.metrics["test"]["majority"]["accuracy"]
+    for mean, said in ((floor, "reaches down to"), (floor - 0.1, "test accuracy is below")):
+        change = {"mean": mean, "low": mean - 0.02, "high": mean + 0.02}
+        run = edited(copied, "metrics.json", lambda m, c=change: m["test"]["accuracy"].update(c))
+        (found,) = warnings(report([run], to=None).rows[0], "test")
+        assert said in found
+        assert "nothing was learned" not in found
+
+
+def test_what_the_run_warned_of_is_shown_again(copied, tmp_path):
+    run = edited(copied, "metrics.json", lambda m: m.update(warnings=["3 rows <lack> text."]))
+    made = report([run], to=tmp_path / "r.html")
+    assert warnings(made.rows[0], "test") == ("3 rows <lack> text.",)
+    assert "3 rows <lack> text." in Page((tmp_path / "r.html").read_text()).text
 
 
 def test_without_labelled_test_rows_only_dev_is_shown(tmp_path):
@@ -331,11 +368,16 @@ def test_a_run_given_twice_counts_once_and_a_baseline_comes_first(runs):
     assert [row.name for row in comparison.rows] == [run.name for run in runs]
 
 
-def test_a_damaged_run_is_named(copied, tmp_path):
-    to = tmp_path / "r.html"
+def test_a_damaged_run_is_named(copied, runs, tmp_path):
+    to, whole = tmp_path / "r.html", runs[-1].path
     broken = edited(copied, "metrics.json", lambda m: m["test"].pop("accuracy"))
     with pytest.raises(RunError, match=r"metrics.json is damaged.*accuracy.*--overwrite"):
         report([broken], to=to)
+    for bad in (float("nan"), float("inf")):
+        other = Run(Path(shutil.copytree(whole, tmp_path / f"{bad}" / "b-mlp")))
+        broken = edited(other, "metrics.json", lambda m, x=bad: m["dev"]["accuracy"].update(mean=x))
+        with pytest.raises(RunError, match=rf"metrics.json is damaged.*{bad} is no score"):
+            report([broken], to=None)
     broken = edited(copied, "inputs.json", lambda m: m.pop("fingerprint"))
     with pytest.raises(RunError, match=r"damaged"):
         report([broken], to=to)
@@ -345,13 +387,18 @@ def test_a_damaged_run_is_named(copied, tmp_path):
 def test_damaged_history_or_settings_leave_the_old_page(copied, tmp_path):
     to = tmp_path / "r.html"
     to.write_text("the report of yesterday")
+    lines = (copied.path / "history.jsonl").read_text().splitlines(keepends=True)
     (copied.path / "history.jsonl").write_text('{"seed": 0}\n')
     with pytest.raises(RunError, match="is damaged"):
         report([copied], to=to)
     (copied.path / "history.jsonl").write_text("")
-    (copied.path / "config.toml").write_bytes(b"\xff")
-    with pytest.raises(RunError, match=r"config\.toml is damaged"):
+    with pytest.raises(RunError, match=r"history\.jsonl is damaged \(no epoch of seed 0, 1, 2\)"):
         report([copied], to=to)
+    (copied.path / "history.jsonl").write_text("".join(lines))
+    for damaged in (b"\xff", b""):
+        (copied.path / "config.toml").write_bytes(damaged)
+        with pytest.raises(RunError, match=r"config\.toml is damaged"):
+            report([copied], to=to)
     assert to.read_text() == "the report of yesterday"
 
 

@@ -92,24 +92,86 @@ def test_rungs_stand_in_order_with_those_not_run_and_other_runs_last(climbed):
 
 
 def test_each_rung_is_tested_against_the_last_before_it_that_was_run(root, climbed):
-    runs = {name: Run(root / "meld" / name) for name in ("base", "text", "audio", "fusion")}
-    before = {"text": "base", "audio": "text", "fusion": "audio"}
+    couples = [("text", "base"), ("audio", "text"), ("fusion", "audio")]
+    assert climbed.couples() == (*couples, ("audio", "base"), ("fusion", "base"), ("alone", "base"))
+    runs = {each.name: each.run for each in climbed.rows}
     for metric in ("accuracy", "weighted_f1"):
-        tests = {name: paired(runs[name], runs[b], metric) for name, b in before.items()}
-        adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
-        for name, test in tests.items():
-            assert climbed.paired[name].before[metric] == test
-            assert climbed.paired[name].before_holm[metric] == adjusted[name]
-            assert climbed.paired[name].baseline[metric] == paired(runs[name], runs["base"], metric)
-        ours = [climbed.paired[n].baseline[metric].p for n in ("text", "audio", "fusion", "alone")]
-        family = [
-            climbed.paired[n].baseline_holm[metric] for n in ("text", "audio", "fusion", "alone")
-        ]
-        assert tuple(family) == holm(ours)
-    assert "base" not in climbed.paired
-    assert climbed.paired["alone"].before is None
+        tests = [paired(runs[one], runs[other], metric) for one, other in climbed.couples()]
+        # One family: the first rung's two differences are one pair and have one verdict.
+        for (one, other), test, p in zip(
+            climbed.couples(), tests, holm([test.p for test in tests]), strict=True
+        ):
+            assert climbed.paired[one, other].tests[metric] == test
+            assert climbed.paired[one, other].holm[metric] == p
+            turned = climbed.paired[other, one]
+            assert turned.tests[metric].difference == -test.difference
+            assert (turned.tests[metric].low, turned.holm[metric]) == (-test.high, p)
+    for rung, (one, other) in zip([RUNGS[1], *RUNGS[3:]], couples, strict=True):
+        assert climbed.before(rung) == climbed.paired[one, other]
+    assert climbed.before(RUNGS[0]) is climbed.before(RUNGS[2]) is None
     assert climbed.baseline is not None
     assert climbed.baseline.name == "base"
+    assert climbed.against_baseline(climbed.baseline) is None
+    headings, cells = tabulate(climbed).headings, of(climbed, "2. Better text").cells
+    for metric in ("accuracy", "weighted F1"):
+        before, base = (
+            cells[headings.index(f"Δ {kind} {metric}")] for kind in ("before", "baseline")
+        )
+        assert before == base
+    assert "the 6 pairs of runs compared here" in footnotes(climbed)[1]
+
+
+def test_a_rung_that_repeats_a_run_is_what_the_next_is_compared_with(root):
+    """mlp, linear, mlp again, late: late is against mlp, and the third against the second."""
+    rungs = tuple(
+        Rung(name, name.upper(), "", run)
+        for name, run in (("a", "base"), ("b", "text"), ("c", "base"), ("d", "fusion"))
+    )
+    runs = [Run(root / "meld" / name) for name in ("base", "text", "fusion")]
+    made = report(runs, to=None, ladder=Ladder("s", "meld", "5f" * 32, "accuracy", rungs))
+    at = tabulate(made).headings.index("Δ before accuracy")
+    means = {row.name: row.test.accuracy.mean for row in made.rows if row.test}
+    found = [of(made, title).cells[at].value for title in "ABCD"]
+    steps = ("text", "base"), ("base", "text"), ("fusion", "base")
+    assert found == [None, *(pytest.approx(means[one] - means[other]) for one, other in steps)]
+    assert made.couples() == (("text", "base"), ("fusion", "base"))  # there and back is one pair
+    assert of(made, "C").cells[at].p == of(made, "B").cells[at].p
+    said = " ".join(sentences(made))
+    assert said.index("B (+") < said.index("C (−")
+    cells = [
+        line["before_accuracy_difference"] for line in csv.DictReader(as_csv(made).splitlines())
+    ]
+    assert [bool(cell) for cell in cells[1:]] == [False, True, True, True]
+    told = [rung["before"] for rung in as_dict(made)["ladder"]["rungs"]]
+    assert told[2]["accuracy"]["difference"] == -told[1]["accuracy"]["difference"]
+
+
+def test_what_a_star_does_not_cover_is_said(root, climbed, tmp_path):
+    said = " ".join(footnotes(climbed))
+    assert "other seeds are not covered" in said
+    assert "Intervals are not adjusted" in said
+    assert "One seed only" not in said
+    assert "different seeds" in said  # fusion has two
+    same = report([climbed.rows[1].run], to=None, baseline=climbed.rows[0].run)
+    assert "different seeds" not in " ".join(footnotes(same))
+    one = write_run(tmp_path, "one", seeds=(4,), skill=0.7)
+    made = report([one], to=None, baseline=Run(root / "meld" / "base"))
+    said = " ".join(footnotes(made))
+    assert "that seed's luck: one." in said
+    assert "different seeds" in said
+    assert "the one pair of runs" in said
+
+
+def test_a_final_model_without_a_finished_run_is_said(root, tmp_path):
+    copy = Path(shutil.copytree(root, tmp_path / "runs"))
+    (copy / "meld" / "audio" / "DONE").unlink()
+    ladder, finished, unfinished = find_study(copy, "meld", "objectives")
+    made = report(finished, to=None, ladder=ladder, unfinished=unfinished)
+    assert sentences(made)[0].startswith(
+        "The final model, 4. Better audio, is not finished. Until it is: Of 3 runs, "
+    )
+    assert "Not finished: " in shown(made)
+    assert not any(line.final for line in tabulate(made).lines)
 
 
 def test_a_difference_shows_points_interval_and_a_star_where_it_is_significant(climbed):
@@ -125,7 +187,7 @@ def test_a_difference_shows_points_interval_and_a_star_where_it_is_significant(c
     assert helped.p is not None
     assert helped.p < 0.05 <= chance.p
     assert not chance.text.endswith("*")
-    test = climbed.paired["audio"].before["accuracy"]
+    test = climbed.paired["audio", "text"].tests["accuracy"]
     low, high = f"{100 * test.low:.1f}", f"{100 * test.high:.1f}"
     assert chance.interval == f"[{low}, {high}]".replace("-", "−")
     assert of(climbed, "1. Baseline").cells[at].value is None
@@ -151,7 +213,7 @@ def test_nothing_helped_is_said(root, tmp_path):
     runs = [Run(root / "meld" / "base"), twin]
     made = report(runs, to=None, ladder=Ladder("s", "meld", "5f" * 32, "accuracy", rungs))
     said = " ".join(sentences(made))
-    assert made.paired["twin"].before_holm["accuracy"] >= 0.05
+    assert made.paired["twin", "base"].holm["accuracy"] >= 0.05
     assert "No rung is significantly better than the one before" in said
     assert "Could be chance: 2. The same again" in said
 
@@ -172,11 +234,10 @@ def test_the_terminal_shows_a_ladder_in_80_columns(climbed):
 def test_a_baseline_gives_paired_columns_without_a_ladder(root):
     runs = [Run(root / "meld" / name) for name in ("base", "text", "alone")]
     made = report(runs, to=None, baseline=runs[0])
-    assert set(made.paired) == {"text", "alone"}
-    p = [made.paired[name].baseline["accuracy"].p for name in ("text", "alone")]
-    found = [made.paired[name].baseline_holm["accuracy"] for name in ("text", "alone")]
-    assert tuple(found) == holm(p)
-    assert made.paired["text"].before is None
+    assert made.couples() == (("text", "base"), ("alone", "base"))
+    pairs = [made.paired[couple] for couple in made.couples()]
+    p = [pair.tests["accuracy"].p for pair in pairs]
+    assert tuple(pair.holm["accuracy"] for pair in pairs) == holm(p)
     assert tabulate(made).headings[-2:] == ("Δ baseline accuracy", "Δ baseline weighted F1")
     assert "text against base on test: accuracy +" in " ".join(sentences(made))
     assert "against base" in shown(made)
@@ -199,8 +260,7 @@ def test_an_unfinished_rung_is_named_and_its_neighbours_are_compared(root, ladde
     made = report(finished, to=None, ladder=ladder, unfinished=unfinished)
     assert of(made, "2. Better text").note == "not finished"
     assert as_dict(made)["unfinished"] == [str(copy / "meld" / "text")]
-    before = made.paired["audio"].before
-    assert before == {m: made.paired["audio"].baseline[m] for m in before}  # both are the baseline
+    assert made.before(RUNGS[3]) == made.paired["audio", "base"]  # which is the baseline too
     shutil.rmtree(copy / "meld" / "text")
     with pytest.raises(RunError, match=r"No run .*text.*Finished runs.*alone, audio, base"):
         find_study(copy, "meld", "objectives")
@@ -216,7 +276,9 @@ def test_a_final_rung_that_names_a_run_again_is_that_run(root):
     first, again = of(made, "4. Better audio"), of(made, "6. The final model")
     assert (first.final, again.final) == (False, True)
     assert [c.text for c in again.cells[:4]] == [c.text for c in first.cells[:4]]
-    assert [c.value for c in again.cells[4:6]] == [None, None]
+    turned = of(made, "5. Better fusion").cells[4].value  # against audio; this is audio against it
+    assert turned is not None
+    assert again.cells[4].value == -turned
 
 
 def test_two_runs_of_one_name_are_told_apart(root, tmp_path):
@@ -265,7 +327,7 @@ def test_json_holds_the_ladder_and_every_test(climbed):
     assert [rung["name"] for rung in data["ladder"]["rungs"]] == [rung.name for rung in RUNGS]
     assert data["best_on_dev"] == "audio"
     text = next(run for run in data["runs"] if run["name"] == "text")
-    test = climbed.paired["text"].before["accuracy"]
+    test = climbed.paired["text", "base"].tests["accuracy"]
     assert text["paired"]["before"]["accuracy"]["p"] == test.p
     assert text["paired"]["before"]["accuracy"]["p_holm"] >= test.p
     assert data["runs"][0]["paired"] == {"before": None, "baseline": None}
@@ -281,8 +343,8 @@ def test_csv_holds_the_numbers_unrounded(climbed, tmp_path):
     audio, row = by_name["4. Better audio"], climbed.rows[2]
     assert row.test is not None
     assert float(audio["test_weighted_f1_low"]) == row.test.weighted_f1.low
-    pairs = climbed.paired["audio"]
-    assert float(audio["before_accuracy_p_holm"]) == pairs.before_holm["accuracy"]
+    pair = climbed.paired["audio", "text"]
+    assert float(audio["before_accuracy_p_holm"]) == pair.holm["accuracy"]
     assert (audio["final"], by_name["2. Better text"]["final"]) == ("yes", "")
     assert by_name["3. Better visual"]["note"] == "not run: no visual features"
     assert by_name["3. Better visual"]["test_accuracy_mean"] == ""

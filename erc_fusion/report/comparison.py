@@ -1,6 +1,6 @@
 """The runs of one report, side by side, and the corpus that all of them share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,21 +27,25 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """One run's paired tests on :attr:`Comparison.split`, by metric (accuracy, weighted_f1).
+class Pair:
+    """One run against another on :attr:`Comparison.split`, by metric (accuracy, weighted_f1).
 
     Attributes:
-        before: against the ladder's rung before it that was run; None for the first one, and
-            without a ladder.
-        baseline: against the baseline; None for the baseline itself, and without one.
-        before_holm, baseline_holm: their p adjusted (Holm 1979), one family for each metric: all
-            comparisons of that kind in this report.
+        holm: p adjusted (Holm 1979); a family is all pairs of a report by one metric, each pair
+            once.
     """
 
-    before: Mapping[str, "Paired"] | None = None
-    baseline: Mapping[str, "Paired"] | None = None
-    before_holm: Mapping[str, float] | None = None
-    baseline_holm: Mapping[str, float] | None = None
+    tests: Mapping[str, "Paired"]
+    holm: Mapping[str, float]
+
+    @property
+    def reversed(self) -> "Pair":
+        """The other run against the one; p is two-sided and stays."""
+        tests = {
+            metric: replace(test, difference=-test.difference, low=-test.high, high=-test.low)
+            for metric, test in self.tests.items()
+        }
+        return Pair(tests, self.holm)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Comparison:
 
     Attributes:
         baseline: what `--baseline` names, else the ladder's first run; None without either.
-        paired: by the name of a row; a row that is compared with nothing is left out.
+        paired: by the names of two rows, the first against the second, both ways round.
     """
 
     corpus: Corpus
@@ -58,7 +62,7 @@ class Comparison:
     baseline: Row | None
     unfinished: tuple[Path, ...]
     ladder: Ladder | None = None
-    paired: Mapping[str, Pairs] = field(default_factory=dict)
+    paired: Mapping[tuple[str, str], Pair] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
@@ -91,6 +95,37 @@ class Comparison:
     def row_of(self, rung: Rung) -> Row | None:
         """The run of a rung; None where it was not run, or is unfinished."""
         return next((row for row in self.rows if row.name == rung.run), None)
+
+    def before(self, rung: Rung) -> Pair | None:
+        """A rung against the last one before it that was run; None where there is no such."""
+        row, other = self.row_of(rung), self._before(rung)
+        return self.paired.get((row.name, other.name)) if row and other else None
+
+    def against_baseline(self, row: Row) -> Pair | None:
+        """None for the baseline itself, and without one."""
+        return self.paired.get((row.name, self.baseline.name)) if self.baseline else None
+
+    def _before(self, rung: Rung) -> Row | None:
+        earlier = self.ladder.before(rung) if self.ladder else None
+        while self.ladder and earlier:
+            row = self.row_of(earlier)
+            if row and row.split(self.split):
+                return row
+            earlier = self.ladder.before(earlier)  # unfinished
+        return None
+
+    def couples(self) -> tuple[tuple[str, str], ...]:
+        """Names of the rows to compare, each pair once: rungs with those before, then baselines."""
+        rungs = self.ladder.rungs if self.ladder else ()
+        wanted = [(self.row_of(rung), self._before(rung)) for rung in rungs]
+        wanted += [(each, self.baseline) for each in self.rows]
+        found: dict[frozenset[str], tuple[str, str]] = {}
+        for one, other in wanted:
+            if one is None or other is None or one is other:
+                continue
+            if one.split(self.split) and other.split(self.split):
+                found.setdefault(frozenset((one.name, other.name)), (one.name, other.name))
+        return tuple(found.values())
 
     def majority(self, split: str) -> Scores | None:
         """Train's most frequent class predicted for every row of `split`."""
@@ -166,64 +201,27 @@ def _check_ladder(ladder: Ladder, corpus: Corpus) -> None:
         )
 
 
-def _pairs(comparison: Comparison) -> dict[str, Pairs]:
-    """Every run against the rung before it and against the baseline, where there are such."""
-    split, base = comparison.split, comparison.baseline
-    scored = {each.name: each for each in comparison.rows if each.split(split)}
-    others = _rungs_before(comparison.ladder, scored)
-    bases = {name: base.name for name in scored if base and base.name in scored}
-    if base:
-        bases.pop(base.name, None)
-    couples = dict.fromkeys([*others.items(), *bases.items()])
-    tested = _tested(scored, couples, split) if couples else {}
-    before = {name: tested[name, other] for name, other in others.items()}
-    against = {name: tested[name, other] for name, other in bases.items()}
-    before_holm, against_holm = _adjusted(before), _adjusted(against)
-    return {
-        name: Pairs(
-            before.get(name), against.get(name), before_holm.get(name), against_holm.get(name)
-        )
-        for name in scored
-        if name in before or name in against
-    }
-
-
-def _tested(
-    rows: Mapping[str, Row], couples: Iterable[tuple[str, str]], split: str
-) -> dict[tuple[str, str], dict[str, "Paired"]]:
-    """Each couple by each metric; predictions are read once for all."""
+def _pairs(comparison: Comparison) -> dict[tuple[str, str], Pair]:
+    """All couples by each metric; predictions are read once for all."""
+    couples = comparison.couples()
+    if not couples:
+        return {}
     from erc_fusion import paired
 
-    couples = tuple(couples)
+    rows = {row.name: row for row in comparison.rows}
     names = dict.fromkeys(name for couple in couples for name in couple)
-    read = {name: paired.outcomes(rows[name].run, split) for name in names}
-    return {
-        (first, second): {
-            metric: paired.compare(read[first], read[second], metric) for metric in PAIRED
-        }
+    read = {name: paired.outcomes(rows[name].run, comparison.split) for name in names}
+    tests = [
+        {metric: paired.compare(read[first], read[second], metric) for metric in PAIRED}
         for first, second in couples
-    }
-
-
-def _rungs_before(ladder: Ladder | None, scored: Mapping[str, Row]) -> dict[str, str]:
-    """Of each run of the ladder but the first, the run before it.
-
-    A final rung that names an earlier rung's run again is that run, compared where it first was.
-    """
-    names = dict.fromkeys(rung.run for rung in ladder.rungs if rung.run) if ladder else {}
-    there = [name for name in names if name in scored]
-    return dict(zip(there[1:], there, strict=False))
-
-
-def _adjusted(tests: Mapping[str, Mapping[str, "Paired"]]) -> dict[str, dict[str, float]]:
-    if not tests:
-        return {}
-    from erc_fusion.paired import holm
-
-    by_metric = {metric: holm([test[metric].p for test in tests.values()]) for metric in PAIRED}
-    return {
-        name: {metric: by_metric[metric][i] for metric in PAIRED} for i, name in enumerate(tests)
-    }
+    ]
+    adjusted = {metric: paired.holm([test[metric].p for test in tests]) for metric in PAIRED}
+    pairs = [
+        Pair(test, {metric: adjusted[metric][i] for metric in PAIRED})
+        for i, test in enumerate(tests)
+    ]
+    there = dict(zip(couples, pairs, strict=True))
+    return there | {(second, first): pair.reversed for (first, second), pair in there.items()}
 
 
 def _corpus(runs: list[Run]) -> Corpus:

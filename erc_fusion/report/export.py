@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from erc_features.errors import ErcError
-from erc_fusion.report.comparison import PAIRED, Comparison, Pairs
+from erc_fusion.report.comparison import PAIRED, Comparison, Pair
 from erc_fusion.report.rows import Row
 from erc_fusion.report.summary import footnotes
 from erc_fusion.report.table import NAMES, STAR, Cell, Line, Table, tabulate
@@ -64,7 +64,8 @@ def as_csv(comparison: Comparison) -> str:
         if row is not None:
             cells |= {"run": row.name, "head": row.head, "modalities": "+".join(row.modalities)}
             cells |= {"seeds": len(row.seeds)} | _scores(row)
-            cells |= _tests(comparison.paired.get(row.name, Pairs()))
+            cells |= _tests("before", comparison.before(line.rung) if line.rung else None)
+            cells |= _tests("baseline", comparison.against_baseline(row))
         elif line.rung is None:
             cells |= _floor(comparison)
         writer.writerow(cells)
@@ -143,16 +144,12 @@ def _floor(comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _tests(pairs: Pairs) -> dict[str, object]:
+def _tests(other: str, pair: Pair | None) -> dict[str, object]:
     found: dict[str, object] = {}
-    for other, tests, adjusted in (
-        ("before", pairs.before, pairs.before_holm),
-        ("baseline", pairs.baseline, pairs.baseline_holm),
-    ):
-        for metric, test in (tests or {}).items():
-            for kind in _TESTS[:-1]:
-                found[f"{other}_{metric}_{kind}"] = getattr(test, kind)
-            found[f"{other}_{metric}_p_holm"] = (adjusted or {})[metric]
+    for metric, test in pair.tests.items() if pair else ():
+        for kind in _TESTS[:-1]:
+            found[f"{other}_{metric}_{kind}"] = getattr(test, kind)
+        found[f"{other}_{metric}_p_holm"] = pair.holm[metric] if pair else None
     return found
 
 

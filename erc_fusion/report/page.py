@@ -110,7 +110,9 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         published=published_for(comparison),
         published_note=published_note(comparison),
         # Ours stands beside them only where it is of the same rows.
-        ours=comparison.best is best and comparison.corpus.counts.get("test") == MELD_TEST,
+        ours=comparison.best is best
+        and best.test is not None
+        and comparison.corpus.counts.get("test") == MELD_TEST,
         maps=[
             (found, plots_map.draw(found, majority.label if majority else None, f"map-{i}"))
             for i, found in enumerate(maps(comparison, best), start=1)

@@ -1,4 +1,4 @@
-"""Pictures of what a run takes from its inputs: from which layers, and from which modality."""
+"""Pictures of what a run takes from its inputs: from which layers, and from which file."""
 
 from collections.abc import Mapping
 
@@ -50,4 +50,4 @@ def weighing(found: Mapping[str, Weight], name: str) -> str:
         axes.set_xlim(0, 1.15 * max(100 * (share.mean + share.std) for share in found.values()))
         axes.grid(axis="x")
         axes.spines["bottom"].set_visible(False)
-        return svg.to_svg(drawn, name, "weight of each modality")
+        return svg.to_svg(drawn, name, "weight of each feature file")

@@ -4,6 +4,7 @@ Every number is a fraction in [0, 1] as `metrics.json` has it; only :mod:`.table
 fractions into percent.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,7 +131,8 @@ class Row:
     """A line of the report. `dev` or `test` is None where the split has no labelled rows.
 
     `layers` holds the feature files with more than one layer; `weighing` is by feature file, and
-    None where the head weighs none, or the run is of an older erc.
+    None where the head weighs none, or the run is of an older erc. `warnings` are what `erc fuse`
+    said of it.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Row:
     run: Run = field(repr=False)
     layers: Mapping[str, Layers] = field(default_factory=dict)
     weighing: Mapping[str, Weight] | None = None
+    warnings: tuple[str, ...] = ()
 
     def split(self, name: str) -> SplitResult | None:
         """`dev` or `test`."""
@@ -181,6 +184,7 @@ def row(run: Run) -> Row:
                 for stem, found in metrics.get("layers", {}).items()
             },
             weighing=_weighing(metrics.get("weighing")),
+            warnings=tuple(map(str, metrics.get("warnings") or ())),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(
@@ -204,15 +208,15 @@ def _split(found: dict[str, Any] | None) -> SplitResult | None:
         per_class=tuple(
             ClassScore(
                 item["label"],
-                item["precision"],
-                item["recall"],
-                item["f1"],
-                item["f1_std"],
+                _number(item["precision"]),
+                _number(item["recall"]),
+                _number(item["f1"]),
+                _number(item["f1_std"]),
                 item["support"],
             )
             for item in found["per_class"]
         ),
-        confusion=tuple(tuple(float(cell) for cell in line) for line in found["confusion"]),
+        confusion=tuple(_floats(line) for line in found["confusion"]),
         collapsed=tuple(found["collapsed"]),
         unseen_text=_slice(found["unseen_text"]),
         prototype=_slice(found["prototype"]),
@@ -232,29 +236,38 @@ def _split(found: dict[str, Any] | None) -> SplitResult | None:
 
 def _stat(found: dict[str, Any]) -> Stat:
     return Stat(
-        mean=float(found["mean"]),
-        std=float(found["std"]),
-        low=float(found["low"]),
-        high=float(found["high"]),
+        mean=_number(found["mean"]),
+        std=_number(found["std"]),
+        low=_number(found["low"]),
+        high=_number(found["high"]),
         seeds=_floats(found["seeds"]),
     )
 
 
 def _floats(values: list[float]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+    return tuple(_number(value) for value in values)
+
+
+def _number(value: float) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no score")  # json reads NaN and Infinity
+    return number
 
 
 def _weighing(found: dict[str, Any] | None) -> dict[str, Weight] | None:
     if found is None:
         return None
-    return {stem: Weight(float(each["mean"]), float(each["std"])) for stem, each in found.items()}
+    return {
+        stem: Weight(_number(each["mean"]), _number(each["std"])) for stem, each in found.items()
+    }
 
 
 def _scores(found: dict[str, Any]) -> Scores:
     return Scores(
-        accuracy=float(found["accuracy"]),
-        weighted_f1=float(found["weighted_f1"]),
-        macro_f1=float(found["macro_f1"]),
+        accuracy=_number(found["accuracy"]),
+        weighted_f1=_number(found["weighted_f1"]),
+        macro_f1=_number(found["macro_f1"]),
         label=found.get("label"),
     )
 

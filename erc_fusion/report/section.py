@@ -11,7 +11,7 @@ from erc_fusion.report import plots_inputs, plots_run
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.rows import Row, Slice
 from erc_fusion.report.summary import warnings
-from erc_fusion.report.table import interval, percent, spread
+from erc_fusion.report.table import NAMES, interval, percent, spread
 from erc_fusion.runs import Run
 
 
@@ -51,7 +51,7 @@ def section(
         RunError: a file of the run is absent or damaged.
     """
     split, result = comparison.split, row.split(comparison.split)
-    history = row.run.history()
+    history = _history(row)
     inputs = row.run.inputs
     name = f"run-{number}"
     scores = (plots_run.confusion, plots_run.classes, plots_run.reliability)
@@ -91,6 +91,18 @@ def section(
         ) from error
 
 
+def _history(row: Row) -> list[dict[str, Any]]:
+    history = row.run.history()
+    there = {entry.get("seed") for entry in history}
+    absent = [str(seed) for seed in row.seeds if seed not in there]
+    if absent:
+        raise RunError(
+            f"{row.run.path / 'history.jsonl'} is damaged (no epoch of seed {', '.join(absent)}). "
+            "Run `erc fuse` again with --overwrite."
+        )
+    return history
+
+
 def _facts(row: Row, split: str) -> tuple[tuple[str, str], ...]:
     """Pairs of name and value that have no picture."""
     result = row.split(split)
@@ -98,7 +110,7 @@ def _facts(row: Row, split: str) -> tuple[tuple[str, str], ...]:
         ("Seeds", ", ".join(map(str, row.seeds))),
         (
             "Epoch kept",
-            f"{', '.join(map(str, row.best_epoch))} (by dev {row.monitor.replace('_', ' ')})",
+            f"{', '.join(map(str, row.best_epoch))} (by dev {NAMES.get(row.monitor, row.monitor)})",
         ),
         ("Epochs run", ", ".join(map(str, row.epochs))),
         ("Parameters", f"{row.parameters:,} a seed"),
@@ -131,7 +143,11 @@ def _slice(part: Slice) -> str:
 
 def _settings(row: Row) -> str:
     run = Run(row.run.path)  # what is there now: `row.run` may have read another one
-    assert isinstance(run.config, dict)  # says so where it is absent or damaged
+    if not run.config:  # which says so where it is absent or damaged
+        raise RunError(
+            f"{run.path / 'config.toml'} is damaged (it is empty). "
+            "Run `erc fuse` again with --overwrite."
+        )
     return (run.path / "config.toml").read_text(encoding="utf-8").strip()
 
 

@@ -1,10 +1,8 @@
 """What the figures say, in sentences: as much as they show, and no more."""
 
-import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from erc_fusion.report.comparison import PAIRED, Comparison
+from erc_fusion.report.comparison import PAIRED, Comparison, Pair
 from erc_fusion.report.rows import Row, SplitResult
 from erc_fusion.report.table import (
     LEVEL,
@@ -25,28 +23,30 @@ _NO_DEV = (
     "no run is named the best."
 )
 _DEV_ONLY = (
-    "The test split has no labelled rows, so only dev is shown. Epochs were chosen on the same "
-    "rows, so these figures flatter."
+    "The test split has no labelled rows, so only dev is shown. Epochs, settings and the final "
+    "model were chosen on the same rows, so these figures flatter."
 )
 _PROTOCOL = (
-    "Epochs were chosen on dev; test was scored once for each run, after that. "
+    "Epochs, settings and the final model were chosen on dev, so dev figures flatter; test was "
+    "scored once for each run, after that. "
     "An interval is the 95% bootstrap interval of the mean over seeds, by whole dialogues."
 )
 
 
 def sentences(comparison: Comparison) -> tuple[str, ...]:
     """What dev chose, what that gets on test, which steps helped, and how sure that is."""
-    best = comparison.best
+    best, differ = comparison.best, _versions(comparison)
     if best is None:
-        return (*_steps(comparison), _NO_DEV)
+        return (*_steps(comparison), *differ, _NO_DEV)
     if best.test is None:
-        return (_chosen(comparison, best) + ".", *_steps(comparison), _DEV_ONLY)
+        return (_chosen(comparison, best) + ".", *_steps(comparison), *differ, _DEV_ONLY)
     paired = (*_steps(comparison), *_over_baseline(comparison, best))
     if paired:
         paired += _higher(comparison, best, best.test)
     return (
-        _chosen(comparison, best) + f". {_on_test(best, best.test)}",
+        _chosen(comparison, best) + f". {_on_test(best.test)}",
         *(paired or _overlap(comparison, best, best.test)),
+        *differ,
         _PROTOCOL,
     )
 
@@ -66,57 +66,111 @@ def footnotes(comparison: Comparison) -> tuple[str, ...]:
         "interval.",
         f"* Significant: were the two equally good, a difference this large would be rare (p below "
         f"{LEVEL:g} by a paired permutation test of whole dialogues, adjusted by Holm's method "
-        "for the number of comparisons). Without a star it could be chance.",
+        f"over {_family(comparison)}). Without a star it could be chance. "
+        "Intervals are not adjusted: one may leave out 0 where there is no star.",
+        "A star is about these trained models, on other dialogues of this kind; other seeds are "
+        f"not covered.{_of_seeds(comparison)}",
     )
+
+
+def _family(comparison: Comparison) -> str:
+    count = len(comparison.couples())
+    if count == 1:
+        return "one family for each metric: the one pair of runs compared here"
+    return f"one family for each metric: the {count} pairs of runs compared here, each once"
+
+
+def _of_seeds(comparison: Comparison) -> str:
+    """What to know of the compared runs' seeds; "" where all have the same several."""
+    names = {name for couple in comparison.couples() for name in couple}
+    rows = [row for row in comparison.rows if row.name in names]
+    found = ""
+    if single := [_called(comparison, row) for row in rows if len(row.seeds) == 1]:
+        found += f" One seed only, so a star may be that seed's luck: {_and(single)}."
+    if len({frozenset(row.seeds) for row in rows}) > 1:
+        found += " The runs have different seeds, which may be part of a difference."
+    return found
 
 
 def warnings(row: Row, split: str) -> tuple[str, ...]:
     """What a reader of this run must know."""
     result = row.split(split)
-    found = []
+    found = list(row.warnings)
     if result is None:
-        return ()
+        return tuple(found)
     if result.collapsed:
         found.append(
             f"No seed ever predicts {_and(result.collapsed)} on {split}: "
             f"{'this class has' if len(result.collapsed) == 1 else 'these classes have'} collapsed."
         )
     floor = result.majority
-    if math.isclose(result.accuracy.mean, floor.accuracy):
-        found.append(f"The {split} accuracy is the majority baseline's: nothing was learned.")
-    elif result.weighted_f1.low <= floor.weighted_f1:
-        found.append(
-            f"The interval of {split} weighted F1 reaches down to the majority baseline "
-            f"({percent(floor.weighted_f1)})."
-        )
+    if _only(row, result, floor.label):
+        found.append(f"Every prediction on {split} is {floor.label}: nothing was learned.")
+    else:
+        for metric in PAIRED:
+            stat, least = result.stat(metric), getattr(floor, metric)
+            if stat.mean < least:
+                what = f"{split} {NAMES[metric]} is below"
+            else:
+                what = f"interval of {split} {NAMES[metric]} reaches down to"
+            if stat.low <= least:
+                found.append(f"The {what} the majority baseline ({percent(least)}).")
     if len(row.seeds) == 1:
         found.append("One seed only: how far the result depends on it is not known.")
     return tuple(found)
 
 
+def _only(row: Row, result: SplitResult, label: str | None) -> bool:
+    """Whether every seed predicts nothing but this."""
+    return not any(
+        count
+        for counts in result.confusion
+        for name, count in zip(row.labels, counts, strict=True)
+        if name != label
+    )
+
+
+def _versions(comparison: Comparison) -> tuple[str, ...]:
+    """That runs were made by several versions of erc or torch, where they were."""
+    made = [row.run.inputs.get("versions") or {} for row in comparison.rows]
+    found = {name: sorted({str(each[name]) for each in made if name in each})
+             for name in ("erc", "torch")}  # fmt: skip
+    differ = [f"{name} {_and(several)}" for name, several in found.items() if len(several) > 1]
+    if not differ:
+        return ()
+    return (f"The runs were made by {'; '.join(differ)}: part of a difference may be theirs.",)
+
+
 def _chosen(comparison: Comparison, best: Row) -> str:
     metric = NAMES[comparison.monitor]
     assert best.dev is not None
-    score = spread(best.dev.stat(comparison.monitor))
+    score = percent(best.dev.stat(comparison.monitor).mean)
     if best is comparison.final:
         return (
             f"The final model is {_called(comparison, best)}: of all rungs it has the highest dev "
             f"{metric}, {score} ({_seeds(best)})"
         )
+    called = _called(comparison, best)
     if len(comparison.rows) == 1:
-        return f"The only run here, {best.name}, has a dev {metric} of {score} ({_seeds(best)})"
-    return (
-        f"Of {len(comparison.rows)} runs, {best.name} has the highest dev {metric}: "
-        f"{score} ({_seeds(best)})"
-    )
+        found = f"The only run here, {called}, has a dev {metric} of {score} ({_seeds(best)})"
+    else:
+        found = (
+            f"Of {len(comparison.rows)} runs, {called} has the highest dev {metric}: "
+            f"{score} ({_seeds(best)})"
+        )
+    ladder = comparison.ladder
+    final = next((r for r in ladder.rungs if r.name == ladder.final), None) if ladder else None
+    if final is None:
+        return found
+    return f"The final model, {final.title}, is not finished. Until it is: {found}"
 
 
-def _on_test(best: Row, test: SplitResult) -> str:
-    over = test.weighted_f1.mean - test.majority.weighted_f1
+def _on_test(test: SplitResult) -> str:
+    over = test.accuracy.mean - test.majority.accuracy
     return (
-        f"On test it reaches an accuracy of {spread(test.accuracy)} and a weighted F1 of "
-        f"{spread(test.weighted_f1)} {interval(test.weighted_f1)}, {_over(over)} always predicting "
-        f"{test.majority.label} ({percent(test.majority.weighted_f1)})."
+        f"On test its accuracy is {percent(test.accuracy.mean)}, 95% interval "
+        f"{interval(test.accuracy)}, {_over(over)} always predicting {test.majority.label} "
+        f"({percent(test.majority.accuracy)})."
     )
 
 
@@ -150,7 +204,7 @@ def _higher(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str, 
     """That another run is higher on test, where one is: to choose by that would be to cheat."""
     scored = [(each.test.weighted_f1, each) for each in comparison.rows if each.test]
     score, top = max(scored, key=lambda pair: pair[0].mean)
-    if score.mean <= test.weighted_f1.mean:
+    if score.mean <= test.weighted_f1.mean or percent(score.mean) == percent(test.weighted_f1.mean):
         return ()
     return (
         f"On test {_called(comparison, top)} has the higher weighted F1 ({spread(score)}); "
@@ -162,13 +216,13 @@ def _steps(comparison: Comparison) -> tuple[str, ...]:
     """Which rungs helped, which hurt, and which made a difference that could be chance."""
     metric = _metric(comparison)
     helped, hurt, chance = [], [], []
-    for row in comparison.rows:
-        pairs = comparison.paired.get(row.name)
-        if pairs is None or pairs.before is None or pairs.before_holm is None:
+    for rung in comparison.ladder.rungs if comparison.ladder else ():
+        pair = comparison.before(rung)
+        if pair is None:
             continue
-        test, p = pairs.before[metric], pairs.before_holm[metric]
+        test, p = pair.tests[metric], pair.holm[metric]
         group = chance if p >= LEVEL else helped if test.difference > 0 else hurt
-        group.append(f"{_called(comparison, row)} ({_tested(test, p)})")
+        group.append(f"{rung.title} ({_tested(test, p)})")
     score = f"{comparison.split} {NAMES[metric]}"
     found = []
     if helped:
@@ -186,20 +240,20 @@ def _steps(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _over_baseline(comparison: Comparison, best: Row) -> tuple[str, ...]:
-    base, pairs = comparison.baseline, comparison.paired.get(best.name)
-    if base is None or pairs is None or pairs.baseline is None or pairs.baseline_holm is None:
+    base, pair = comparison.baseline, comparison.against_baseline(best)
+    if base is None or pair is None:
         return ()
-    said = [_against(metric, pairs.baseline, pairs.baseline_holm) for metric in PAIRED]
+    said = [_against(metric, pair) for metric in PAIRED]
     return (
         f"{_called(comparison, best)} against {_called(comparison, base)} on "
         f"{comparison.split}: {'; '.join(said)}.",
     )
 
 
-def _against(metric: str, tests: "Mapping[str, Paired]", adjusted: Mapping[str, float]) -> str:
-    p = adjusted[metric]
+def _against(metric: str, pair: Pair) -> str:
+    p = pair.holm[metric]
     verdict = "significant" if p < LEVEL else "it could be chance"
-    return f"{NAMES[metric]} {_tested(tests[metric], p)}, {verdict}"
+    return f"{NAMES[metric]} {_tested(pair.tests[metric], p)}, {verdict}"
 
 
 def _tested(test: "Paired", p: float) -> str:
@@ -223,7 +277,7 @@ def _called(comparison: Comparison, row: Row) -> str:
 
 
 def _seeds(row: Row) -> str:
-    return "one seed" if len(row.seeds) == 1 else f"mean ± deviation over {len(row.seeds)} seeds"
+    return "one seed" if len(row.seeds) == 1 else f"mean over {len(row.seeds)} seeds"
 
 
 def _and(names: tuple[str, ...] | list[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from erc_fusion.ladder import Rung
-from erc_fusion.report.comparison import PAIRED, Comparison
+from erc_fusion.report.comparison import PAIRED, Comparison, Pair
 from erc_fusion.report.rows import Row, Stat
 
 NAMES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
@@ -133,13 +133,15 @@ def tabulate(comparison: Comparison) -> Table:
     return Table(tuple(column.heading for column in chosen), _marked(lines, chosen), chosen)
 
 
-def _line(comparison: Comparison, row: Row, chosen: tuple[Column, ...]) -> Line:
-    cells = tuple(_cell(comparison, row, column) for column in chosen)
-    return Line(row.name, row.head, " + ".join(row.modalities), cells, row)
+def _line(
+    comparison: Comparison, row: Row, chosen: tuple[Column, ...], rung: Rung | None = None
+) -> Line:
+    cells = tuple(_cell(comparison, row, column, rung) for column in chosen)
+    return Line(row.name, row.head, " + ".join(row.modalities), cells, row, rung=rung)
 
 
 def _rungs(comparison: Comparison, chosen: tuple[Column, ...]) -> Iterator[Line]:
-    ladder, seen = comparison.ladder, set()
+    ladder = comparison.ladder
     for rung in ladder.rungs if ladder else ():
         row = comparison.row_of(rung)
         if row is None:
@@ -148,15 +150,9 @@ def _rungs(comparison: Comparison, chosen: tuple[Column, ...]) -> Iterator[Line]
             empty = tuple(Cell() for _ in chosen)
             yield Line(rung.title, NONE, NONE, empty, adds=rung.adds, note=note, rung=rung)
             continue
-        line = _line(comparison, row, chosen)
-        if row.name in seen:  # named again, as the final model: its step was compared above
-            cells = zip(line.cells, chosen, strict=True)
-            line = replace(
-                line, cells=tuple(Cell() if c.kind == "before" else cell for cell, c in cells)
-            )
-        seen.add(row.name)
+        line = _line(comparison, row, chosen, rung)
         final = ladder is not None and rung.name == ladder.final
-        yield replace(line, name=rung.title, adds=rung.adds, final=final, rung=rung)
+        yield replace(line, name=rung.title, adds=rung.adds, final=final)
 
 
 def percent(value: float) -> str:
@@ -191,9 +187,11 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _cell(comparison: Comparison, row: Row, column: Column) -> Cell:
-    if column.difference:
-        return _difference(comparison, row, column)
+def _cell(comparison: Comparison, row: Row, column: Column, rung: Rung | None) -> Cell:
+    if column.kind == "before":
+        return _difference(comparison.before(rung) if rung else None, column.metric)
+    if column.kind == "baseline":
+        return _difference(comparison.against_baseline(row), column.metric)
     result = row.split(column.split)
     if result is None:
         return Cell()
@@ -204,18 +202,10 @@ def _cell(comparison: Comparison, row: Row, column: Column) -> Cell:
     return Cell(spread(stat), interval(stat) if column.interval else "", stat.mean)
 
 
-def _difference(comparison: Comparison, row: Row, column: Column) -> Cell:
-    pairs = comparison.paired.get(row.name)
-    if pairs is None:
+def _difference(pair: Pair | None, metric: str) -> Cell:
+    if pair is None:
         return Cell()
-    tests, adjusted = (
-        (pairs.before, pairs.before_holm)
-        if column.kind == "before"
-        else (pairs.baseline, pairs.baseline_holm)
-    )
-    if tests is None or adjusted is None:
-        return Cell()
-    test, p = tests[column.metric], adjusted[column.metric]
+    test, p = pair.tests[metric], pair.holm[metric]
     text = signed(test.difference) + (STAR if p < LEVEL else "")
     return Cell(text, between(test.low, test.high), test.difference, p=p)
 

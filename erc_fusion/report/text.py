@@ -1,10 +1,9 @@
 """The comparison for the terminal and for other programs."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from erc_fusion.report.comparison import Comparison, Pairs
+from erc_fusion.report.comparison import Comparison, Pair
 from erc_fusion.report.published import published_for
 from erc_fusion.report.rows import Row, SplitResult
 from erc_fusion.report.summary import footnotes, sentences, warnings
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     import rich.console
     import rich.table
     import rich.text
-
-    from erc_fusion.paired import Paired
 
 
 def rich_table(comparison: Comparison) -> "rich.console.Group":
@@ -43,6 +40,9 @@ def rich_table(comparison: Comparison) -> "rich.console.Group":
         title = f"Differences on {comparison.split} in points, [95% interval]; *: significant"
         parts.append(_part(table, differences, title, wide=True))
         parts += [Text(note, style="dim") for note in footnotes(comparison)]
+    if comparison.unfinished:
+        waiting = ", ".join(map(str, comparison.unfinished))
+        parts.append(Text(f"Not finished: {waiting}; run the same `erc fuse` again."))
     return Group(*parts)
 
 
@@ -107,7 +107,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "counts": comparison.corpus.counts,
         "labels": list(comparison.corpus.labels),
         "split": comparison.split,
-        "ladder": asdict(comparison.ladder) if comparison.ladder else None,
+        "ladder": _ladder(comparison),
         "best_on_dev": best.name if best else None,
         "baseline": baseline.name if baseline else None,
         "summary": [*sentences(comparison), *footnotes(comparison)],
@@ -136,7 +136,7 @@ def _run(comparison: Comparison, row: Row) -> dict[str, Any]:
         "test": _split(row.test),
         "layers": {stem: asdict(layers) for stem, layers in row.layers.items()},
         "weighing": _weighing(row),
-        "paired": _pairs(comparison.paired.get(row.name, Pairs())),
+        "paired": _paired(comparison, row),
     }
 
 
@@ -146,20 +146,31 @@ def _weighing(row: Row) -> dict[str, dict[str, float]] | None:
     return {stem: asdict(weight) for stem, weight in row.weighing.items()}
 
 
-def _pairs(pairs: Pairs) -> dict[str, dict[str, dict[str, Any]] | None]:
-    """Against the rung before and the baseline: each metric's test, `p_holm` beside its `p`."""
+def _ladder(comparison: Comparison) -> dict[str, Any] | None:
+    """Each rung with its tests against the one before it."""
+    if comparison.ladder is None:
+        return None
+    rungs = [asdict(r) | {"before": _tests(comparison.before(r))} for r in comparison.ladder.rungs]
+    return asdict(comparison.ladder) | {"rungs": rungs}
+
+
+def _paired(comparison: Comparison, row: Row) -> dict[str, dict[str, dict[str, Any]] | None]:
+    """Against the rung before (of the run's first rung) and the baseline."""
+    rungs = comparison.ladder.rungs if comparison.ladder else ()
+    first = next((rung for rung in rungs if rung.run == row.name), None)
     return {
-        "before": _tests(pairs.before, pairs.before_holm),
-        "baseline": _tests(pairs.baseline, pairs.baseline_holm),
+        "before": _tests(comparison.before(first)) if first else None,
+        "baseline": _tests(comparison.against_baseline(row)),
     }
 
 
-def _tests(
-    tests: "Mapping[str, Paired] | None", adjusted: Mapping[str, float] | None
-) -> dict[str, dict[str, Any]] | None:
-    if tests is None or adjusted is None:
+def _tests(pair: Pair | None) -> dict[str, dict[str, Any]] | None:
+    """Each metric's test, `p_holm` beside its `p`."""
+    if pair is None:
         return None
-    return {metric: asdict(test) | {"p_holm": adjusted[metric]} for metric, test in tests.items()}
+    return {
+        metric: asdict(test) | {"p_holm": pair.holm[metric]} for metric, test in pair.tests.items()
+    }
 
 
 def _split(result: SplitResult | None) -> dict[str, Any] | None:
