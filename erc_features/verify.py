@@ -140,6 +140,8 @@ def verify(
             of the file: lists what differs.
     """
     path = Path(path)
+    with FeatureFile(path) as file:  # before the corpus is missed
+        must_have_encoder(file.path, file.provenance.encoder, file.provenance.config)
     if corpus is None:
         raise ErcError(f"{path}: which corpus was it made from? Say so with --corpus.")
     if rows < 1:
@@ -192,9 +194,7 @@ def _same_again(
     file: FeatureFile, corpus: Corpus, encoder: str | None, device: str
 ) -> tuple[Job, Encoder]:
     """The job that the file is of, and its encoder, loaded here."""
-    theirs = file.provenance
-    config = theirs.config
-    must_have_encoder(file.path, theirs.encoder, config)
+    theirs, config = file.provenance, file.provenance.config
     try:
         modality = Modality(theirs.modality)
         settings = Settings(config["layers"], config["pool"], config["precision"], device,

@@ -76,8 +76,9 @@ def test_npy_with_a_list_of_keys(tmp_path, corpus, x, take):
     assert file.provenance.encoder == "imported"
     digest = hashlib.sha256((tmp_path / "e.npy").read_bytes()).hexdigest()
     assert file.provenance.revision == made.sha256 == digest
-    assert file.provenance.config == {
-        "format": "npy", "source": "e.npy", "pooling": "none", "dtype": "float32",
+    assert len(file.provenance.config["rows"]) == 16
+    assert file.provenance.config | {"rows": ""} == {
+        "format": "npy", "source": "e.npy", "pooling": "none", "dtype": "float32", "rows": "",
     }  # fmt: skip
     assert inspect(made.path).counts["ok"] == N
     made, _ = take(tmp_path / "e.npy", keys=tmp_path / "k.txt")
@@ -504,7 +505,7 @@ def test_the_command(tmp_path, corpus, x, monkeypatch, arguments, message):
 
 
 def test_following_the_documentation(tmp_path, monkeypatch):
-    """docs/import.md: ten lines of CSV and two arrays, through fuse and report."""
+    """docs/import.md: nine utterances and two arrays, through fuse and report."""
     page = (Path(__file__).parents[1] / "docs/import.md").read_text()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ERC_CORPUS", raising=False)

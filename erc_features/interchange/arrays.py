@@ -5,18 +5,21 @@ No array is made before its claim is checked against the bytes that are there.
 
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 
 from erc_features.errors import ErcError, choose, listed
-from erc_features.interchange.found import Asked, Found, as_rows, stacked
-from erc_features.interchange.names import SPLITS
+from erc_features.interchange.found import Asked, Found, as_rows, must_be_about, stacked
+from erc_features.interchange.names import SPLITS, Named
 from erc_features.store import Status
 
+_NAMES = ("key", "keys", "id", "ids", "name", "names", "file", "files", "utterances")
 _TIMES, _LEAST = 200, 64 * 2**20  # what a compressed .npz may come to: times its size, and bytes
 
 
@@ -32,6 +35,8 @@ def read_arrays(asked: Asked) -> Found:
         raise
     except Exception as error:
         why = (str(error).splitlines() or [""])[0][:200]
+        if "Python objects" in why:
+            why = "it holds Python objects; save numbers, .astype(np.float32)"
         raise ErcError(
             f"{source}: cannot be read as {source.suffix} ({type(error).__name__}: {why})."
         ) from error
@@ -53,38 +58,67 @@ def from_named(
     source = asked.source
     if not named:
         raise ErcError(f"{source}: holds no array.")
-    keys = texts.get("key", named.get("key"))
-    if "x" in named and keys is not None and asked.field is None:
-        found = asked.names.resolve(source, [str(key) for key in keys], asked.split)
+    about = texts.get("about", named.get("about"))
+    if about is not None and "x" in named:
+        must_be_about(asked, about)
+    if "x" in named and asked.field is None and _beside(named, texts, None) is not None:
         x = as_rows(source, named["x"], "x")
-        if len(x) != len(found):
-            raise ErcError(f"{source}: x has {len(x):,} rows, and key {len(found):,}.")
+        found = asked.keys_of(len(x), _beside(named, texts, None))
         return Found(found, x, kind, "x", gone=_gone(found, named, texts))
     if asked.field is not None:
         name = choose(f"field of {source}", asked.field, list(named))
         x = as_rows(source, named[name], name)
-        return Found(asked.keys_of(len(x)), x, kind, name)
+        own = _beside(named, texts, len(x))
+        return Found(asked.keys_of(len(x), own), x, kind, name)
     if len(named) == 1 and next(iter(named)) not in SPLITS and _no_name(asked, named):
         x = as_rows(source, next(iter(named.values())))
         return Found(asked.keys_of(len(x)), x, kind)
     if all(name in SPLITS for name in named):
-        pieces = {name: as_rows(source, x, name) for name, x in named.items()}
-        shapes = {x.shape[1:] for x in pieces.values()}
-        if len(shapes) > 1:
-            raise ErcError(f"{source}: the splits have other shapes: {sorted(shapes)}.")
-        found = [key for name, x in pieces.items() for key in asked.in_order(SPLITS[name], len(x))]
-        return Found(found, np.concatenate(list(pieces.values())), kind)
+        return _by_split(asked, named, kind)
     if all(_no_name(asked, [name]) for name in named):
         raise ErcError(
             f"{source}: holds {len(named)} arrays; choose one with --field:"
             f"{listed([f'{name} {x.shape}' for name, x in named.items()], 10)}"
         )
-    found = asked.names.resolve(source, named, asked.split)
+    if asked.keys is not None:
+        raise ErcError(f"{source}: has an array for each utterance, called as it is; --keys "
+                       "would not be used. Leave it out.")  # fmt: skip
+    found = asked.names.resolve(source, Named(list(named)), asked.split)
     return Found(found, stacked(source, named), kind)
 
 
+def _by_split(asked: Asked, named: Mapping[str, np.ndarray], kind: str) -> Found:
+    """Arrays called train, dev, test. `--split` says only of which `--drop` is."""
+    source = asked.source
+    if asked.keys is not None or not asked.drop:
+        asked.must_not_name("its arrays are called after the splits, and are in their order")
+    if asked.drop and asked.split not in {SPLITS[name] for name in named}:
+        raise ErcError(f"{source}: has no array called {asked.split}, of which --drop would be.")
+    pieces = {name: as_rows(source, x, name) for name, x in named.items()}
+    shapes = {x.shape[1:] for x in pieces.values()}
+    if len(shapes) > 1:
+        raise ErcError(f"{source}: the splits have other shapes: {sorted(shapes)}.")
+    found = [key for name, x in pieces.items() for key in asked.in_order(SPLITS[name], len(x))]
+    return Found(found, np.concatenate(list(pieces.values())), kind)
+
+
+def _beside(
+    named: Mapping[str, np.ndarray], texts: Mapping[str, Any], rows: int | None
+) -> Named | None:
+    """The rows' names, in an array `key` or the like; one of `rows`, if that is known."""
+    for name in _NAMES:
+        found = texts.get(name, named.get(name))
+        if found is None or np.ndim(found) != 1 or rows not in (None, len(found)):
+            continue
+        splits = named.get("split")
+        beside = splits is not None and splits.dtype.kind == "U" and len(splits) == len(found)
+        names = [one.decode() if isinstance(one, bytes) else str(one) for one in found]
+        return Named(names, list(map(str, splits)) if beside and splits is not None else ())
+    return None
+
+
 def _no_name(asked: Asked, names: Any) -> bool:
-    return asked.names.key_of(next(iter(names)), asked.split) is None
+    return not asked.names.is_name(next(iter(names)), asked.split)
 
 
 def _gone(
@@ -110,6 +144,9 @@ def _npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     most = max(_LEAST, _TIMES * path.stat().st_size)
     with zipfile.ZipFile(path) as archive:
         total = 0
+        members = Counter(info.filename.removesuffix(".npy") for info in archive.infolist())
+        if twice := [name for name, count in members.items() if count > 1]:
+            raise ErcError(f"{path}: holds {', '.join(twice[:5])} twice.")
         for info in archive.infolist():
             with archive.open(info) as file:
                 version = np.lib.format.read_magic(file)
@@ -118,6 +155,11 @@ def _npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 if read is None:
                     raise ErcError(f"{path}: {info.filename} is of npy version {version}.")
                 shape, _, dtype = read(file)
+            if dtype.hasobject:
+                raise ErcError(
+                    f"{path}: refused, {info.filename} holds Python objects. Save texts with "
+                    ".astype(str), and numbers with .astype(np.float32)."
+                )
             claimed = prod(shape) * dtype.itemsize
             total += max(claimed, info.file_size)
             if claimed > info.file_size or total > most:
@@ -134,7 +176,10 @@ def _safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     with safe_open(path, "np") as file:
         metadata = file.metadata() or {}
-        texts = {name: json.loads(metadata[name]) for name in ("key", "reason") if name in metadata}
+        about = {name: text for name, text in metadata.items() if name == "about"}
+        texts = about | {
+            name: json.loads(metadata[name]) for name in ("key", "reason") if name in metadata
+        }
         kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
         if not any(kind.startswith(("BF", "F8")) for kind in kinds.values()):
             return {name: file.get_tensor(name) for name in kinds}, texts
@@ -156,7 +201,13 @@ def _torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise ErcError(f"{path}: refused, a part of it claims more bytes than the file has.")
     import torch
 
-    value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UnpicklingError as error:  # torch's own message says how to run the file anyway
+        raise ErcError(
+            f"{path}: refused, it holds other things than tensors and plain values, and nothing in "
+            "it was run. Load it where it was made and save its tensors alone."
+        ) from error
     named = value if isinstance(value, Mapping) else {"": value}
     if wrong := [name for name, one in named.items() if not isinstance(one, torch.Tensor)]:
         raise ErcError(

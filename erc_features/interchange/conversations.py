@@ -10,7 +10,6 @@ dialogue number says, is the corpus's. That is no proof: every dialogue must als
 utterances as in the corpus, and the file's label codes must each mean one label of the corpus.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from erc_features.corpora.manifest import Corpus
 from erc_features.errors import ErcError, choose, listed
 from erc_features.interchange.found import Asked, Found
+from erc_features.interchange.labels import REMEDY, compare_labels
 from erc_features.interchange.names import SPLITS, read_columns
 from erc_features.interchange.values import Budget, numbers, unwrap
 from erc_features.utterance import Modality, Split, Utterance
@@ -74,7 +74,7 @@ def read_conversations(asked: Asked, items: Mapping[str, Any], budget: Budget) -
     turns = _turns(asked.names.corpus)
     lines, keys, rows = [], [], []
     for one in ids:
-        said = turns.get(places[one], [])
+        utterances = turns.get(places[one], [])
         layers = [numbers(items[name].get(one), budget) for name in fields]
         there = [x for x in layers if x is not None and x.ndim == 2]
         shapes = [None if x is None else x.shape for x in layers]
@@ -84,27 +84,25 @@ def read_conversations(asked: Asked, items: Mapping[str, Any], budget: Budget) -
                 "(T, D) is needed, the same for each field."
             )
         x = np.stack(there, axis=1)  # (T, L, D)
-        if len(x) != len(said):
+        if len(x) != len(utterances):
             where = "{}/d-{}".format(*places[one])
-            lines.append(f"{one} ({where}): {len(x)} utterances there, {len(said)} in the corpus")
+            lines.append(
+                f"{one} ({where}): {len(x)} utterances there, {len(utterances)} in the corpus"
+            )
             continue
-        keys += [u.key for u in said]
+        keys += [u.key for u in utterances]
         rows.append(x)
     if lines:
         raise ErcError(
             f"{source} and {asked.names.corpus.root} differ in {len(lines):,} of {len(ids):,} "
-            f"dialogues:{listed(lines, 5)}\n{_REMEDY}"
+            f"dialogues:{listed(lines, 5)}\n{REMEDY}"
         )
     if len({x.shape[1:] for x in rows}) > 1:
         raise ErcError(f"{source}: the dialogues have {fields[0]} of several dimensions.")
-    proof = _compare_labels(asked, items.get("videoLabels"), ids, places, turns)
-    return Found(keys, np.concatenate(rows), f"conversations, {proof}", ",".join(fields))
-
-
-_REMEDY = (
-    "Is it another version of the corpus? --keys FILE, a CSV of id,split,dialogue, says which "
-    "dialogue is which, and leaves out those that differ."
-)
+    said = {one: turns[places[one]] for one in ids}
+    proof, notes = compare_labels(asked, items.get("videoLabels"), said)
+    return Found(keys, np.concatenate(rows), f"conversations, {proof}", ",".join(fields),
+                 notes=notes)  # fmt: skip
 
 
 def _choose(asked: Asked, items: Mapping[str, Any]) -> list[str]:
@@ -144,7 +142,11 @@ def _places(asked: Asked, ids: Sequence[Any]) -> dict[Any, _Place]:
     """Which dialogue of the corpus each id is."""
     source, corpus = asked.source, asked.names.corpus
     if asked.keys is not None:
-        return _places_in(asked.keys, ids, source)
+        found = _places_in(asked.keys, ids, source)
+        if asked.split and (other := {split for split, _ in found.values()} - {asked.split}):
+            raise ErcError(f"{asked.keys}: names dialogues of {', '.join(sorted(other))}, and "
+                           f"--split says {asked.split}. Leave --split out.")  # fmt: skip
+        return found
     wrong = [one for one in ids if not str(one).isdigit()]
     if wrong:
         raise ErcError(
@@ -158,7 +160,7 @@ def _places(asked: Asked, ids: Sequence[Any]) -> dict[Any, _Place]:
         for split in (Split.TRAIN, Split.DEV, Split.TEST)
         if any(u.split == split for u in corpus.utterances)
     ]
-    found: dict[Any, _Place] = {}
+    found = {}
     for one in ids:
         number = int(one)
         for split, length in lengths:
@@ -168,19 +170,21 @@ def _places(asked: Asked, ids: Sequence[Any]) -> dict[Any, _Place]:
             number -= length
         else:
             ends = ", ".join(f"{split} {length}" for split, length in lengths)
-            raise ErcError(f"{source}: dialogue {one} is past the corpus's end ({ends}). {_REMEDY}")
+            raise ErcError(f"{source}: dialogue {one} is past the corpus's end ({ends}). {REMEDY}")
     return found
 
 
 def _places_in(path: Path, ids: Sequence[Any], source: Path) -> dict[Any, _Place]:
     columns = read_columns(path)
     if absent := {"id", "split", "dialogue"} - columns.keys():
-        raise ErcError(f"{path}: has no column {', '.join(sorted(absent))}; {_REMEDY}")
+        raise ErcError(f"{path}: has no column {', '.join(sorted(absent))}; {REMEDY}")
     rows = zip(columns["id"], columns["split"], columns["dialogue"], strict=True)
     named: dict[str, _Place] = {}
     for one, split, dialogue in rows:
         if split not in SPLITS or not dialogue.isdigit():
             raise ErcError(f"{path}: {one},{split},{dialogue} is no dialogue.")
+        if one in named:
+            raise ErcError(f"{path}: names {one} twice.")
         named[one] = SPLITS[split], int(dialogue)
     if unknown := named.keys() - {str(one) for one in ids}:
         raise ErcError(f"{path}: {source} has no dialogue {', '.join(sorted(unknown)[:5])}.")
@@ -191,16 +195,24 @@ def _places_in(path: Path, ids: Sequence[Any], source: Path) -> dict[Any, _Place
 
 
 def _must_be_split(source: Path, items: Mapping[str, Any], places: Mapping[Any, _Place]) -> None:
-    """The file's own lists of train and test must say the same."""
+    """The file's own lists of train and test must say the same. An id may be 4 or "4"."""
+    known = {str(one) for item in items.values() if isinstance(item, dict) for one in item}
+    by_name = {str(one): place for one, place in places.items()}
     for name, splits in _HOLDS.items():
         ids = unwrap(items.get(name, ()))
         ids = ids.reshape(-1).tolist() if isinstance(ids, np.ndarray) else ids or ()
-        wrong = [f"{one}: {places[one][0]}/d-{places[one][1]} by its number"
-                 for one in ids if places.get(one, (splits[0],))[0] not in splits]  # fmt: skip
+        texts = [str(unwrap(one)) for one in ids]
+        if unknown := [one for one in texts if one not in known]:
+            raise ErcError(
+                f"{source}: its {name} holds {len(unknown):,} dialogues that are not in the file:"
+                f"{listed([one[:40] for one in unknown], 5)}"
+            )
+        wrong = [f"{one}: {by_name[one][0]}/d-{by_name[one][1]} by its number"
+                 for one in texts if one in by_name and by_name[one][0] not in splits]  # fmt: skip
         if wrong:
             raise ErcError(
                 f"{source}: its {name} holds {len(wrong):,} dialogues that are not of "
-                f"{' or '.join(splits)}:{listed(wrong, 5)}\n{_REMEDY}"
+                f"{' or '.join(splits)}:{listed(wrong, 5)}\n{REMEDY}"
             )
 
 
@@ -209,43 +221,3 @@ def _turns(corpus: Corpus) -> dict[_Place, list[Utterance]]:
     for u in sorted(corpus.utterances, key=lambda u: u.sequence):
         found.setdefault((u.split, u.dialogue), []).append(u)
     return found
-
-
-def _compare_labels(
-    asked: Asked,
-    labels: Mapping[Any, Any] | None,
-    ids: Sequence[Any],
-    places: Mapping[Any, _Place],
-    turns: Mapping[_Place, Sequence[Utterance]],
-) -> str:
-    """Each code of the file must stand for one label of the corpus.
-
-    Which code is which is not written in the file, and differs between models: a code is the
-    label that it stands beside most often.
-
-    Returns:
-        what alignment was proven by, for the provenance.
-    """
-    pairs: list[tuple[Any, Utterance]] = []
-    for one in ids:
-        codes = unwrap((labels or {}).get(one, ()))
-        codes = codes.tolist() if isinstance(codes, np.ndarray) else codes
-        said = turns[places[one]]
-        if not isinstance(codes, (list, tuple)) or len(codes) != len(said):
-            return "aligned by number of utterances"
-        pairs += [(code, u) for code, u in zip(codes, said, strict=True) if u.label]
-    if not pairs or not all(isinstance(code, (int, float, str)) for code, _ in pairs):
-        return "aligned by number of utterances"
-    beside: dict[Any, Counter[str]] = {}
-    for code, u in pairs:
-        beside.setdefault(code, Counter())[u.label] += 1
-    means = {code: counts.most_common(1)[0][0] for code, counts in beside.items()}
-    lines = [f"{u.key}: {code} there, which is {means[code]} elsewhere; {u.label} in the corpus"
-             for code, u in pairs if means[code] != u.label]  # fmt: skip
-    if lines:
-        raise ErcError(
-            f"{asked.source} and {asked.names.corpus.root} differ in {len(lines):,} of "
-            f"{len(pairs):,} labels, so its rows are not these utterances:{listed(lines, 5)}\n"
-            f"{_REMEDY}"
-        )
-    return "aligned by number of utterances and labels"

@@ -16,9 +16,11 @@ import numpy as np
 
 from erc_features.errors import ErcError, choose, listed
 from erc_features.interchange.mmsa import FIELDS
+from erc_features.interchange.read import ARRAYS, PICKLES, TABLES
 from erc_features.store import FeatureFile, Status
 from erc_features.utterance import Modality, Split
 
+_OTHERS = (*ARRAYS, *TABLES, *PICKLES)  # what is imported, not exported
 _MMSA_SPLITS = {Split.TRAIN: "train", Split.DEV: "valid", Split.TEST: "test", Split.NEW: "new"}
 
 
@@ -68,6 +70,11 @@ def export_features(
     """
     paths = [Path(files)] if isinstance(files, (str, Path)) else [Path(file) for file in files]
     write = _WRITERS[choose("format", kind, _WRITERS)]
+    if other := [path for path in paths if path.suffix in _OTHERS]:
+        raise ErcError(
+            f"{other[0]}: is no feature file (.h5). `erc import {other[0].name}` makes one of it, "
+            "which can be exported."
+        )
     to = Path(to)
     if to.exists() and not overwrite:
         raise ErcError(f"{to} is there already; --overwrite replaces it.")

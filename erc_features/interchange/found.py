@@ -1,6 +1,7 @@
 """What a reader of someone else's file is asked for, and what it found."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from erc_features.errors import ErcError
-from erc_features.interchange.names import Names, names_in, read_columns
+from erc_features.interchange.names import Named, Names, names_in, read_columns
 from erc_features.store import Status
 from erc_features.utterance import Modality, Split
 
@@ -30,23 +31,33 @@ class Asked:
     split: Split | None = None
     drop: tuple[str, ...] = ()
 
-    def keys_of(self, rows: int) -> list[str]:
-        """The keys of rows that have no names: of `--keys`, or of the split in its order.
+    def keys_of(self, rows: int, own: Named | None = None) -> list[str]:
+        """The keys of rows: as the file names them, by `--keys`, or of the split in its order.
+
+        Args:
+            own: the file's own names, if it has any.
 
         Raises:
-            ErcError: neither is given, or the number of rows is another.
+            ErcError: none is given, the number of rows is another, or `--keys` and the file's own
+                names differ.
         """
+        if own is not None and len(own.names) != rows:
+            raise ErcError(f"{self.source} has {rows:,} rows, and names {len(own.names):,}.")
+        if own is not None and self.keys is None:
+            return self.names.resolve(self.source, own, self.split)
         if self.keys is not None:
-            named = names_in(read_columns(self.keys))
+            named = names_in(self.keys, read_columns(self.keys))
             if named is None:
                 raise ErcError(
                     f"{self.keys}: has one key a row, or columns split,dialogue,sequence."
                 )
-            keys = self.names.resolve(self.keys, named[0], self.split)
+            keys = self.names.resolve(self.keys, named, self.split)
             if len(keys) != rows:
                 raise ErcError(
                     f"{self.source} has {rows:,} rows, and {self.keys} names {len(keys):,}."
                 )
+            if own is not None:
+                self.names.must_agree(self.source, own, keys, self.keys)
             return keys
         if self.split is None:
             raise ErcError(
@@ -54,6 +65,17 @@ class Asked:
                 "key a row; or say --split train if they are in that split's order."
             )
         return self.in_order(self.split, rows)
+
+    def must_not_name(self, what: str) -> None:
+        """The file itself says which row is which, and `what` how: `--keys` and `--split` have no
+        say.
+
+        Raises:
+            ErcError: one of them is given.
+        """
+        given = [name for name, one in (("--keys", self.keys), ("--split", self.split)) if one]
+        if given:
+            raise ErcError(f"{self.source}: {what}; {given[0]} would not be used. Leave it out.")
 
     def in_order(self, split: Split, rows: int) -> list[str]:
         """The keys of a split's rows.
@@ -82,6 +104,7 @@ class Found:
         format, field, pooling: what the provenance says of it.
         gone: key -> status and reason, of rows that the file itself says are missing or failed.
         left_out: columns that are not features.
+        notes: what who imports should know.
     """
 
     keys: Sequence[str]
@@ -91,6 +114,33 @@ class Found:
     pooling: str = "none"
     gone: Mapping[str, tuple[Status, str]] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def must_be_about(asked: Asked, about: object) -> None:
+    """What `erc export` wrote beside the features must be of this corpus and modality.
+
+    Raises:
+        ErcError: it is of another, or can't be read.
+    """
+    try:
+        said = json.loads(str(about))
+        corpus, fingerprint, modality = (said[n] for n in ("corpus", "fingerprint", "modality"))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ErcError(f"{asked.source}: its `about` is not what `erc export` writes.") from error
+    theirs = asked.names.corpus
+    if modality != asked.modality:
+        raise ErcError(
+            f"{asked.source}: was exported as {str(modality)[:40]}, not {asked.modality}: import "
+            f"it with --modality {str(modality)[:40]}."
+        )
+    if fingerprint != theirs.fingerprint:
+        raise ErcError(
+            f"{asked.source}: was exported from the corpus {str(corpus)[:80]}, fingerprint "
+            f"{str(fingerprint)[:12]}, and {theirs.root} is {theirs.fingerprint[:12]}: its texts, "
+            "labels or utterances are others. If the same rows are meant, save x alone as .npy, "
+            "and import that with --keys."
+        )
 
 
 def as_rows(source: Path, x: np.ndarray, what: str = "") -> np.ndarray:

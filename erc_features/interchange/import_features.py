@@ -19,7 +19,7 @@ from erc_features.interchange.names import Names, split_named
 from erc_features.interchange.read import read
 from erc_features.job import DTYPES, rows_of
 from erc_features.store import FeatureFile, Provenance, Shape, Status, open_writer
-from erc_features.utterance import Modality
+from erc_features.utterance import Modality, Split
 
 _BATCH = 4096
 
@@ -32,6 +32,7 @@ class Imported:
         counts: rows ok, missing and failed.
         reasons: why rows are missing or failed, and how often.
         left_out: columns of a table that are not features.
+        notes: what was taken, and what to be wary of.
         already: the same was imported before; nothing was done.
     """
 
@@ -45,6 +46,7 @@ class Imported:
     counts: Mapping[str, int]
     reasons: Mapping[str, int]
     left_out: tuple[str, ...]
+    notes: tuple[str, ...]
     already: bool
 
     def __str__(self) -> str:
@@ -59,6 +61,7 @@ class Imported:
         if self.left_out:
             more = " …" if len(self.left_out) > 10 else ""
             lines.append(f"  columns left out: {', '.join(self.left_out[:10])}{more}")
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -114,7 +117,7 @@ def import_features(
     """
     source = Path(source)
     if not isinstance(corpus, Corpus):
-        corpus = read_corpus(corpus)
+        corpus = _read_corpus(Path(corpus))
     of = Modality(choose("modality", modality, Modality))
     choose("dtype", dtype, DTYPES)
     if drop and split is None:
@@ -125,9 +128,17 @@ def import_features(
     twice = [key for key, count in Counter(found.keys).items() if count > 1]
     if twice:
         raise ErcError(f"{source}: {len(twice):,} utterances are there twice:{listed(twice, 5)}")
+    names = asked.names
+    dropped = {names.key_of(one, asked.split): one for one in drop}
+    if asked.split is not None:
+        names.in_order(asked.split, drop)  # or says which are no utterances of it
+    if there := [dropped[key] for key in found.keys if key in dropped]:
+        raise ErcError(f"{source}: has features for {', '.join(there[:5])}, which --drop leaves "
+                       "out. Leave it out of --drop.")  # fmt: skip
     digest = _sha256(source)
     config = {"format": found.format, "source": source.name, "pooling": found.pooling,
-              "dtype": dtype, **({"field": found.field} if found.field else {})}  # fmt: skip
+              "dtype": dtype, "rows": _rows_digest(found, dropped),
+              **({"field": found.field} if found.field else {})}  # fmt: skip
     made = Provenance(corpus.name, corpus.fingerprint, str(of), ENCODER, digest, config)
     path = Path(features) / corpus.name / f"{of}.{clean_name(name or source.stem)}.h5"
     versions = {"erc": version("erc"), "numpy": np.__version__}
@@ -148,7 +159,30 @@ def import_features(
         why = Counter(reason for reason in file.reason.tolist() if reason)
     return Imported(path, source, digest, found.format, found.field, found.pooling,
                     (len(x), shape.layers, shape.dim), counts, dict(why.most_common()),
-                    found.left_out, writer is None)  # fmt: skip
+                    found.left_out, _notes(found), writer is None)  # fmt: skip
+
+
+def _read_corpus(path: Path) -> Corpus:
+    """A corpus; of a folder with a corpus.csv and no CSV for each split, that one."""
+    single = path / "corpus.csv"
+    if single.is_file() and not any((path / f"{split}.csv").exists() for split in Split):
+        return read_corpus(single)
+    return read_corpus(path)
+
+
+def _notes(found: Found) -> tuple[str, ...]:
+    layers, dim = found.x.shape[1:]
+    if layers == 1 or found.format.startswith("conversations"):
+        return tuple(found.notes)
+    return (*found.notes, f"each row is {layers} layers of {dim}; if they are frames, import their "
+            "mean instead")  # fmt: skip
+
+
+def _rows_digest(found: Found, dropped: Mapping[str | None, str]) -> str:
+    """Which rows are which: another list of keys, split or drop is another import."""
+    gone = sorted((key, int(status), why) for key, (status, why) in found.gone.items())
+    lines = dumps([list(found.keys), gone, sorted(map(str, dropped))])
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 def _rows(asked: Asked, found: Found, dtype: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -175,7 +209,9 @@ def _rows(asked: Asked, found: Found, dtype: str) -> tuple[np.ndarray, np.ndarra
                 largest = float(np.abs(found.x[at].astype(np.float64)).max())
                 status[row], reason = Status.FAILED, "the embedding holds NaN or infinity"
                 if np.isfinite(largest):
-                    reason = f"{largest:.4g} overflows {dtype}; --dtype float32"
+                    fits = dtype == "float16" and largest <= float(np.finfo(np.float32).max)
+                    way = "--dtype float32" if fits else "scale it before"
+                    reason = f"{largest:.4g} overflows {dtype}; {way}"
                 x[row] = 0
         reasons.append(reason)
     return x, status, reasons

@@ -13,7 +13,7 @@ import numpy as np
 
 from erc_features.errors import ErcError, choose
 from erc_features.interchange.found import Asked, Found
-from erc_features.interchange.names import SPLITS
+from erc_features.interchange.names import SPLITS, Named
 from erc_features.interchange.values import Budget, numbers, unwrap
 from erc_features.store import Status
 from erc_features.utterance import Modality
@@ -32,6 +32,7 @@ def read_mmsa(asked: Asked, value: Mapping[str, Mapping[str, Any]], budget: Budg
     """Raises:
     ErcError: no such field, ids that are no utterances, or lengths that don't agree.
     """
+    asked.must_not_name("its ids, in train, valid and test, name its rows")
     keys: list[str] = []
     rows: list[np.ndarray] = []
     gone: dict[str, tuple[Status, str]] = {}
@@ -39,7 +40,7 @@ def read_mmsa(asked: Asked, value: Mapping[str, Mapping[str, Any]], budget: Budg
     for split, part in value.items():
         choose(f"field of {asked.source}", name, [field for field in part if field != "id"])
         ids = unwrap(part["id"])
-        found = asked.names.resolve(asked.source, [str(one) for one in ids], SPLITS[split])
+        found = asked.names.resolve(asked.source, Named([str(i) for i in ids]), SPLITS[split])
         x = numbers(part[name], budget)
         if x is None or x.ndim not in (2, 3) or len(x) != len(found):
             shape = "not an array of numbers" if x is None else str(x.shape)

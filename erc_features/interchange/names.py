@@ -11,14 +11,15 @@ A name is, in this order,
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from erc_features.corpora.manifest import Corpus
 from erc_features.errors import ErcError, choose, listed
-from erc_features.utterance import Modality, Split, make_key, parse_key
+from erc_features.utterance import Modality, Split, Utterance, make_key, parse_key
 
 _TWO = re.compile(
     r"(?:d-|dia(?:logue)?_?)?(\d{1,9})(?:-seq-|_utt(?:erance)?_?|\$_\$(?:utt)?|_)(\d{1,9})"
@@ -34,10 +35,27 @@ SPLITS = {
 }
 _PAIRS = (("dialogue", "sequence"), ("dialogue_id", "utterance_id"))
 _COLUMNS = ("file", "filename", "name", "path", "id")
+_SPLIT_COLUMNS = ("split", "partition", "subset", "set", "fold")
+NAMING = {"key", *_COLUMNS, *_SPLIT_COLUMNS, *(name for pair in _PAIRS for name in pair)}
 HOW = (
     "A name is a key (train/d-0-seq-3), a media cell of the corpus, or dia0_utt3 or d-0-seq-3 in "
     "a folder named after its split, or with --split."
 )
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a file itself calls its rows.
+
+    Attributes:
+        names: n of them.
+        splits: what stands beside each, `valid`; empty where nothing does.
+        used: the columns that say so.
+    """
+
+    names: Sequence[str]
+    splits: Sequence[str] = ()
+    used: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -51,52 +69,115 @@ class Names:
         return frozenset(u.key for u in self.corpus.utterances)
 
     @cached_property
-    def _others(self) -> dict[str, str | None]:
-        """Media cells and ids -> key; None where two utterances share one."""
-        found: dict[str, str | None] = {}
+    def _others(self) -> dict[str, list[str]]:
+        """Media cells and ids -> the keys that share them."""
+        found: dict[str, list[str]] = {}
         for u in self.corpus.utterances:
-            cells = {u.cell(m) for m in Modality if m != Modality.TEXT} | {u.more.get("id", "")}
-            for cell in cells - {""}:
-                found[cell] = None if cell in found else u.key
+            for cell in _own(u):
+                found.setdefault(cell, []).append(u.key)
         return found
+
+    @cached_property
+    def _numbers(self) -> dict[str, tuple[str, tuple[int, int]]]:
+        """Key -> a media cell or id of two numbers that are not the key's, and the numbers."""
+        read = ((u, cell, _two(cell)) for u in self.corpus.utterances for cell in _own(u))
+        return {
+            u.key: (cell, two)
+            for u, cell, two in read
+            if two is not None and two != (u.dialogue, u.sequence)
+        }
 
     def key_of(self, name: str, split: Split | None = None) -> str | None:
         """The key that a name means, in the corpus or not; None where it means none."""
+        return self._find(name, split)[0]
+
+    def is_name(self, name: str, split: Split | None = None) -> bool:
+        """Whether it means an utterance, or would but for an ambiguity or a contradiction."""
+        key, why = self._find(name, split)
+        return key is not None or bool(why)
+
+    def _find(self, name: str, split: Split | None) -> tuple[str | None, str]:
+        """The key, or None and why, if there is more to say than that nothing is called so."""
         name = name.strip().strip("'\"").replace("\\", "/")
         try:
-            parse_key(name)
+            of, *_ = parse_key(name)
         except ValueError:
             pass
         else:
-            return name
-        parts = PurePosixPath(name).parts
+            return (name, "") if split in (None, of) else (None, f"not of {split}")
+        parts = PurePosixPath(name.removeprefix(f"{self._root}/")).parts
         for first in range(len(parts)):
-            if key := self._others.get("/".join(parts[first:])):
-                return key
-        stem = parts[-1] if parts else ""
-        two = _TWO.fullmatch(re.sub(r"\.[A-Za-z]\w{0,11}$", "", stem))
-        folders = [SPLITS[part] for part in reversed(parts[:-1]) if part in SPLITS]
-        there = folders[0] if folders else split
-        return make_key(there, int(two[1]), int(two[2])) if two and there else None
+            if keys := self._others.get("/".join(parts[first:])):
+                # Only folders outside of the corpus's own cell say a split.
+                wanted = {of for of in (_folder(parts[:first]), split) if of}
+                left = [key for key in keys if all(parse_key(key)[0] == of for of in wanted)]
+                if len(left) == 1:
+                    return left[0], ""
+                if left:
+                    return None, f"ambiguous, {left[0]} and {left[1]} are both called so"
+                return None, f"it is {keys[0]}, not of {' and '.join(sorted(wanted))}"
+        there = _folder(parts[:-1])
+        if there and split and there != split:
+            return None, f"its folder says {there}, not {split}"
+        two = _two(parts[-1]) if parts else None
+        of = there or split
+        if two is None or of is None:
+            return None, ""
+        key = make_key(of, *two)
+        if key in self._numbers and self._numbers[key][1] != two:
+            return None, f"unclear, {key} itself is called {self._numbers[key][0]}"
+        return key, ""
 
-    def resolve(self, source: Path, names: Iterable[str], split: Split | None) -> list[str]:
+    @cached_property
+    def _root(self) -> str:
+        return self.corpus.root.resolve().as_posix()
+
+    def resolve(self, source: Path, named: Named, split: Split | None) -> list[str]:
         """A key for each name.
 
         Raises:
-            ErcError: lists the names that are no utterance of the corpus.
+            ErcError: lists the names that are no utterance of the corpus, with the reason; or
+                that are of another split than `split`, or than what stands beside them.
         """
         keys, unknown = [], []
-        for name in names:
-            key = self.key_of(name, split)
+        for row, name in enumerate(named.names):
+            beside, key, why = named.splits[row] if named.splits else "", None, ""
+            of = SPLITS.get(beside.lower()) if beside else split
+            if of is None and beside:
+                why = f"{beside!r} is no split"
+            elif split not in (None, of):
+                why = f"of {of}, and --split says {split}"
+            else:
+                key, why = self._find(name, of)
             keys.append(key or "")
             if key not in self.keys:
-                unknown.append(name if key in (None, name) else f"{name} ({key})")
+                why = why or ("" if key in (None, name) else str(key))
+                unknown.append(f"{name} ({why})" if why else name)
         if unknown:
             raise ErcError(
                 f"{source}: {len(unknown):,} of {len(keys):,} rows are no utterance of "
                 f"{self.corpus.root}:{listed(unknown, 5)}\n{HOW}"
+                + (" Where names say their split themselves, leave --split out." if split else "")
             )
         return keys
+
+    def must_agree(self, source: Path, named: Named, keys: Sequence[str], said: object) -> None:
+        """The file's own names, as far as they mean utterances, must mean those of `said`.
+
+        Raises:
+            ErcError: lists where they differ.
+        """
+        lines = []
+        for row, (name, key) in enumerate(zip(named.names, keys, strict=True)):
+            beside = SPLITS.get(named.splits[row].lower()) if named.splits else None
+            own = self.key_of(name, beside or parse_key(key)[0]) or self.key_of(name, beside)
+            if own in self.keys and own != key:
+                lines.append(f"row {row}: {name} there, {key} in {said}")
+        if lines:
+            raise ErcError(
+                f"{source} names its rows itself, and {said} says otherwise in {len(lines):,} of "
+                f"{len(keys):,}:{listed(lines, 5)}\nLeave out --keys, or the names in the file."
+            )
 
     def in_order(self, split: Split, drop: Sequence[str] = ()) -> list[str]:
         """The keys of a split in manifest order, without those dropped.
@@ -120,27 +201,67 @@ def split_named(name: str | None) -> Split | None:
     return None if name is None else SPLITS[choose("split", name, SPLITS)]
 
 
-def names_in(columns: Mapping[str, Sequence[object]]) -> tuple[list[str], set[str]] | None:
+def _own(utterance: Utterance) -> set[str]:
+    """What the corpus itself calls an utterance: its media cells and its `id`."""
+    cells = {utterance.cell(m) for m in Modality if m != Modality.TEXT}
+    return (cells | {utterance.more.get("id", "").strip()}) - {""}
+
+
+def _two(name: str) -> tuple[int, int] | None:
+    """The two numbers of a file's name, as MELD and MMSA write them."""
+    stem = re.sub(r"\.[A-Za-z]\w{0,11}$", "", PurePosixPath(name).name)
+    two = _TWO.fullmatch(stem)
+    return (int(two[1]), int(two[2])) if two else None
+
+
+def _folder(parts: Sequence[str]) -> Split | None:
+    """The split that the nearest folder says."""
+    return next((SPLITS[part] for part in reversed(parts) if part in SPLITS), None)
+
+
+def _whole(cell: object) -> str:
+    """A number of a dialogue; pandas makes 3 to 3.0 where a cell of the column is empty."""
+    return re.sub(r"(?<=\d)\.0+$", "", str(cell).strip())
+
+
+def names_in(source: Path, columns: Mapping[str, Sequence[object]]) -> Named | None:
     """The names of a table's rows, and which columns say them; None where none does.
 
-    `key`; else `dialogue` and `sequence`, or MELD's `Dialogue_ID` and `Utterance_ID`, with
-    `split` if it is there; else `file`, `filename`, `name`, `path` or `id`.
+    `key`; else `dialogue` and `sequence`, or MELD's `Dialogue_ID` and `Utterance_ID`; else
+    `file`, `filename`, `name`, `path` or `id`. Beside them `split` if it is there.
+
+    Raises:
+        ErcError: two columns of one name, `Key` and `key`; or decimals as names.
     """
-    lower = {name.strip().lower(): name for name in columns}
-    if "key" in lower:
-        return [str(cell) for cell in columns[lower["key"]]], {lower["key"]}
-    for dialogue, sequence in _PAIRS:
-        if dialogue in lower and sequence in lower:
-            used = {lower[name] for name in (dialogue, sequence, "split") if name in lower}
-            pairs = zip(columns[lower[dialogue]], columns[lower[sequence]], strict=True)
-            found = [f"d-{str(d).strip()}-seq-{str(s).strip()}" for d, s in pairs]
-            if "split" in lower:
-                splits = (str(cell).strip() for cell in columns[lower["split"]])
-                found = [f"{split}/{name}" for split, name in zip(splits, found, strict=True)]
-            return found, used
-    for name in _COLUMNS:
-        if name in lower:
-            return [str(cell) for cell in columns[lower[name]]], {lower[name]}
+    lower: dict[str, str] = {}
+    for name in columns:
+        plain = name.strip().lower()
+        if plain in lower and plain in NAMING:
+            raise ErcError(f"{source}: columns {lower[plain]!r} and {name!r} are one name; "
+                           "which of them names the rows? Take the other out.")  # fmt: skip
+        lower[plain] = name
+    splits: list[str] = []
+    beside = ""
+    for name in _SPLIT_COLUMNS:
+        cells = [str(cell).strip() for cell in columns[lower[name]]] if name in lower else []
+        if cells and (name == "split" or all(cell.lower() in SPLITS for cell in cells)):
+            splits, beside = cells, lower[name]
+            break
+    for names in (("key",), *_PAIRS, *((name,) for name in _COLUMNS)):
+        if any(name not in lower for name in names):
+            continue
+        used = frozenset(lower[name] for name in names) | ({beside} - {""})
+        values = [columns[lower[name]] for name in names]
+        if len(names) == 2:
+            pairs = zip(*values, strict=True)
+            return Named([f"d-{_whole(d)}-seq-{_whole(s)}" for d, s in pairs], splits, used)
+        if any(isinstance(cell, float) and not cell.is_integer() for cell in values[0]):
+            raise ErcError(f"{source}: column {lower[names[0]]!r} names the rows with decimals, "
+                           "of which 1.1 may have been 1.10. Save it as text.")  # fmt: skip
+        found = [_whole(cell) if isinstance(cell, float) else str(cell) for cell in values[0]]
+        if names == ("key",) and any(cell.lower() not in SPLITS for cell in splits):
+            splits, used = [], frozenset({lower["key"]})  # a key says its split itself
+        return Named(found, splits, used)
     return None
 
 
@@ -160,6 +281,8 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     if len(rows[0]) == 1 and rows[0][0].lower() not in ("key", *_COLUMNS):
         rows.insert(0, ["key"])
     columns = [cell.lower() for cell in rows[0]]
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise ErcError(f"{path}: column {', '.join(map(repr, twice[:5]))} is there twice.")
     wrong = [f"row {n}: {len(row)} cells" for n, row in enumerate(rows) if len(row) != len(columns)]
     if wrong:
         raise ErcError(f"{path}: not {len(columns)} cells a row:{listed(wrong, 5)}")

@@ -14,9 +14,9 @@ from erc_features.interchange.pickles import read_pickle
 from erc_features.interchange.tables import read_csv, read_parquet
 from erc_features.interchange.values import Budget, numbers, unwrap
 
-_PICKLES = (".pkl", ".pickle", ".p")
-_ARRAYS = (".npy", ".npz", ".safetensors", ".pt", ".pth")
-_TABLES = {".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".pq": read_parquet}
+PICKLES = (".pkl", ".pickle", ".p")
+ARRAYS = (".npy", ".npz", ".safetensors", ".pt", ".pth")
+TABLES = {".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".pq": read_parquet}
 
 
 def read(asked: Asked) -> Found:
@@ -28,13 +28,13 @@ def read(asked: Asked) -> Found:
     source = asked.source
     if not source.exists():
         raise ErcError(f"{source}: no such file or folder to import.")
-    if source.is_dir() or source.suffix in _ARRAYS:
+    if source.is_dir() or source.suffix in ARRAYS:
         return read_arrays(asked)
-    if source.suffix in _TABLES:
-        return _TABLES[source.suffix](asked)
-    if source.suffix in _PICKLES:
+    if source.suffix in TABLES:
+        return TABLES[source.suffix](asked)
+    if source.suffix in PICKLES:
         return _read_pickled(asked)
-    known = ", ".join((*_ARRAYS, *_TABLES, *_PICKLES))
+    known = ", ".join((*ARRAYS, *TABLES, *PICKLES))
     raise ErcError(
         f"{source}: erc imports {known}, and folders of .npy. A file of `erc extract` needs no "
         "import."
@@ -63,7 +63,7 @@ def _from_value(asked: Asked, value: Any, budget: Budget) -> Found:
     if isinstance(value, dict) and value:
         names = [str(name) for name in value]
         texts = all(isinstance(name, str) for name in value)
-        by_name = texts and asked.names.key_of(names[0], asked.split) is not None
+        by_name = texts and asked.names.is_name(names[0], asked.split)
         if by_name or all(name in SPLITS for name in names) or asked.field in value:
             arrays = {str(name): numbers(one, budget) for name, one in value.items()}
             if asked.field is None and (wrong := [n for n, x in arrays.items() if x is None]):
@@ -87,6 +87,10 @@ def _read_tuple(asked: Asked, value: Any, budget: Budget) -> Found:
     dictionaries = all(isinstance(item, dict) for item in value)
     if dictionaries and len(value) == 3 and all(value):
         named = {}
+        if all(asked.names.is_name(f"train/{name}") for name in value[0]):
+            asked.must_not_name(
+                "its three dictionaries are train, dev and test, and name their rows"
+            )
         for split, part in zip(("train", "dev", "test"), value, strict=True):
             for name, one in part.items():
                 if asked.names.key_of(f"{split}/{name}") is None:
