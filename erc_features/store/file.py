@@ -265,7 +265,7 @@ def _unreadable(path: Path, error: Exception) -> FeatureFileError:
     if "truncated file" in text:
         what = "is truncated. Extract it again with --overwrite."
     elif "signature not found" in text:
-        what = "is not an HDF5 file. `erc extract` writes feature files."
+        what = "is not an HDF5 file. `erc extract` writes feature files, `erc import` makes them."
     elif isinstance(error, OSError) and error.errno:
         what = f"cannot be read ({os.strerror(error.errno)})."
     else:
