@@ -75,7 +75,7 @@ def tune(
     seconds: float | None = None,
     storage: str | None = None,
     study: str | None = None,
-    to: Path | None = None,
+    to: Path | str | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Tuned:
     """Search until the study has `trials` trials, or for so many seconds.
@@ -229,7 +229,7 @@ def _best_value(study: "optuna.Study") -> float:
     return max((trial.value for trial in _complete(study)), default=0.0)
 
 
-def _write(study: "optuna.Study", search: _Search, to: Path | None, seconds: float) -> Tuned:
+def _write(study: "optuna.Study", search: _Search, to: Path | str | None, seconds: float) -> Tuned:
 
     config = search.config
     ranked = sorted(_complete(study), key=lambda trial: -trial.value)
@@ -245,7 +245,7 @@ def _write(study: "optuna.Study", search: _Search, to: Path | None, seconds: flo
     fresh = (seed for seed in count() if seed not in config.seeds)
     seeds = tuple(islice(fresh, len(FuseConfig().seeds)))
     chosen = replace(as_recorded(chosen), seeds=seeds)
-    path = to or Path(config.place.runs) / config.corpus / "tuned.toml"
+    path = Path(to or Path(config.place.runs) / config.corpus / "tuned.toml")
     note = (
         f"# The best of {len(ranked)} trials that came to an end: {config.monitor} "
         f"{ranked[0].value:.4f} on dev, mean over seeds {list(config.seeds)}.\n"

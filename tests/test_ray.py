@@ -178,6 +178,7 @@ def lines_of(root: Path, *texts: str) -> Path:
     return root
 
 
+@pytest.mark.soak
 def test_same_file_as_the_local_engine(tmp_path, two_cores):
     root, seen = lines_of(tmp_path / "words", "raise"), []
     job = {"modality": "text", "encoder": "echo", "batch_size": 4, "dtype": "float32"}
@@ -193,6 +194,7 @@ def test_same_file_as_the_local_engine(tmp_path, two_cores):
     assert ray.is_initialized()
 
 
+@pytest.mark.soak
 def test_what_the_cluster_has_not(tmp_path, two_cores):
     root = text_corpus(tmp_path / "words")
     with pytest.raises(ErcError, match="--workers 3: Ray has 2 CPUs here, and so at most 2"):

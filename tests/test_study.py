@@ -442,6 +442,7 @@ def test_killed_it_goes_on_where_it_was(tmp_path, fits):
     assert climb(plan, settings(whole)) == ladder  # the same as never killed
 
 
+@pytest.mark.soak
 def test_on_the_command_line(tmp_path, monkeypatch):
     features(tmp_path, "text.baseline", "text.minilm")
     small(tmp_path, SMALL + 'title = "3. [Linear]"\n')
