@@ -504,6 +504,7 @@ def test_the_command(tmp_path, corpus, x, monkeypatch, arguments, message):
     assert json.loads(done.stdout)["counts"] == {"ok": 24, "missing": 18, "failed": 0}
 
 
+@pytest.mark.soak
 def test_following_the_documentation(tmp_path, monkeypatch):
     """docs/import.md: nine utterances and two arrays, through fuse and report."""
     page = (Path(__file__).parents[1] / "docs/import.md").read_text()
