@@ -1,8 +1,11 @@
 """The whole way on a small rendered corpus: real clips, real runs, a real page."""
 
+import pytest
+
 from erc_fusion.demo import LADDER, demo
 
 
+@pytest.mark.soak
 def test_demo_small_and_twice(tmp_path):
     said = []
     made = demo(tmp_path, dialogues=(6, 3, 3), seeds=(0, 1), say=said.append)

@@ -35,8 +35,9 @@ def features(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "plots"),
-    [("explore_features", 3), pytest.param("fusion_in_five_minutes", 3, marks=pytest.mark.soak)],
+    [("explore_features", 3), ("fusion_in_five_minutes", 3)],
 )
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:jupyter_client")
 def test_it_runs_and_draws(name, plots, features, tmp_path, monkeypatch):
     monkeypatch.setenv("ERC_FEATURES", str(features))

@@ -240,6 +240,7 @@ def test_what_is_done_of_an_unfinished_file(made, tmp_path):
         verify(path, corpus=root)
 
 
+@pytest.mark.soak
 def test_in_other_precisions_with_history_and_of_other_modalities(made, tmp_path):
     root, bert, _ = made
     media = media_corpus(tmp_path / "tiny", 8)
