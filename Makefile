@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## the whole way on a rendered corpus, offline; prints where the report is
 	@$(BIN)/erc demo --to demo
 
-test: $(STAMP) lint  ## lint, types, and the tests: offline, on the CPU, under two minutes
+test: $(STAMP) lint  ## lint, types, and the tests: offline, on the CPU, about two minutes
 	@$(BIN)/pytest -q -n 2 --dist loadfile
 
 soak: $(STAMP)  ## the full counts of kills and hostile inputs
