@@ -1,6 +1,9 @@
 """`fuse`, from feature files to a run directory; and its settings."""
 
 import json
+import signal
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 from importlib import import_module
@@ -373,3 +376,30 @@ def test_metrics_are_plain_json(done: tuple[Path, FuseResult, list[Progress]]) -
     text = (run.path / "metrics.json").read_text()
     assert json.loads(text) == run.metrics and "NaN" not in text
     assert isinstance(run.predictions(), pd.DataFrame)
+
+
+KILLED_WRITING = """
+import os, signal
+from erc_fusion import weights
+from erc_fusion.config import FuseConfig, with_options
+from erc_fusion.fuse import fuse
+save = weights.save_weights
+def killed(path, learned):
+    save(path, learned)  # the last file of a run: all of them stand as parts now
+    os.kill(os.getpid(), signal.SIGKILL)
+weights.save_weights = killed
+fuse(with_options(FuseConfig(), corpus="tiny", width=16, epochs=2, seeds=(0, 1), name="mine",
+                  overwrite=True, device="cpu", features={features!r}, runs={runs!r}))
+"""
+
+
+@pytest.mark.soak
+def test_killed_while_it_writes_an_overwrite_leaves_the_old_run(root: Path) -> None:
+    old = fuse(settings(root, name="mine", lr=0.02)).run
+    kept = {path.name: path.read_bytes() for path in old.path.iterdir()}
+    code = KILLED_WRITING.format(features=str(root / "features"), runs=str(root / "runs"))
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    there = {path.name: path.read_bytes() for path in old.path.iterdir()}
+    assert kept.items() < there.items()  # and the parts of the other
+    again = fuse(settings(root, name="mine", lr=0.01, overwrite=True)).run
+    assert {path.name for path in again.path.iterdir()} == {*FILES, DONE}

@@ -168,8 +168,11 @@ def memory():
     resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(5000, marks=pytest.mark.soak)])
-def test_hostile_pickles_are_refused_and_run_nothing(tmp_path, memory, count):
+# The first ones name no call: they claim, nest or loop.
+@pytest.mark.parametrize(
+    ("count", "calls"), [(40, 5), pytest.param(5000, 2500, marks=pytest.mark.soak)]
+)
+def test_hostile_pickles_are_refused_and_run_nothing(tmp_path, memory, count, calls):
     corpus = read_corpus(text_corpus(tmp_path / "c", (4, 2, 2)))
     mark, path = tmp_path / "mark", tmp_path / "x.pkl"
     named = 0
@@ -181,7 +184,7 @@ def test_hostile_pickles_are_refused_and_run_nothing(tmp_path, memory, count):
         named += "it holds a call of" in str(raised.value)
         assert not mark.exists(), name
     assert not (tmp_path / "f").exists()
-    assert named > count / 8
+    assert named > calls
 
 
 @pytest.mark.parametrize(("module", "name", "args"), CALLS[:6], ids=[c[1] for c in CALLS[:6]])
