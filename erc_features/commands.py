@@ -222,15 +222,24 @@ def import_(
     features: FeaturesOption = FEATURES,
     name: Annotated[str | None, typer.Option(help="Of the feature file; SRC's if left.")] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="A file that names the rows, one a line.")
+        Path | None,
+        typer.Option(help="A file that names the rows: one a line, or a CSV or Parquet table."),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Of rows that don't say; without names, in its order.")
     ] = None,
     drop: Annotated[str, typer.Option(help="What SRC leaves out of it: dia110_utt7,…")] = "",
     field: Annotated[
-        str | None, typer.Option(help="Which array of several; of conversations, a,b as layers.")
+        str | None,
+        typer.Option(help="Which array, or which columns a,b, of several; of lists, as layers."),
     ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(help="(N, T, D) is T frames a row: pool them by mean, mean+std or max."),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="(N, L, D) is L layers a row, however many.")
+    ] = False,
     dtype: Annotated[str, typer.Option(help="float16 or float32, as stored.")] = "float32",
     overwrite: Annotated[bool, typer.Option(help="Replace the feature file.")] = False,
     as_json: JsonOption = False,
@@ -240,8 +249,8 @@ def import_(
     from erc_features.interchange import import_features as run
 
     made = run(source, corpus, modality=modality, name=name, keys=keys, split=split,
-               drop=tuple(filter(None, drop.split(","))), field=field, features=features,
-               dtype=dtype, overwrite=overwrite)  # fmt: skip
+               drop=tuple(filter(None, drop.split(","))), field=field, frames=frames,
+               layers=layers, features=features, dtype=dtype, overwrite=overwrite)  # fmt: skip
     return terminal.show_json(asdict(made)) if as_json else terminal.show(made)
 
 

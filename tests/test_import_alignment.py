@@ -228,7 +228,12 @@ def test_options_that_would_not_be_used_are_refused(c):
     source = table("e.csv", "key,a\ntrain/d-0-seq-0,1\n")
     refused("dia0_utt0, which --drop leaves out", source, c, split="train", drop=("dia0_utt0",))
     refused("--drop: dia99_utt0 is no utterance", source, c, split="train", drop=("dia99_utt0",))
-    refused("--field", source, c, field="a")
+    assert take(source, c, field="a") == {KEYS[0]: 1}
+    refused("one row and one vector an utterance.*leave out --frames", source, c, frames="max")
+    raw = conversations()
+    refused("fields are layers; --layers would not be used", raw, c, layers=True)
+    refused("contradict each other", source, c, frames="mean", layers=True)
+    refused("Unknown pooling of frames 'min'; choose from max, mean, mean", source, c, frames="min")
 
 
 def test_split_beside_a_file_is_read(c):
@@ -289,10 +294,6 @@ def test_columns_are_printed_and_doubted(c):
     refused("row 0 of it '1,5'. Decimals have a point", source, c)
     table("e.csv", "dialogue,sequence,split,f0\n0.0,1.0,train,1\n")
     assert take(source, c, name="floats") == {KEYS[1]: 1}
-    np.save("l.npy", np.ones((15, 20, 4)))
-    table("k.txt", "\n".join(KEYS))
-    made = import_features("l.npy", c, modality="audio", keys="k.txt")
-    assert "each row is 20 layers of 4; if they are frames" in str(made)
 
 
 def test_messages_say_what_would_work(c):

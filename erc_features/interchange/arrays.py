@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from erc_features.errors import ErcError, choose, listed
-from erc_features.interchange.found import Asked, Found, as_rows, must_be_about, stacked
+from erc_features.interchange.found import Asked, Found, must_be_about
+from erc_features.interchange.frames import lengths_beside, settle
 from erc_features.interchange.names import SPLITS, Named
 from erc_features.store import Status
 
@@ -62,17 +63,21 @@ def from_named(
     if about is not None and "x" in named:
         must_be_about(asked, about)
     if "x" in named and asked.field is None and _beside(named, texts, None) is not None:
-        x = as_rows(source, named["x"], "x")
-        found = asked.keys_of(len(x), _beside(named, texts, None))
-        return Found(found, x, kind, "x", gone=_gone(found, named, texts))
+        true = lengths_beside(named, "x")
+        made = settle(asked, named["x"], "x", true, sure=about is not None)
+        found = asked.keys_of(len(made.x), _beside(named, texts, None))
+        gone = made.gone(found) | _gone(found, named, texts)
+        return Found(found, made.x, kind, "x", made.pooling, gone, notes=made.notes)
     if asked.field is not None:
         name = choose(f"field of {source}", asked.field, list(named))
-        x = as_rows(source, named[name], name)
-        own = _beside(named, texts, len(x))
-        return Found(asked.keys_of(len(x), own), x, kind, name)
+        made = settle(asked, named[name], name, lengths_beside(named, name))
+        found = asked.keys_of(len(made.x), _beside(named, texts, len(made.x)))
+        gone = made.gone(found)
+        return Found(found, made.x, kind, name, made.pooling, gone, notes=made.notes)
     if len(named) == 1 and next(iter(named)) not in SPLITS and _no_name(asked, named):
-        x = as_rows(source, next(iter(named.values())))
-        return Found(asked.keys_of(len(x)), x, kind)
+        made = settle(asked, next(iter(named.values())))
+        found = asked.keys_of(len(made.x))
+        return Found(found, made.x, kind, "", made.pooling, made.gone(found), notes=made.notes)
     if all(name in SPLITS for name in named):
         return _by_split(asked, named, kind)
     if all(_no_name(asked, [name]) for name in named):
@@ -84,7 +89,8 @@ def from_named(
         raise ErcError(f"{source}: has an array for each utterance, called as it is; --keys "
                        "would not be used. Leave it out.")  # fmt: skip
     found = asked.names.resolve(source, Named(list(named)), asked.split)
-    return Found(found, stacked(source, named), kind)
+    made = settle(asked, _together(source, named))
+    return Found(found, made.x, kind, "", made.pooling, made.gone(found), notes=made.notes)
 
 
 def _by_split(asked: Asked, named: Mapping[str, np.ndarray], kind: str) -> Found:
@@ -94,12 +100,47 @@ def _by_split(asked: Asked, named: Mapping[str, np.ndarray], kind: str) -> Found
         asked.must_not_name("its arrays are called after the splits, and are in their order")
     if asked.drop and asked.split not in {SPLITS[name] for name in named}:
         raise ErcError(f"{source}: has no array called {asked.split}, of which --drop would be.")
-    pieces = {name: as_rows(source, x, name) for name, x in named.items()}
-    shapes = {x.shape[1:] for x in pieces.values()}
+    pieces = {name: settle(asked, x, name) for name, x in named.items()}
+    shapes = {made.x.shape[1:] for made in pieces.values()}
     if len(shapes) > 1:
         raise ErcError(f"{source}: the splits have other shapes: {sorted(shapes)}.")
-    found = [key for name, x in pieces.items() for key in asked.in_order(SPLITS[name], len(x))]
-    return Found(found, np.concatenate(list(pieces.values())), kind)
+    found: list[str] = []
+    gone: dict[str, tuple[Status, str]] = {}
+    for name, made in pieces.items():
+        keys = asked.in_order(SPLITS[name], len(made.x))
+        found += keys
+        gone |= made.gone(keys)
+    ways = ", ".join(sorted({made.pooling for made in pieces.values()}))
+    notes = tuple(dict.fromkeys(note for made in pieces.values() for note in made.notes))
+    x = np.concatenate([made.x for made in pieces.values()])
+    return Found(found, x, kind, "", ways, gone, notes=notes)
+
+
+def _together(source: Path, named: Mapping[str, np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """A vector (D,) or (K, D) of each name as (n, D) or (n, K, D); those of several K as they are.
+
+    Raises:
+        ErcError: they differ in another way; says which does.
+    """
+    first = next(iter(named))
+    shape, several = named[first].shape, False
+    for name, value in named.items():
+        same = value.shape == shape or (
+            value.ndim == 2 == len(shape) and value.shape[1] == shape[1]
+        )
+        several |= value.shape != shape
+        if (
+            not same
+            or value.dtype.kind not in "fiub"
+            or value.ndim not in (1, 2)
+            or (value.ndim == 2 and not value.shape[1])
+        ):
+            raise ErcError(
+                f"{source}: {name} is {value.shape} {value.dtype}, and {first} is {shape}. Each "
+                "utterance has one vector (D,), or (L, D), of the same shape; or with --frames "
+                "(T, D), of any T."
+            )
+    return list(named.values()) if several else np.stack(list(named.values()))
 
 
 def _beside(

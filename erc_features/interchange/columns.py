@@ -1,13 +1,24 @@
 """Which columns of a table are features, and what to say of those that may not be."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from erc_features.errors import ErcError
+from erc_features.errors import ErcError, choose, listed
 from erc_features.interchange.found import Asked
+from erc_features.interchange.parquet import ListColumn
+
+# A name made of these alone, or of these and a label, is no feature: y_true, anger_prob, …
+_WORDS = {
+    "true", "truth", "gold", "target", "label", "labels", "class", "emotion", "y", "hat", "p", "id",
+    "pred", "preds", "predicted", "prediction", "predictions", "prob", "probs", "proba", "probas",
+    "probability", "probabilities", "posterior", "posteriors", "score", "scores", "logit", "logits",
+    "confidence", "uncertainty", "correct", "entropy", "likelihood",
+}  # fmt: skip
+_GUESS = re.compile(r"(prob|proba|probability|probabilities|logit|pred|predicted|prediction)s?\d*")
 
 
 def must_be_text(source: Path, name: str, column: Any) -> None:
@@ -32,14 +43,95 @@ def must_be_text(source: Path, name: str, column: Any) -> None:
     )  # fmt: skip
 
 
-def notes_on(asked: Asked, features: Any, keys: Sequence[str]) -> Iterator[str]:
+def scores_in(asked: Asked, frame: Any, names: Sequence[str]) -> dict[str, str]:
+    """Columns that hold the truth, a prediction, a probability or a score of the row, and why.
+
+    They know the answer, or guess at it; nkululeko's table of predictions has a column of each
+    label, which holds probabilities or logits, `predicted`, `truth`, `uncertainty` and `correct`.
+    """
+    labels = {label.casefold() for label in asked.names.corpus.labels}
+    found = {}
+    for name in names:
+        words = [word for word in re.split(r"[\W_]+", name.casefold()) if word]
+        rest = " ".join(word for word in words if word not in _WORDS)
+        if name.strip().casefold() in labels or (rest in labels and rest):
+            found[name] = "of a label"
+        elif (words and not rest and words not in (["y"], ["p"], ["id"])) or (
+            words and _GUESS.fullmatch(words[0])
+        ):
+            found[name] = "by its name"
+        elif name in frame.columns and frame[name].dtype.kind == "b":
+            found[name] = "true or false"
+    return found
+
+
+def choose_columns(
+    asked: Asked,
+    frame: Any,
+    lists: Mapping[str, ListColumn],
+    numeric: Sequence[str],
+    offered: Sequence[str],
+) -> list[str]:
+    """The columns to take: those of `--field`; else the one of lists; else all `offered`.
+
+    Args:
+        numeric: every column of numbers, which `--field` may name.
+        offered: columns of numbers and of lists that may be taken without being named.
+
+    Raises:
+        ErcError: there are several of lists, none at all, or `--field` names what is none.
+    """
+    source, known = asked.source, [*numeric, *lists]
+    if asked.field is not None:
+        whole = asked.field.strip()
+        wanted = [whole] if whole in known else [name.strip() for name in whole.split(",")]
+        for name in wanted:
+            choose(f"field of {source}", name, known)
+        if twice := [name for name in wanted if wanted.count(name) > 1]:
+            raise ErcError(f"{source}: --field names {twice[0]} twice.")
+        if 0 < sum(name in lists for name in wanted) < len(wanted):
+            raise ErcError(f"{source}: --field names columns of lists and of single numbers "
+                           f"together ({whole}); take one kind of them.")  # fmt: skip
+        return wanted
+    several = [name for name in offered if name in lists]
+    if len(several) > 1:
+        lines = [f"{name}: {lists[name].kind}" for name in several]
+        raise ErcError(f"{source}: has {len(several)} columns of lists of numbers; choose one "
+                       f"with --field:{listed(lines, 10)}")  # fmt: skip
+    if several or offered:
+        return several or list(offered)
+    shown = [*map(str, frame.columns), *lists]
+    scores = [name for name in known if name not in offered]
+    raise ErcError(
+        f"{source}: no column of numbers is left as features; it has "
+        f"{', '.join(map(repr, shown[:10]))}."
+        + (" Is it a table of predictions? Truth, predictions, probabilities and scores are taken "
+           "only by name, as --field " + ",".join(scores[:7]) + "." if scores else "")
+    )  # fmt: skip
+
+
+def score_notes(scores: Mapping[str, str], taken: Sequence[str]) -> Iterator[str]:
+    """What was left out, or taken by name, of columns that may know the answer."""
+    if left := [f"{name} ({why})" for name, why in scores.items() if name not in taken]:
+        more = f" and {len(left) - 20} more" if len(left) > 20 else ""
+        yield (
+            "left out as truth, prediction, probability or score of a row: "
+            f"{', '.join(left[:20])}{more}; --field takes such columns, with all others by name"
+        )
+    if kept := [name for name in scores if name in taken]:
+        yield (
+            f"{', '.join(kept[:10])}: taken by name, though truth, predictions and scores know or "
+            "guess the answer"
+        )
+
+
+def notes_on(asked: Asked, frame: Any, names: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
     """Which columns were taken; and which of them look like the label in numbers."""
-    names = list(features.columns)
     shown = names if len(names) < 7 else [*names[:3], "…", *names[-3:]]
     yield f"columns used: {', '.join(shown)} ({len(names):,})"
     labels = {u.key: u.label for u in asked.names.corpus.utterances}
-    for name in names:
-        values = features[name].to_numpy(np.float64)
+    for name in (one for one in names if one in frame.columns):
+        values = frame[name].to_numpy(np.float64)
         beside: dict[float, set[str]] = {}
         if len(np.unique(values)) > len(asked.names.corpus.labels) or (values % 1 != 0).any():
             continue

@@ -20,7 +20,8 @@ from erc_features.corpora.manifest import Corpus
 from erc_features.errors import ErcError, choose, listed
 from erc_features.interchange.found import Asked, Found
 from erc_features.interchange.labels import REMEDY, compare_labels
-from erc_features.interchange.names import SPLITS, read_columns
+from erc_features.interchange.lists_of_keys import read_columns
+from erc_features.interchange.names import SPLITS
 from erc_features.interchange.values import Budget, numbers, unwrap
 from erc_features.utterance import Modality, Split, Utterance
 
@@ -66,6 +67,7 @@ def read_conversations(asked: Asked, items: Mapping[str, Any], budget: Budget) -
         ErcError: lists what is there if nothing fits; or says where file and corpus differ.
     """
     source = asked.source
+    asked.must_not_pool("each utterance of it has one vector a field, and fields are layers")
     fields = _choose(asked, items)
     ids = list(items[fields[0]])
     places = _places(asked, ids)

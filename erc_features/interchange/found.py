@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from erc_features.errors import ErcError
-from erc_features.interchange.names import Named, Names, names_in, read_columns
+from erc_features.interchange.lists_of_keys import read_columns
+from erc_features.interchange.names import COLUMNS, Named, Names, names_in
 from erc_features.store import Status
 from erc_features.utterance import Modality, Split
 
@@ -21,6 +22,8 @@ class Asked:
     keys: a file that names the rows.
     split: of rows that don't say it themselves.
     drop: utterances of that split that the file leaves out.
+    frames: the second axis of three is frames, to be pooled so; see :mod:`.frames`.
+    layers: the second axis of three is layers, whatever it looks like.
     """
 
     source: Path
@@ -30,6 +33,8 @@ class Asked:
     keys: Path | None = None
     split: Split | None = None
     drop: tuple[str, ...] = ()
+    frames: str | None = None
+    layers: bool = False
 
     def keys_of(self, rows: int, own: Named | None = None) -> list[str]:
         """The keys of rows: as the file names them, by `--keys`, or of the split in its order.
@@ -46,11 +51,9 @@ class Asked:
         if own is not None and self.keys is None:
             return self.names.resolve(self.source, own, self.split)
         if self.keys is not None:
-            named = names_in(self.keys, read_columns(self.keys))
+            named = names_in(self.keys, read_columns(self.keys), self.is_name)
             if named is None:
-                raise ErcError(
-                    f"{self.keys}: has one key a row, or columns split,dialogue,sequence."
-                )
+                raise ErcError(f"{self.keys}: none of its columns names the rows. {COLUMNS}")
             keys = self.names.resolve(self.keys, named, self.split)
             if len(keys) != rows:
                 raise ErcError(
@@ -66,6 +69,16 @@ class Asked:
             )
         return self.in_order(self.split, rows)
 
+    def must_not_pool(self, what: str) -> None:
+        """The file itself says what its axes are, and `what` how.
+
+        Raises:
+            ErcError: `--frames` or `--layers` is given.
+        """
+        if self.frames or self.layers:
+            given = "--frames" if self.frames else "--layers"
+            raise ErcError(f"{self.source}: {what}; {given} would not be used. Leave it out.")
+
     def must_not_name(self, what: str) -> None:
         """The file itself says which row is which, and `what` how: `--keys` and `--split` have no
         say.
@@ -76,6 +89,10 @@ class Asked:
         given = [name for name, one in (("--keys", self.keys), ("--split", self.split)) if one]
         if given:
             raise ErcError(f"{self.source}: {what}; {given[0]} would not be used. Leave it out.")
+
+    def is_name(self, name: str) -> bool:
+        """Whether it means an utterance; see :meth:`.Names.is_name`."""
+        return self.names.is_name(name, self.split)
 
     def in_order(self, split: Split, rows: int) -> list[str]:
         """The keys of a split's rows.
@@ -154,23 +171,7 @@ def as_rows(source: Path, x: np.ndarray, what: str = "") -> np.ndarray:
         raise ErcError(f"{where}: holds {x.dtype}, not numbers.")
     if x.ndim not in (2, 3) or 0 in x.shape:
         raise ErcError(
-            f"{where}: has the shape {x.shape}; features are (N, D), or (N, L, D) for L layers."
+            f"{where}: has the shape {x.shape}; features are (N, D), or (N, L, D) for L layers, "
+            "or with --frames (N, T, D) for T frames."
         )
     return x[:, None] if x.ndim == 2 else x
-
-
-def stacked(source: Path, named: Mapping[str, np.ndarray]) -> np.ndarray:
-    """A vector (D,) or (L, D) of each name as (n, L, D).
-
-    Raises:
-        ErcError: their shapes are not the same; says which differs.
-    """
-    first = next(iter(named))
-    shape = named[first].shape
-    for name, value in named.items():
-        if value.shape != shape or value.dtype.kind not in "fiub" or value.ndim not in (1, 2):
-            raise ErcError(
-                f"{source}: {name} is {value.shape} {value.dtype}, and {first} is {shape}. Each "
-                "utterance has one vector (D,), or (L, D), of the same shape."
-            )
-    return as_rows(source, np.stack(list(named.values())))

@@ -14,6 +14,7 @@ from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.encoders import clean_name
 from erc_features.errors import ErcError, choose, listed
 from erc_features.interchange.found import Asked, Found
+from erc_features.interchange.frames import POOLS
 from erc_features.interchange.imported import ENCODER
 from erc_features.interchange.names import Names, split_named
 from erc_features.interchange.read import read
@@ -75,6 +76,8 @@ def import_features(
     split: str | None = None,
     drop: tuple[str, ...] = (),
     field: str | None = None,
+    frames: str | None = None,
+    layers: bool = False,
     features: Path | str = "features",
     dtype: str = "float32",
     overwrite: bool = False,
@@ -109,7 +112,10 @@ def import_features(
             id,split,dialogue.
         split: of rows that don't say it; rows without names are in its order.
         drop: utterances of `split` that the source leaves out.
-        field: which of several arrays; of a conversation pickle, `a,b` are two layers.
+        field: which of several arrays or columns; of a table, `a,b` are two columns of numbers;
+            of columns of lists and of a conversation pickle, they are two layers.
+        frames: `mean`, `mean+std` or `max`: the second axis of three is frames, pooled so.
+        layers: the second axis of three is layers, whatever it looks like.
 
     Raises:
         ErcError: what the source holds doesn't fit the corpus (lists what differs), is refused,
@@ -122,8 +128,12 @@ def import_features(
     choose("dtype", dtype, DTYPES)
     if drop and split is None:
         raise ErcError("--drop names utterances of a split: say which with --split.")
+    if frames is not None:
+        choose("pooling of frames", frames, POOLS)
+        if layers:
+            raise ErcError("--frames and --layers contradict each other: say one of them.")
     asked = Asked(source, Names(corpus), of, field, Path(keys) if keys else None,
-                  split_named(split), tuple(drop))  # fmt: skip
+                  split_named(split), tuple(drop), frames, layers)  # fmt: skip
     found = read(asked)
     twice = [key for key, count in Counter(found.keys).items() if count > 1]
     if twice:
@@ -159,7 +169,7 @@ def import_features(
         why = Counter(reason for reason in file.reason.tolist() if reason)
     return Imported(path, source, digest, found.format, found.field, found.pooling,
                     (len(x), shape.layers, shape.dim), counts, dict(why.most_common()),
-                    found.left_out, _notes(found), writer is None)  # fmt: skip
+                    found.left_out, tuple(found.notes), writer is None)  # fmt: skip
 
 
 def _read_corpus(path: Path) -> Corpus:
@@ -168,14 +178,6 @@ def _read_corpus(path: Path) -> Corpus:
     if single.is_file() and not any((path / f"{split}.csv").exists() for split in Split):
         return read_corpus(single)
     return read_corpus(path)
-
-
-def _notes(found: Found) -> tuple[str, ...]:
-    layers, dim = found.x.shape[1:]
-    if layers == 1 or found.format.startswith("conversations"):
-        return tuple(found.notes)
-    return (*found.notes, f"each row is {layers} layers of {dim}; if they are frames, import their "
-            "mean instead")  # fmt: skip
 
 
 def _rows_digest(found: Found, dropped: Mapping[str | None, str]) -> str:

@@ -1,9 +1,9 @@
 """The pickles of MMSA and MMSA-FET (Mao et al. 2022, "M-SENA"): a dictionary for each of train,
 valid and test, of `id`, `raw_text`, and sequences `text`, `audio`, `vision` (n, T, D).
 
-Of a sequence the mean over its true length is taken: `audio_lengths` and `vision_lengths` where
-they are there, for text the mask in `text_bert` (n, 3, T); else over the frames that are not all
-zeros, which is how MMSA pads.
+Of a sequence the mean, or what `--frames` says, over its true length is taken: `audio_lengths` and
+`vision_lengths` where they are there, for text the mask in `text_bert` (n, 3, T); else over the
+frames that are not all zeros, which is how MMSA pads.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import numpy as np
 
 from erc_features.errors import ErcError, choose
 from erc_features.interchange.found import Asked, Found
+from erc_features.interchange.frames import pool, true_frames
 from erc_features.interchange.names import SPLITS, Named
 from erc_features.interchange.values import Budget, numbers, unwrap
 from erc_features.store import Status
@@ -33,6 +34,8 @@ def read_mmsa(asked: Asked, value: Mapping[str, Mapping[str, Any]], budget: Budg
     ErcError: no such field, ids that are no utterances, or lengths that don't agree.
     """
     asked.must_not_name("its ids, in train, valid and test, name its rows")
+    if asked.layers:
+        raise ErcError(f"{asked.source}: MMSA's sequences are frames; leave out --layers.")
     keys: list[str] = []
     rows: list[np.ndarray] = []
     gone: dict[str, tuple[Status, str]] = {}
@@ -48,11 +51,15 @@ def read_mmsa(asked: Asked, value: Mapping[str, Mapping[str, Any]], budget: Budg
                 f"{asked.source}: {split} has {len(found):,} ids, and its {name} is {shape}; "
                 "(n, T, D) and (n, D) can be imported."
             )
-        pooled, why, way = _pool(x, _lengths(part, name, len(x), budget))
+        pooled, why, way = _pool(x, _lengths(part, name, len(x), budget),
+                                  asked.frames or "mean")  # fmt: skip
         keys += found
         rows.append(pooled)
         gone |= {found[row]: (Status.MISSING, reason) for row, reason in why.items()}
         ways.add(way)
+    if asked.frames and ways == {"none"}:
+        raise ErcError(f"{asked.source}: its {name} has one vector a row, so there are no frames "
+                       "to pool; leave out --frames.")  # fmt: skip
     if len({x.shape[1] for x in rows}) > 1:
         raise ErcError(f"{asked.source}: the splits have {name} of several dimensions.")
     return Found(keys, np.concatenate(rows)[:, None], "mmsa", name, ", ".join(sorted(ways)), gone)
@@ -68,25 +75,14 @@ def _lengths(part: Mapping[str, Any], name: str, rows: int, budget: Budget) -> n
     return found.reshape(-1).astype(np.int64) if found is not None and found.size == rows else None
 
 
-def _pool(x: np.ndarray, lengths: np.ndarray | None) -> tuple[np.ndarray, dict[int, str], str]:
+def _pool(
+    x: np.ndarray, lengths: np.ndarray | None, way: str
+) -> tuple[np.ndarray, dict[int, str], str]:
     """(n, D), why rows have none, and what was done."""
     if x.ndim == 2:
         return x, {}, "none"
-    pooled, why = np.zeros((len(x), x.shape[2]), np.float32), {}
-    for row, frames in enumerate(x):
-        kept = frames[frames.any(1)] if lengths is None else _true(frames, int(lengths[row]))
-        if len(kept):
-            pooled[row] = kept.astype(np.float64).mean(0)
-        else:
-            why[row] = "its sequence has no frames"
-    way = "frames that are not zeros" if lengths is None else "the true length"
-    return pooled, why, f"mean over {way}"
-
-
-def _true(frames: np.ndarray, length: int) -> np.ndarray:
-    """The `length` frames that are none of the padding, which stands after them, or before."""
-    length = max(0, min(length, len(frames)))
-    before, after = frames[: len(frames) - length], frames[length:]
-    if length and after.any() and not before.any():
-        return frames[len(frames) - length :]
-    return frames[:length]
+    if lengths is None:
+        made = pool(x, lambda _, frames: frames[frames.any(1)], way)
+        return *made, f"{way} over frames that are not zeros"
+    made = pool(x, lambda row, frames: true_frames(frames, int(lengths[row])), way)
+    return *made, f"{way} over the true length"

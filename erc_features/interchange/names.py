@@ -9,10 +9,8 @@ A name is, in this order,
   own), or with the split said beside it.
 """
 
-import csv
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -34,9 +32,16 @@ SPLITS = {
     "output_repeated_splits_test": Split.TEST,
 }
 _PAIRS = (("dialogue", "sequence"), ("dialogue_id", "utterance_id"))
-_COLUMNS = ("file", "filename", "name", "path", "id")
+# In the order in which they are asked; `image_path` is clip-retrieval's.
+_COLUMNS = ("file", "filename", "filepath", "file_path", "path", "image_path", "audio_path",
+            "video_path", "name", "id")  # fmt: skip
 _SPLIT_COLUMNS = ("split", "partition", "subset", "set", "fold")
 NAMING = {"key", *_COLUMNS, *_SPLIT_COLUMNS, *(name for pair in _PAIRS for name in pair)}
+HEADS = ("key", *_COLUMNS)  # what a list of one column may be headed
+COLUMNS = (
+    "Such a column is called key; dialogue and sequence; Dialogue_ID and Utterance_ID; or "
+    f"{', '.join(_COLUMNS[:-1])} or {_COLUMNS[-1]}."
+)
 HOW = (
     "A name is a key (train/d-0-seq-3), a media cell of the corpus, or dia0_utt3 or d-0-seq-3 in "
     "a folder named after its split, or with --split."
@@ -224,11 +229,15 @@ def _whole(cell: object) -> str:
     return re.sub(r"(?<=\d)\.0+$", "", str(cell).strip())
 
 
-def names_in(source: Path, columns: Mapping[str, Sequence[object]]) -> Named | None:
+def names_in(
+    source: Path, columns: Mapping[str, Sequence[object]], known: Callable[[str], bool]
+) -> Named | None:
     """The names of a table's rows, and which columns say them; None where none does.
 
-    `key`; else `dialogue` and `sequence`, or MELD's `Dialogue_ID` and `Utterance_ID`; else
-    `file`, `filename`, `name`, `path` or `id`. Beside them `split` if it is there.
+    `key`; else `dialogue` and `sequence`, or MELD's `Dialogue_ID` and `Utterance_ID`; else the
+    first of :data:`_COLUMNS` with a cell that is `known` to name an utterance, so that a
+    speaker's `name` does not go before a `path`; if none has, the first. Beside them `split` if it
+    is there.
 
     Raises:
         ErcError: two columns of one name, `Key` and `key`; or decimals as names.
@@ -240,13 +249,8 @@ def names_in(source: Path, columns: Mapping[str, Sequence[object]]) -> Named | N
             raise ErcError(f"{source}: columns {lower[plain]!r} and {name!r} are one name; "
                            "which of them names the rows? Take the other out.")  # fmt: skip
         lower[plain] = name
-    splits: list[str] = []
-    beside = ""
-    for name in _SPLIT_COLUMNS:
-        cells = [str(cell).strip() for cell in columns[lower[name]]] if name in lower else []
-        if cells and (name == "split" or all(cell.lower() in SPLITS for cell in cells)):
-            splits, beside = cells, lower[name]
-            break
+    splits, beside = _splits_in(columns, lower)
+    found: list[Named] = []
     for names in (("key",), *_PAIRS, *((name,) for name in _COLUMNS)):
         if any(name not in lower for name in names):
             continue
@@ -255,35 +259,33 @@ def names_in(source: Path, columns: Mapping[str, Sequence[object]]) -> Named | N
         if len(names) == 2:
             pairs = zip(*values, strict=True)
             return Named([f"d-{_whole(d)}-seq-{_whole(s)}" for d, s in pairs], splits, used)
-        if any(isinstance(cell, float) and not cell.is_integer() for cell in values[0]):
-            raise ErcError(f"{source}: column {lower[names[0]]!r} names the rows with decimals, "
-                           "of which 1.1 may have been 1.10. Save it as text.")  # fmt: skip
-        found = [_whole(cell) if isinstance(cell, float) else str(cell) for cell in values[0]]
-        if names == ("key",) and any(cell.lower() not in SPLITS for cell in splits):
-            splits, used = [], frozenset({lower["key"]})  # a key says its split itself
-        return Named(found, splits, used)
-    return None
+        cells = _texts(source, lower[names[0]], values[0])
+        if names == ("key",):
+            if any(cell.lower() not in SPLITS for cell in splits):
+                splits, used = [], frozenset({lower["key"]})  # a key says its split itself
+            return Named(cells, splits, used)
+        found.append(Named(cells, splits, used))
+    for made in found if len(found) > 1 else ():
+        beside_each = made.splits or [""] * len(made.names)
+        if any(known(f"{SPLITS[split.lower()]}/{name}" if split.lower() in SPLITS else name)
+               for name, split in zip(made.names, beside_each, strict=True)):  # fmt: skip
+            return made
+    return found[0] if found else None
 
 
-def read_columns(path: Path) -> dict[str, list[str]]:
-    """A CSV of `--keys`, column by column; one column without a header is `key`.
+def _splits_in(
+    columns: Mapping[str, Sequence[object]], lower: Mapping[str, str]
+) -> tuple[list[str], str]:
+    """What stands beside each row as its split, and in which column."""
+    for name in _SPLIT_COLUMNS:
+        cells = [str(cell).strip() for cell in columns[lower[name]]] if name in lower else []
+        if cells and (name == "split" or all(cell.lower() in SPLITS for cell in cells)):
+            return cells, lower[name]
+    return [], ""
 
-    Raises:
-        ErcError: it can't be read, or a row has too few or too many cells.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
-    except (OSError, ValueError, csv.Error) as error:
-        raise ErcError(f"{path}: the list of keys cannot be read ({error}).") from error
-    if not rows:
-        raise ErcError(f"{path}: the list of keys is empty; it has one key a row.")
-    if len(rows[0]) == 1 and rows[0][0].lower() not in ("key", *_COLUMNS):
-        rows.insert(0, ["key"])
-    columns = [cell.lower() for cell in rows[0]]
-    if twice := [name for name, count in Counter(columns).items() if count > 1]:
-        raise ErcError(f"{path}: column {', '.join(map(repr, twice[:5]))} is there twice.")
-    wrong = [f"row {n}: {len(row)} cells" for n, row in enumerate(rows) if len(row) != len(columns)]
-    if wrong:
-        raise ErcError(f"{path}: not {len(columns)} cells a row:{listed(wrong, 5)}")
-    return {name: [row[i] for row in rows[1:]] for i, name in enumerate(columns)}
+
+def _texts(source: Path, column: str, cells: Sequence[object]) -> list[str]:
+    if any(isinstance(cell, float) and not cell.is_integer() for cell in cells):
+        raise ErcError(f"{source}: column {column!r} names the rows with decimals, "
+                       "of which 1.1 may have been 1.10. Save it as text.")  # fmt: skip
+    return [_whole(cell) if isinstance(cell, float) else str(cell) for cell in cells]

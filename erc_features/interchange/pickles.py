@@ -73,11 +73,11 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
         super().__init__(file, encoding="latin1")  # of Python 2
         self._path, self._budget = path, budget
 
-    def refuse(self, what: str) -> NoReturn:
+    def refuse(self, what: str, way: str = "") -> NoReturn:
         raise Refused(
             f"{self._path}: refused, and nothing in it was run: it holds {what}. erc reads numpy "
             "arrays, numbers, texts, lists and dictionaries; if you trust the file, open it where "
-            "it was made and save those alone, as .npy or .npz."
+            "it was made and save those alone" + (f".{way}" if way else ", as .npy or .npz.")
         )
 
     def find_class(self, module: str, name: str) -> Any:
@@ -98,6 +98,10 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
             ("builtins", "bytes"): lambda: b"",
             ("_codecs", "encode"): self._encode,  # bytes, in protocols 0 to 2
         }.get((root, name))
+        if call is None and root.split(".")[0] == "pandas":
+            self.refuse("a pandas table", " In pandas, table.to_parquet(\"features.parquet\") "
+                        "writes what erc imports; of nkululeko, set store_format = csv under "
+                        "[FEATS] and extract again.")  # fmt: skip
         if call is None:
             self.refuse(f"a call of {module[:80]}.{name[:80]}".encode("ascii", "replace").decode())
         return _Known(self, call)

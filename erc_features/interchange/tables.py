@@ -2,22 +2,32 @@
 others.
 
 Where a column says when a row is (openSMILE's `frameTime`, audformat's `start` and `end`), the
-rows of one utterance are frames of it, and their mean is its embedding. Else two rows of one
-utterance are an error.
+rows of one utterance are frames of it, and their mean, or what `--frames` says, is its embedding.
+Else two rows of one utterance are an error.
 """
 
 import csv
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from erc_features.errors import ErcError, listed
-from erc_features.interchange.columns import must_be_text, notes_on
+from erc_features.interchange.columns import (
+    choose_columns,
+    must_be_text,
+    notes_on,
+    score_notes,
+    scores_in,
+)
 from erc_features.interchange.found import Asked, Found, must_be_about
+from erc_features.interchange.frames import Settled, pool, settle
 from erc_features.interchange.names import NAMING, Named, names_in
+from erc_features.interchange.parquet import ListColumn, read_parquet_table
 from erc_features.store import Status
 
 _TIMES = {"frametime", "start", "end", "frameindex"}
@@ -75,24 +85,13 @@ def read_csv(asked: Asked) -> Found:
 
 
 def read_parquet(asked: Asked) -> Found:
-    """A Parquet file: a column of numbers for each of D, or one of lists, `x`."""
-    import pyarrow.parquet as pq
-
-    path = asked.source
-    metadata = _read(path, lambda: pq.read_metadata(path))
-    claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    most = max(64 * 2**20, 200 * path.stat().st_size)
-    if max(claimed, metadata.num_rows * metadata.num_columns) > most:
-        raise ErcError(
-            f"{path}: refused, it claims {metadata.num_rows:,} rows, {claimed:,} bytes, in a file "
-            f"of {path.stat().st_size:,}."
-        )
-    frame = _read(path, lambda: pq.read_table(path).to_pandas())
-    said = metadata.metadata or {}
-    if b"erc_about" in said:
-        must_be_about(asked, said[b"erc_about"].decode(errors="replace"))
-    layers = said.get(b"erc_layers", b"1")
-    return _from_frame(asked, frame, "parquet", int(layers))
+    """A Parquet file: a column of numbers for each of D, or a column of lists of them."""
+    table = read_parquet_table(asked.source)
+    exported = b"erc_about" in table.said
+    if exported:
+        must_be_about(asked, table.said[b"erc_about"].decode(errors="replace"))
+    layers = int(table.said.get(b"erc_layers", b"1")) if exported else None
+    return _from_frame(asked, table.frame, "parquet", table.lists, table.others, layers)
 
 
 def _read(path: Path, read: Callable[[], Any]) -> Any:
@@ -107,48 +106,112 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _from_frame(asked: Asked, frame: Any, kind: str, layers: int = 1) -> Found:
+def _from_frame(
+    asked: Asked,
+    frame: Any,
+    kind: str,
+    lists: Mapping[str, ListColumn] = MappingProxyType({}),
+    others: Sequence[str] = (),
+    exported: int | None = None,
+) -> Found:
+    """Args:
+    lists, others: further columns, of lists of numbers and of what is never read.
+    exported: how many layers `x` has, where `erc export` wrote it.
+    """
     source = asked.source
-    if asked.field is not None:
-        raise ErcError(f"{source}: --field is of files with several arrays; this is one table.")
     if any(frame.index.names):  # audformat's file, start, end
         frame = frame.reset_index()
     frame.columns = columns = [str(name).strip() for name in frame.columns]
-    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+    if twice := [name for name, count in Counter([*columns, *lists]).items() if count > 1]:
         raise ErcError(f"{source}: column {', '.join(map(repr, twice[:5]))} is there twice.")
-    plain = [name for name in frame.columns
-             if name.lower() not in _NO_FEATURES and not name.startswith("Unnamed: ")]  # fmt: skip
-    if "x" in frame.columns and len(frame) and isinstance(frame["x"].iloc[0], np.ndarray):
-        plain, values = [], _lists(source, frame["x"], layers)
-    else:
-        texts = [name for name in plain if frame[name].dtype.kind not in "fiub"]
-        for name in texts:
-            must_be_text(source, name, frame[name])
-        plain = [name for name in plain if name not in texts]
-        if not plain:
-            raise ErcError(
-                f"{source}: no column of numbers is left as features; it has "
-                f"{', '.join(map(repr, frame.columns[:10]))}."
-            )
-        values = frame[plain].to_numpy(np.float64)[:, None]  # (rows, 1, D)
-    named = names_in(source, {name: frame[name].tolist() for name in frame.columns})
+    named = names_in(source, {name: frame[name].tolist() for name in columns}, asked.is_name)
     named = _index(asked, frame) if named is None else named
-    keys = asked.keys_of(len(frame), named)
     used = named.used if named is not None else frozenset()
+    numeric = [name for name in columns if frame[name].dtype.kind in "fiub" and name not in used]
+    if exported is not None and "x" in lists:
+        taken, scores = ["x"], {}
+    else:
+        plain = [name for name in columns if not name.startswith("Unnamed: ")
+                 and name.lower() not in _NO_FEATURES]  # fmt: skip
+        named_ones = asked.field.split(",") if asked.field else () if lists else plain
+        for name in (one.strip() for one in named_ones):
+            if name in columns and name not in (*numeric, *used):
+                must_be_text(source, name, frame[name])
+        scores = scores_in(asked, frame, [*(n for n in plain if n in numeric), *lists])
+        taken = choose_columns(asked, frame, lists, numeric, [
+            name for name in (*plain, *lists) if (name in numeric or name in lists)
+            and name not in scores])  # fmt: skip
+    made = _values(asked, frame, lists, taken, exported)
+    keys = asked.keys_of(len(frame), named)
     left_out = tuple(
-        name for name in frame.columns
-        if name not in (*plain, "x") and name not in used and not name.startswith("Unnamed: ")
+        name for name in (*columns, *lists, *others)
+        if name not in taken and name not in used and not name.startswith("Unnamed: ")
     )  # fmt: skip
-    notes = tuple(notes_on(asked, frame[plain], keys)) if plain else ()
-    times = [name for name in frame.columns if name.lower() in _TIMES]
+    notes = [*made.notes]
+    if exported is None:
+        notes = [*notes_on(asked, frame, taken, keys), *score_notes(scores, taken), *notes]
+    field = ",".join(taken) if asked.field or taken[0] in lists else ""
+    times = [name for name in columns if name.lower() in _TIMES]
     if len(set(keys)) < len(keys) and times:
+        if lists and asked.frames:
+            raise ErcError(f"{source}: each row has frames, and several rows are of one utterance; "
+                           "pool one of the two before, so that --frames is clear.")  # fmt: skip
         frames = list(zip(keys, *(map(str, frame[name]) for name in times), strict=True))
         if twice := [row for row, count in Counter(frames).items() if count > 1]:
             raise ErcError(f"{source}: {len(twice):,} rows of one utterance are of one time:"
                            f"{listed([', '.join(row) for row in twice], 5)}")  # fmt: skip
-        keys, values = _pooled(keys, values)
-        return Found(keys, values, kind, "", "mean of rows", left_out=left_out, notes=notes)
-    return Found(keys, values, kind, gone=_gone(keys, frame), left_out=left_out, notes=notes)
+        way = asked.frames or "mean"
+        keys, values = _pooled(keys, made.x, way)
+        return Found(keys, values, kind, field, f"{way} of rows", left_out=left_out,
+                     notes=tuple(notes))  # fmt: skip
+    if asked.frames and made.pooling == "none":
+        raise ErcError(f"{source}: has one row and one vector an utterance, so there are no frames "
+                       "to pool; leave out --frames.")  # fmt: skip
+    gone = made.gone(keys) | _gone(keys, frame)
+    return Found(keys, made.x, kind, field, made.pooling, gone, left_out, tuple(notes))
+
+
+def _values(
+    asked: Asked,
+    frame: Any,
+    lists: Mapping[str, ListColumn],
+    taken: Sequence[str],
+    exported: int | None,
+) -> Settled:
+    """The features of every row: columns beside each other; or lists, several as layers."""
+    if taken[0] not in lists:
+        return Settled(frame[list(taken)].to_numpy(np.float64)[:, None])  # (rows, 1, D)
+    parts = []
+    for name in taken:
+        x, rows = lists[name].array(asked.source)
+        if exported is not None:
+            sizes = getattr(x, "shape", (0, 0))
+            if len(sizes) != 2 or exported < 1 or sizes[1] % exported:
+                raise ErcError(f"{asked.source}: its x is not of {exported} layers, as it says.")
+            x = np.asarray(x).reshape(len(x), exported, -1)
+        made = settle(asked, x, name, sure=exported is not None) if len(x) else None
+        if made is None:
+            raise ErcError(f"{asked.source}: every row of column {name} is null.")
+        parts.append(_at(made, rows, len(frame)))
+    if len({part.x.shape[2] for part in parts}) > 1:
+        shapes = [f"{n} {part.x.shape}" for n, part in zip(taken, parts, strict=True)]
+        raise ErcError(f"{asked.source}: columns of several dimensions are no layers of one "
+                       f"network:{listed(shapes)}")  # fmt: skip
+    if len(parts) == 1:
+        return parts[0]
+    empty = {row: why for part in parts for row, why in part.empty.items()}
+    return replace(parts[0], x=np.concatenate([part.x for part in parts], axis=1), empty=empty)
+
+
+def _at(made: Settled, rows: Sequence[int], count: int) -> Settled:
+    """What was settled of some rows, in its place among all; the others have nothing."""
+    if len(rows) == count:
+        return made
+    x = np.zeros((count, *made.x.shape[1:]), made.x.dtype)
+    x[rows] = made.x
+    empty = {rows[row]: why for row, why in made.empty.items()}
+    empty |= dict.fromkeys(set(range(count)) - set(rows), "its list is null")
+    return replace(made, x=x, empty=empty)
 
 
 def _index(asked: Asked, frame: Any) -> Named | None:
@@ -171,21 +234,14 @@ def _index(asked: Asked, frame: Any) -> Named | None:
     return None
 
 
-def _lists(source: Path, column: Any, layers: int) -> np.ndarray:
-    sizes = column.map(len)
-    if sizes.nunique() != 1 or layers < 1 or sizes.iloc[0] % layers:
-        raise ErcError(f"{source}: the lists of column x have several lengths:"
-                       f"{listed(sorted(sizes.unique()), 5)}")  # fmt: skip
-    return np.stack(column.to_list()).reshape(len(column), layers, -1)
-
-
-def _pooled(keys: list[str], values: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The mean of each key's rows, in order of first appearance."""
-    order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    place = np.array([order[key] for key in keys])
-    total = np.zeros((len(order), *values.shape[1:]))
-    np.add.at(total, place, values)
-    return list(order), total / np.bincount(place)[:, None, None]
+def _pooled(keys: list[str], values: np.ndarray, way: str) -> tuple[list[str], np.ndarray]:
+    """Each key's rows pooled, in order of first appearance."""
+    places: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        places.setdefault(key, []).append(row)
+    frames = [values[rows].reshape(len(rows), -1) for rows in places.values()]
+    pooled, _ = pool(frames, lambda _, one: one, way)
+    return list(places), pooled.reshape(len(places), values.shape[1], -1)
 
 
 def _gone(keys: list[str], frame: Any) -> dict[str, tuple[Status, str]]:
