@@ -118,7 +118,7 @@ def score_notes(scores: Mapping[str, str], taken: Sequence[str]) -> Iterator[str
             "left out as truth, prediction, probability or score of a row: "
             f"{', '.join(left[:20])}{more}; --field takes such columns, with all others by name"
         )
-    if kept := [name for name in scores if name in taken]:
+    if kept := [name for name in taken if name in scores]:
         yield (
             f"{', '.join(kept[:10])}: taken by name, though truth, predictions and scores know or "
             "guess the answer"
