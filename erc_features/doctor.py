@@ -18,6 +18,7 @@ from erc_features.corpora.leakage import Leak, find_leaks
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.corpora.media_files import Medium, look_at_media
 from erc_features.corpora.raw import Defect, RawCorpus
+from erc_features.corpora.shared_media import MediaNames, SharedFile
 from erc_features.corpora.symptoms import TIME_KINDS, symptoms
 from erc_features.errors import CorpusError
 from erc_features.utterance import Split
@@ -34,6 +35,7 @@ class Diagnosis:
         media: the state of pictures and sounds, or of raw clips.
         defects: those noted when the corpus was prepared or read, then those seen in its rows.
         leaks: one for each two splits.
+        shared: media files that several rows name, and those of equal content.
     """
 
     corpus: Corpus
@@ -42,6 +44,7 @@ class Diagnosis:
     media: tuple[Medium, ...]
     defects: tuple[Defect, ...]
     leaks: tuple[Leak, ...]
+    shared: tuple[SharedFile, ...]
 
     @property
     def by_kind(self) -> Mapping[str, tuple[Defect, ...]]:
@@ -69,6 +72,7 @@ class Diagnosis:
                 for kind, defects in self.by_kind.items()
             },
             "leaks": [asdict(leak) for leak in self.leaks],
+            "shared_media": [asdict(one) for one in self.shared],
         }
         return _encodable(found)
 
@@ -96,13 +100,16 @@ def doctor(corpus: Corpus | Path | str) -> Diagnosis:
     timed = {defect.where for defect in patient.noted if defect.kind in TIME_KINDS}
     seen = [d for d in seen if not (d.kind in TIME_KINDS and d.where in timed)]
     media = look_at_media(found.root, rows, found.info, patient.noted, clips=raw)
+    names = MediaNames(rows, media.files, found.root)
+    shared = names.shared()
     return Diagnosis(
         corpus=found,
         kind=patient.kind,
         census=take_census(rows, found.labels),
         media=media.media,
         defects=(*patient.noted, *seen, *media.defects),
-        leaks=find_leaks(rows, patient.written, media.files, found.root),
+        leaks=find_leaks(rows, patient.written, names, shared),
+        shared=shared,
     )
 
 

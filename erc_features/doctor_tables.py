@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from erc_features.corpora.census import LONG, SHORT, Durations, Part, Range
 from erc_features.corpora.leakage import Leak
 from erc_features.corpora.raw import Defect
+from erc_features.corpora.shared_media import CONTENT, LINK, PATH
 from erc_features.doctor import Diagnosis
 from erc_features.utterance import Split
 
@@ -45,17 +46,22 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
     for leak in diagnosis.leaks:
         if leak.first == Split.TRAIN and leak.second == Split.TEST:
             lines.append(_leak_sentence(leak))
+            lines += _speaker_sentences(leak)
+    if several := [key for one in diagnosis.shared for key in one.keys]:
+        lines.append(f"{len(set(several)):,} rows share a media file, or its content, with another "
+                     "row.")  # fmt: skip
     return tuple(printable(line) for line in lines)
 
 
 def tables(diagnosis: Diagnosis) -> tuple[Table, ...]:
-    """Splits, labels, speakers, media and leakage; a table without lines is left out."""
+    """Splits, labels, speakers, media, leakage; a table without lines is left out."""
     made = (
         _splits(diagnosis),
         _labels(diagnosis),
         _speakers(diagnosis),
         _media(diagnosis),
         _leakage(diagnosis),
+        _shared(diagnosis),
     )
     return tuple(
         Table(
@@ -229,6 +235,8 @@ def _leakage(diagnosis: Diagnosis) -> Table:
             "overlapping in time",
             lambda leak: NONE if leak.overlapping is None else f"{len(leak.overlapping):,}",
         ),
+        ("speakers", lambda leak: f"{len(leak.speakers):,} of {leak.all_speakers:,}"),
+        ("rows of these speakers", lambda leak: _share(leak.speaker_rows, leak.rows)),
         ("naming the same file", lambda leak: f"{len(leak.shared_cells):,}"),
         ("files of the same content", lambda leak: f"{len(leak.same_bytes):,}"),
         ("same numbers (harmless)", lambda leak: f"{leak.numbers:,}"),
@@ -241,6 +249,42 @@ def _leakage(diagnosis: Diagnosis) -> Table:
     return Table("Leakage", columns, tuple(rows), tuple(notes))
 
 
+def _speaker_sentences(leak: Leak) -> list[str]:
+    """Who is heard in both, and what a result that doesn't know the speakers would need."""
+    if not leak.speakers:
+        return []
+    return [
+        f"{leak.speaker_rows:,} of {leak.rows:,} {leak.second} rows "
+        f"({leak.speaker_rows / leak.rows:.1%}) have a speaker who is also in {leak.first} "
+        f"({len(leak.speakers):,} of {leak.all_speakers:,} speakers). A speaker-independent result "
+        f"would need splits that share none: hold whole speakers out of {leak.first}."
+    ]
+
+
+def _shared(diagnosis: Diagnosis) -> Table:
+    """One line for each way in which a media file serves several rows."""
+    rows, notes = [], []
+    for how in (PATH, LINK, CONTENT):
+        found = [one for one in diagnosis.shared if one.how == how]
+        if not found:
+            continue
+        keys = {key for one in found for key in one.keys}
+        across = [one for one in found if len(one.splits) > 1]
+        several = len({key for one in across for key in one.keys})
+        rows.append((how, f"{len(found):,}", f"{len(keys):,}", f"{len(across):,}", f"{several:,}"))
+        for one in sorted(found, key=lambda one: (-len(one.splits), -len(one.keys)))[:5]:
+            notes.append(
+                f"{how[0].upper()}{how[1:]}: {', '.join(one.files[:3])}{_more(one.files, 3)}, of "
+                f"{', '.join(one.keys[:5])}{_more(one.keys)}."
+            )
+        if len(found) > 5:
+            notes.append(f"{how[0].upper()}{how[1:]}: {len(found) - 5:,} more; --json has all.")
+    if any(one.how == CONTENT for one in diagnosis.shared):
+        notes.append("Silence and black frames may be equal by right.")
+    columns = ("", "files", "rows", "of several splits", "rows of these")
+    return Table("Media of several rows", columns, tuple(rows), tuple(notes))
+
+
 def _known(count: int | None, of: int) -> str:
     return NONE if count is None else _share(count, of)
 
@@ -248,6 +292,9 @@ def _known(count: int | None, of: int) -> str:
 def _leak_notes(leak: Leak) -> list[str]:
     name = f"{leak.second.capitalize()} in {leak.first}"
     notes = []
+    if leak.speakers:
+        names = ", ".join(speaker[:60] for speaker in leak.speakers[:7])
+        notes.append(f"{name}, speakers: {names}{_more(leak.speakers, 7)}.")
     if leak.frequent:
         texts = ", ".join(f"“{text[:60]}” ({count:,})" for text, count in leak.frequent)
         notes.append(f"{name}, most often: {texts}.")
@@ -264,5 +311,5 @@ def _leak_notes(leak: Leak) -> list[str]:
     return notes
 
 
-def _more(found: Sequence[object]) -> str:
-    return f" and {len(found) - 5:,} more" if len(found) > 5 else ""
+def _more(found: Sequence[object], most: int = 5) -> str:
+    return f" and {len(found) - most:,} more" if len(found) > most else ""

@@ -1,25 +1,24 @@
-"""What of one split occurs in another: numbers, texts, dialogues, scenes, media.
+"""What of one split occurs in another: speakers, texts, dialogues, scenes, media, numbers.
 
 A model that has seen a test utterance in training is scored too well; these are the places.
 """
 
-import hashlib
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
-from posixpath import normpath
 from statistics import median
 
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.census import span
+from erc_features.corpora.shared_media import CONTENT, MediaNames, SharedFile, across, cells_of
 from erc_features.utterance import Split, Utterance
 
 _OVERLAP = 0.1  # seconds: subtitles that touch don't overlap
-_HEAD = 65_536  # bytes: most files that differ, differ in these
 _SHORTEST_DIALOGUE = 2
+# What stands for a speaker who is not known: no person, and so none in two splits.
+_NOBODY = {"", "unknown", "unk", "unknown speaker", "n/a", "na", "none", "nan", "null", "?", "-"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,11 @@ class Leak:
         dialogues: (of `second`, of `first`, utterances) with the same texts in the same order.
         overlapping: rows of `second` whose time overlaps one of `first` in the same season
             and episode; None without these columns.
-        shared_cells: rows of `second` that name a file that `first` names too.
+        shared_cells: rows of `second` that name a file that `first` names too, by any name.
         same_bytes: (file of `second`, file of `first`) of the same content.
+        speakers: of `second` who speak in `first` too, those with most rows first.
+        all_speakers: of `second`, who are known.
+        speaker_rows: rows of `second` whose speaker speaks in `first` too.
     """
 
     first: str
@@ -55,26 +57,28 @@ class Leak:
     overlapping: tuple[str, ...] | None
     shared_cells: tuple[str, ...]
     same_bytes: tuple[tuple[str, str], ...]
+    speakers: tuple[str, ...]
+    all_speakers: int
+    speaker_rows: int
 
 
 def find_leaks(
     utterances: Sequence[Utterance],
     written: Mapping[str, str] | None,
-    files: Mapping[Path, int],
-    root: Path,
+    names: MediaNames,
+    shared: Sequence[SharedFile],
 ) -> tuple[Leak, ...]:
     """One :class:`Leak` for each two splits.
 
     Args:
         written: the text of each key as it was written; None where that is not known.
-        files: the media files that are there, and their bytes.
-        root: the folder that media cells are relative to.
+        names: which file each media cell means.
+        shared: the files of several rows.
     """
     by_split = {s: rows for s in Split if (rows := [u for u in utterances if u.split == s])}
     plain = {u.key: plain_text(u.x_text).strip() for u in utterances}
-    same = _same_bytes(utterances, files, root)
     return tuple(
-        _leak(by_split[first], by_split[second], plain, written, same.get((first, second), ()))
+        _leak(by_split[first], by_split[second], plain, written, names, shared)
         for first, second in combinations(by_split, 2)
     )
 
@@ -84,11 +88,16 @@ def _leak(
     second: Sequence[Utterance],
     plain: Mapping[str, str],
     written: Mapping[str, str] | None,
-    same_bytes: Iterable[tuple[str, str]],
+    media: MediaNames,
+    shared: Sequence[SharedFile],
 ) -> Leak:
     repeated = _repeated(first, second, plain)
     texts = Counter(plain[key] for key in repeated)
-    cells = {cell for u in first for cell in _cells(u)}
+    files = {file for u in first for file in media.files_of(u)}
+    known = {_speaker(u) for u in first} - _NOBODY
+    speakers = Counter(_speaker(u) for u in second)
+    both = [name for name, _ in speakers.most_common() if name in known]
+    spelled = {_speaker(u): u.speaker.strip() for u in reversed(second)}
     numbers = {(u.dialogue, u.sequence) for u in first}
     return Leak(
         first=first[0].split.value,
@@ -102,8 +111,11 @@ def _leak(
         frequent=tuple(texts.most_common(5)),
         dialogues=tuple(_same_dialogues(first, second, plain)),
         overlapping=_overlapping(first, second),
-        shared_cells=tuple(u.key for u in second if any(cell in cells for cell in _cells(u))),
-        same_bytes=tuple(same_bytes),
+        shared_cells=tuple(u.key for u in second if media.files_of(u) & files),
+        same_bytes=tuple(_same_bytes(first, second, shared)),
+        speakers=tuple(spelled[name] for name in both),
+        all_speakers=len(speakers.keys() - _NOBODY),
+        speaker_rows=sum(speakers[name] for name in both),
     )
 
 
@@ -115,9 +127,22 @@ def _repeated(
     return [u.key for u in second if texts[u.key] in known]
 
 
-def _cells(u: Utterance) -> set[str]:
-    """The media that a row names. A raw clip is its picture and its sound: one file."""
-    return {normpath(cell) for cell in (u.x_visual.strip(), u.x_audio.strip()) if cell}
+def _speaker(u: Utterance) -> str:
+    """Whose name it is, whatever its case, spaces and quotes."""
+    return " ".join(plain_text(u.speaker).casefold().split())
+
+
+def _same_bytes(
+    first: Sequence[Utterance], second: Sequence[Utterance], shared: Sequence[SharedFile]
+) -> Iterable[tuple[str, str]]:
+    """A file of `second`, and the first one of `first` with the same content."""
+    groups = across(shared, first[0].split.value, second[0].split.value, CONTENT)
+    named = {name for one in groups for name in one.files}
+    theirs = [{cell for u in rows for cell in cells_of(u)} & named for rows in (first, second)]
+    for one in groups:
+        ours = [name for name in one.files if name in theirs[0]]
+        yield from ((name, ours[0]) for name in one.files
+                    if name in theirs[1] and name not in theirs[0])  # fmt: skip
 
 
 def _same_dialogues(
@@ -183,54 +208,3 @@ def _union(times: list[tuple[float, float]]) -> list[tuple[float, float]]:
         else:
             union.append((start, end))
     return union
-
-
-def _same_bytes(
-    utterances: Sequence[Utterance], files: Mapping[Path, int], root: Path
-) -> dict[tuple[Split, Split], list[tuple[str, str]]]:
-    """Files of two splits with the same content. Only files of one size are read at all."""
-    owners: dict[str, Split] = {}
-    for u in utterances:
-        for cell in sorted(_cells(u)):
-            if files.get(root / cell):  # an empty file is a defect of its own
-                owners.setdefault(cell, u.split)
-    groups = [list(owners)]
-    traits: tuple[Callable[[str], object], ...] = (
-        lambda cell: files[root / cell],
-        lambda cell: _digest(root / cell, _HEAD),
-        lambda cell: _digest(root / cell),
-    )
-    for trait in traits:
-        groups = [part for group in groups for part in _parted(group, trait, owners)]
-    found: dict[tuple[Split, Split], list[tuple[str, str]]] = defaultdict(list)
-    for group in groups:
-        one = {owners[cell]: cell for cell in reversed(group)}
-        for cell in group:
-            for split in list(Split)[: list(Split).index(owners[cell])]:
-                if split in one:
-                    found[split, owners[cell]].append((cell, one[split]))
-    return found
-
-
-def _parted(
-    group: Sequence[str], trait: Callable[[str], object], owners: Mapping[str, Split]
-) -> list[list[str]]:
-    """The group by trait; only what more than one split has."""
-    parts: dict[object, list[str]] = defaultdict(list)
-    for cell in group:
-        parts[trait(cell)].append(cell)
-    return [p for p in parts.values() if len({owners[cell] for cell in p}) > 1]
-
-
-def _digest(path: Path, most: int | None = None) -> str:
-    """sha256 of a file's first bytes, or of all; a file that can't be read equals no other."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(most or 1 << 20):
-                digest.update(block)
-                if most:
-                    break
-    except OSError:
-        return str(path)
-    return digest.hexdigest()
