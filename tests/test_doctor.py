@@ -156,8 +156,8 @@ def test_the_speakers_of_meld_are_in_all_splits(which, request):
     }  # fmt: skip
     assert leak(found, "train", "test").speakers[:6] == friends
     assert sentences(found)[-1] == (
-        "2,501 of 2,610 test rows (95.8%) have a speaker who is also in train (69 of 100 speakers). "
-        "A speaker-independent result would need splits that share none: hold whole speakers out "
+        "2,501 of 2,610 test rows (95.8%) have a speaker who is also in train (69 of 100 "
+        "speakers). A speaker-independent result would need splits that share none: hold whole speakers out "
         "of train."
     )
     page = Page(render(found))
@@ -200,7 +200,7 @@ def test_speakers_are_the_same_whatever_the_case_and_unknown_ones_are_nobody(tmp
 
 
 def test_one_media_file_of_several_rows(tmp_path, capsys):
-    """The same path written otherwise, links of both kinds, a copy, and two silences of one split."""
+    """One path written otherwise, links of both kinds, a copy, and two silences of a split."""
     root = media_corpus(tmp_path / "c")
     (root / "test").mkdir()
     (root / "test/link.wav").symlink_to(root / "train/d-0-seq-0.wav")
@@ -237,7 +237,8 @@ def test_one_media_file_of_several_rows(tmp_path, capsys):
     assert shared.same_bytes == (("test/copy.wav", "train/d-0-seq-4.wav"),)
     assert "9 rows share a media file, or its content, with another row." in sentences(found)
     (table,) = [table for table in tables(found) if table.title == "Media of several rows"]
-    assert table.rows == (("one path", "1", "2", "1", "2"), ("links to one file", "2", "4", "2", "4"),
+    assert table.rows == (("one path", "1", "2", "1", "2"),
+                          ("links to one file", "2", "4", "2", "4"),
                           ("equal content", "2", "4", "1", "2"))  # fmt: skip
     show(found)
     printed = " ".join(capsys.readouterr().out.split())
