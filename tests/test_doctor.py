@@ -157,8 +157,8 @@ def test_the_speakers_of_meld_are_in_all_splits(which, request):
     assert leak(found, "train", "test").speakers[:6] == friends
     assert sentences(found)[-1] == (
         "2,501 of 2,610 test rows (95.8%) have a speaker who is also in train (69 of 100 "
-        "speakers). A speaker-independent result would need splits that share none: hold whole speakers out "
-        "of train."
+        "speakers). A speaker-independent result would need splits that share none: hold whole "
+        "speakers out of train."
     )
     page = Page(render(found))
     assert "2,501 (95.8%)" in page.text and "1,072 (96.7%)" in page.text
