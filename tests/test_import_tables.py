@@ -76,7 +76,7 @@ def test_predictions_of_nkululeko_are_no_features(corpus, suffix, logits):
     source = f"predictions.{suffix}"
     write = {"csv": "to_csv", "parquet": "to_parquet"}[suffix]
     getattr(table, write)(source)
-    refused("no column .* left as features.*table of predictions.*--field anger,joy,neutral,uncer",
+    refused("no column .* left as features.*table of predictions.*--field anger,joy,neutral[.]$",
             source, corpus)  # fmt: skip
     table.insert(0, "F0", np.arange(N) / 4)
     getattr(table, write)(source)
@@ -343,6 +343,18 @@ def test_a_column_that_names_nothing_does_not_go_first(corpus, x):
     table.to_csv("e.csv", index=False)
     _, found, _, _ = take("e.csv", corpus)
     assert np.array_equal(found[::-1, 0, 0], x[:, 0, 0])
+
+
+def test_nkululekos_index_of_tuples_names_rows(corpus, x):
+    """Of extractors that collect rows with `pd.concat`, as `audwav2vec2`, stored as CSV."""
+    table = pd.DataFrame()
+    for u, row in zip(corpus.utterances, x[:, 0], strict=True):
+        index = [(clip(u, "wav"), pd.Timedelta(0), pd.Timedelta(1.5, "s"))]
+        table = pd.concat([table, pd.DataFrame([row], index=index)])
+    table.to_csv("e.csv")
+    assert type(table.index) is pd.Index and isinstance(table.index[0], tuple)
+    _, found, _, _ = take("e.csv", corpus)
+    assert np.allclose(found[:, 0], x[:, 0], atol=1e-6)
 
 
 def test_pickles_of_pandas_are_refused_with_what_to_do(corpus):

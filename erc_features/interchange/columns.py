@@ -18,6 +18,7 @@ _WORDS = {
     "probability", "probabilities", "posterior", "posteriors", "score", "scores", "logit", "logits",
     "confidence", "uncertainty", "correct", "entropy", "likelihood",
 }  # fmt: skip
+_OF_LABEL = "of a label"
 _GUESS = re.compile(r"(prob|proba|probability|probabilities|logit|pred|predicted|prediction)s?\d*")
 
 
@@ -55,7 +56,7 @@ def scores_in(asked: Asked, frame: Any, names: Sequence[str]) -> dict[str, str]:
         words = [word for word in re.split(r"[\W_]+", name.casefold()) if word]
         rest = " ".join(word for word in words if word not in _WORDS)
         if name.strip().casefold() in labels or (rest in labels and rest):
-            found[name] = "of a label"
+            found[name] = _OF_LABEL
         elif (words and not rest and words not in (["y"], ["p"], ["id"])) or (
             words and _GUESS.fullmatch(words[0])
         ):
@@ -70,12 +71,14 @@ def choose_columns(
     frame: Any,
     lists: Mapping[str, ListColumn],
     numeric: Sequence[str],
+    scores: Mapping[str, str],
     offered: Sequence[str],
 ) -> list[str]:
     """The columns to take: those of `--field`; else the one of lists; else all `offered`.
 
     Args:
         numeric: every column of numbers, which `--field` may name.
+        scores: those that :func:`scores_in` found.
         offered: columns of numbers and of lists that may be taken without being named.
 
     Raises:
@@ -101,12 +104,13 @@ def choose_columns(
     if several or offered:
         return several or list(offered)
     shown = [*map(str, frame.columns), *lists]
-    scores = [name for name in known if name not in offered]
+    of_labels = [name for name, why in scores.items() if why == _OF_LABEL]
+    way = ",".join(of_labels or ["NAME"])
     raise ErcError(
         f"{source}: no column of numbers is left as features; it has "
         f"{', '.join(map(repr, shown[:10]))}."
         + (" Is it a table of predictions? Truth, predictions, probabilities and scores are taken "
-           "only by name, as --field " + ",".join(scores[:7]) + "." if scores else "")
+           f"only by name, as --field {way}." if scores else "")
     )  # fmt: skip
 
 

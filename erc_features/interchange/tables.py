@@ -7,6 +7,7 @@ Else two rows of one utterance are an error.
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -37,6 +38,9 @@ _NO_FEATURES = {
     "speaker", "text", "utterance", "label", "emotion", "sentiment", "class", "status", "reason",
     "season", "episode", "starttime", "endtime",
 } | _TIMES | NAMING  # fmt: skip
+# An index of file, start and end as pandas writes it where `DataFrame(index=[(file, start, end)])`
+# made it one of tuples, as in nkululeko's `audwav2vec2`.
+_TUPLE = re.compile(r"\('([^']+)', Timedelta\(.*\)\)")
 _GAPS = [
     "",
     "nan",
@@ -138,7 +142,7 @@ def _from_frame(
             if name in columns and name not in (*numeric, *used):
                 must_be_text(source, name, frame[name])
         scores = scores_in(asked, frame, [*(n for n in plain if n in numeric), *lists])
-        taken = choose_columns(asked, frame, lists, numeric, [
+        taken = choose_columns(asked, frame, lists, numeric, scores, [
             name for name in (*plain, *lists) if (name in numeric or name in lists)
             and name not in scores])  # fmt: skip
     made = _values(asked, frame, lists, taken, exported)
@@ -218,7 +222,8 @@ def _index(asked: Asked, frame: Any) -> Named | None:
     """The names in a column without a name: what pandas writes of an index."""
     first = frame.columns[0] if len(frame.columns) else ""
     if first in ("", "Unnamed: 0"):
-        cells, used = [str(cell).strip() for cell in frame[first]], frozenset([first])
+        texts = [str(cell).strip() for cell in frame[first]]
+        cells, used = [_TUPLE.sub(r"\1", text) for text in texts], frozenset([first])
     elif type(frame.index).__name__ != "RangeIndex":
         cells, used = [str(cell) for cell in frame.index], frozenset[str]()
     else:
