@@ -1,9 +1,6 @@
 """`fuse`, from feature files to a run directory; and its settings."""
 
 import json
-import signal
-import subprocess
-import sys
 import tomllib
 from dataclasses import replace
 from importlib import import_module
@@ -15,7 +12,9 @@ import pandas as pd
 import pytest
 from fusion_files import LABELS, Corpus, embeddings, make_corpus, write_features
 from sklearn.metrics import f1_score
+from typer.testing import CliRunner
 
+import cli
 from erc_features.errors import ErcError, RunError
 from erc_features.store import Status
 from erc_fusion.config import (
@@ -368,7 +367,9 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["five", "", "1,two", "-1", "1.5"])
 def test_seeds_that_are_none(text: str) -> None:
-    with pytest.raises(ErcError, match=r"how many \(5\) or which \(3,7,11; the one seed 100 is 100,\), not "):
+    with pytest.raises(
+        ErcError, match=r"how many \(5\) or which \(3,7,11; .*\), not "
+    ):
         parse_seeds(text)
 
 
@@ -384,9 +385,9 @@ def test_a_hundred_seeds_are_said_to_be_a_hundred(root: Path) -> None:
     assert seeds_warning(tuple(range(20))) == "" == seeds_warning((100,))
     with pytest.warns(UserWarning, match=r"21 seeds .* the one seed 21, write --seeds 21, with a"):
         resolve(settings(root, seeds=tuple(range(21))))
-    with pytest.warns(UserWarning) as caught:  # no such advice where they are named one by one
+    # No such advice where they are named one by one.
+    with pytest.warns(UserWarning, match=r"^25 seeds are trained side by side\. Usual are 5 to 10\.$"):
         resolve(settings(root, seeds=tuple(range(5, 30))))
-    assert str(caught[0].message) == "25 seeds are trained side by side. Usual are 5 to 10."
 
 
 @pytest.mark.parametrize(
@@ -422,7 +423,7 @@ def test_the_ensemble_is_printed(done: tuple[Path, FuseResult, list[Progress]], 
         assert f"{split}, the seeds' ensemble" in run._repr_html_()
 
 
-def test_one_seed_has_no_ensemble(root: Path, capsys) -> None:
+def test_one_seed_is_not_shown_twice(root: Path, capsys) -> None:
     result = fuse(settings(root, seeds=(7,), epochs=1))
     show_run(result)
     assert "nsemble" not in capsys.readouterr().out + result.run._repr_html_()

@@ -424,3 +424,22 @@ def test_the_command_says_what_is_there(root, tmp_path):
     assert code == 1
     assert "--media needs the corpus" in said
     assert not (tmp_path / "r.html").exists()
+
+
+def test_several_files_of_a_modality_are_named(tmp_path):
+    for name, stems in (("both", ["text.minilm", "text.minilm+history4"]),
+                        ("one", ["text.minilm", "audio.baseline"])):  # fmt: skip
+        run = write_run(tmp_path, name, modalities=tuple(s.split(".")[0] for s in stems))
+        path = run.path / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"files": stems}))
+    found = compare(list_runs(tmp_path)[0])
+    lines = {line.name: line.inputs for line in tabulate(found).lines}
+    assert lines["both"] == "text.minilm + text.minilm+history4"
+    assert lines["one"] == "text.minilm + audio"  # text alone could be either
+    assert "mlp: text.minilm + text.minilm+history4" in shown(found)
+    assert render(found).count("text.minilm + text.minilm+history4") >= 3
+    (both, one) = list(csv.DictReader(io.StringIO(as_csv(found))))[1:]
+    assert both["files"] == "text.minilm text.minilm+history4"
+    assert one["modalities"] == "text+audio"
+    (alone,) = compare([Run(tmp_path / "meld" / "one")]).rows
+    assert compare([alone.run]).inputs_of(alone) == ("text", "audio")
