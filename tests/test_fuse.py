@@ -367,9 +367,7 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["five", "", "1,two", "-1", "1.5"])
 def test_seeds_that_are_none(text: str) -> None:
-    with pytest.raises(
-        ErcError, match=r"how many \(5\) or which \(3,7,11; .*\), not "
-    ):
+    with pytest.raises(ErcError, match=r"how many \(5\) or which \(3,7,11; .*\), not "):
         parse_seeds(text)
 
 
@@ -386,7 +384,9 @@ def test_a_hundred_seeds_are_said_to_be_a_hundred(root: Path) -> None:
     with pytest.warns(UserWarning, match=r"21 seeds .* the one seed 21, write --seeds 21, with a"):
         resolve(settings(root, seeds=tuple(range(21))))
     # No such advice where they are named one by one.
-    with pytest.warns(UserWarning, match=r"^25 seeds are trained side by side\. Usual are 5 to 10\.$"):
+    with pytest.warns(
+        UserWarning, match=r"^25 seeds are trained side by side\. Usual are 5 to 10\.$"
+    ):
         resolve(settings(root, seeds=tuple(range(5, 30))))
 
 
