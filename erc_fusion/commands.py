@@ -17,6 +17,7 @@ from erc_features.options import (
 from erc_fusion.config import DEFAULTS
 
 commands = typer.Typer()
+_SEEDS = "One number is how many (100: a hundred, 0 to 99); with a comma, which (3,7 or 100,)."
 
 
 def _setting(name: str, text: str) -> Any:
@@ -59,7 +60,8 @@ def fuse(
     ] = None,
     label_smoothing: Annotated[float | None, _setting("label_smoothing", "0 to 1")] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="How many (5: seeds 0 to 4), or which (3,7,11).")
+        str | None,
+        typer.Option(help=f"{_SEEDS} 0 to 4 if left."),
     ] = None,
     monitor: Annotated[str | None, _setting("monitor", "accuracy or weighted_f1, on dev")] = None,
     epochs: Annotated[int | None, _setting("epochs", "At most so many")] = None,
@@ -91,10 +93,11 @@ def fuse(
 ) -> None:
     """Train a fusion head on cached features, all seeds at once; chosen on dev, scored once."""
     from erc_features import terminal
-    from erc_fusion.config import FuseConfig, load_config, parse_list, parse_seeds, with_options
+    from erc_fusion.config import FuseConfig, load_config, parse_list, with_options
     from erc_fusion.fuse import fuse as run
     from erc_fusion.overfit import overfit as try_to_overfit
-    from erc_fusion.shown import show_overfit, show_run
+    from erc_fusion.seeds import parse_seeds
+    from erc_fusion.shown import show_overfit, show_run, show_seeds
 
     default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
     settings = with_options(
@@ -110,9 +113,10 @@ def fuse(
         modality_dropout=modality_dropout, width=width, name=name, device=device,
         overwrite=overwrite,
     )  # fmt: skip
+    if overfit and log:
+        raise ErcError("--log writes the curves of a run, and --overfit leaves none.")
+    show_seeds(settings.seeds, "Training")
     if overfit:
-        if log:
-            raise ErcError("--log writes the curves of a run, and --overfit leaves none.")
         with terminal.training() as progress:
             tried = try_to_overfit(settings, progress=progress)
         return show_overfit(tried)
@@ -141,7 +145,11 @@ def tune(
     trials: Annotated[int, typer.Option(help="Until the study has so many.")] = 50,
     minutes: Annotated[float | None, typer.Option(help="At most so long.")] = None,
     seeds: Annotated[
-        str, typer.Option(help="Of a trial; others than the run's, which would else be flattered.")
+        str,
+        typer.Option(
+            help=f"Of each trial. {_SEEDS} Choose others than the run's, whose scores would "
+            "otherwise be too good."
+        ),
     ] = "100,101,102",
     monitor: Annotated[str | None, typer.Option(help="accuracy or weighted_f1, on dev.")] = None,
     storage: Annotated[
@@ -154,8 +162,9 @@ def tune(
 ) -> None:
     """Search heads, losses, layers, widths and regularisation on dev; never looks at test."""
     from erc_features import terminal
-    from erc_fusion.config import FuseConfig, load_config, parse_list, parse_seeds, with_options
-    from erc_fusion.shown import show_tuned, tuned_as_dict
+    from erc_fusion.config import FuseConfig, load_config, parse_list, with_options
+    from erc_fusion.seeds import parse_seeds
+    from erc_fusion.shown import show_seeds, show_tuned, tuned_as_dict
     from erc_fusion.space import Space
     from erc_fusion.tune import tune as run
 
@@ -167,6 +176,7 @@ def tune(
     )  # fmt: skip
     space = Space.of(parse_list(heads), parse_list(contexts), parse_list(losses),
                      parse_list(contrasts))  # fmt: skip
+    show_seeds(settings.seeds, "Training for each trial")
     with terminal.bar() as progress:
         found = run(
             settings, space=space, trials=trials, seconds=minutes and 60 * minutes,
@@ -193,7 +203,7 @@ def study(
     visual: Annotated[str | None, typer.Option(help="The same of visual.")] = None,
     audio: Annotated[str | None, typer.Option(help="The same of audio.")] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Of each run: how many (5: 0 to 4), or which (3,7,11).")
+        str | None, typer.Option(help=f"Of each run. {_SEEDS} 0 to 4 if left.")
     ] = None,
     monitor: Annotated[
         str | None, typer.Option(help="accuracy or weighted_f1, on dev; it chooses.")
@@ -206,9 +216,10 @@ def study(
 ) -> None:
     """Climb a ladder of runs, each regularised on dev and compared with the one before."""
     from erc_features import terminal
-    from erc_fusion.config import FuseConfig, load_config, parse_seeds, with_options
+    from erc_fusion.config import FuseConfig, load_config, with_options
     from erc_fusion.plan import read_plan
-    from erc_fusion.shown import show_study, study_as_dict
+    from erc_fusion.seeds import parse_seeds
+    from erc_fusion.shown import show_seeds, show_study, study_as_dict
     from erc_fusion.study import study as run
 
     default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
@@ -217,6 +228,7 @@ def study(
         seeds=parse_seeds(seeds), device=device,
     )  # fmt: skip
     better = {"text": text, "visual": visual, "audio": audio}
+    show_seeds(settings.seeds, "Training for each run")
     with terminal.bar() as progress:
         found = run(
             read_plan(ladder), settings,

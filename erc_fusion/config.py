@@ -134,7 +134,8 @@ class FuseConfig:
         modalities: each a modality or a feature file's stem; empty: every modality that has
             exactly one complete file.
         layers: of every file: `all`, `last`, `-4:` or `0,6,12`, out of those that it has.
-        seeds: trained side by side.
+        seeds: trained side by side; each is named, so `(100,)` is one seed and `range(100)` are
+            a hundred.
         monitor: the dev score that stops and selects: `accuracy` or `weighted_f1`.
     """
 
@@ -230,7 +231,7 @@ def check_config(config: FuseConfig) -> None:
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise ErcError(
             f"seeds must be one or more distinct numbers, not {list(config.seeds)}: --seeds 5 is "
-            "seeds 0 to 4, --seeds 3,7 these two."
+            "seeds 0 to 4, --seeds 3,7 these two, --seeds 3, this one."
         )
     model, loss, training = config.model, config.loss, config.training
     for name in ("dropout", "modality_dropout"):
@@ -264,24 +265,6 @@ def parse_list(text: str | None) -> tuple[str, ...] | None:
     if not found:
         raise ErcError(f"A list of nothing: {text!r}. Leave the option out, or name something.")
     return found
-
-
-def parse_seeds(text: str | None) -> tuple[int, ...] | None:
-    """One number says how many seeds, from 0; several say which. None stays None.
-
-    >>> parse_seeds("3"), parse_seeds("3,7"), parse_seeds("3,")
-    ((0, 1, 2), (3, 7), (3,))
-
-    Raises:
-        ErcError: it is neither.
-    """
-    if text is None:
-        return None
-    items = [part.strip() for part in text.split(",") if part.strip()]
-    if not items or not all(item.isdecimal() for item in items):
-        raise ErcError(f"--seeds takes how many (5) or which (3,7,11), not {text!r}.")
-    numbers = tuple(int(item) for item in items)
-    return numbers if "," in text else tuple(range(numbers[0]))
 
 
 def without_place(config: FuseConfig) -> dict[str, Any]:

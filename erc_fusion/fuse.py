@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import time
+import warnings as python_warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from erc_fusion.config import (
 )
 from erc_fusion.runs import Run
 from erc_fusion.score import score_splits
+from erc_fusion.seeds import seeds_warning
 from erc_fusion.sources import Source, find_sources
 from erc_fusion.splits import check_splits
 from erc_fusion.table import FeatureTable, load_table
@@ -95,8 +97,8 @@ def fuse(
     identity = identity_of(config, table)
     name = runs.check_name(config.place.name) or f"{config.model.head}-{identity[:8]}"
     path = Path(config.place.runs) / config.corpus / name
-    if (path / runs.DONE).exists() and not config.place.overwrite:
-        found = Run(path)
+    found = Run(path)
+    if found.done and not config.place.overwrite:
         _must_be_the_same(found, identity)
         if log:
             events.write_events(found)
@@ -163,6 +165,8 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
     from erc_fusion.optimize import decide_precision
 
     check_config(config)
+    if many := seeds_warning(config.seeds):
+        python_warnings.warn(many, stacklevel=3)
     head = load_head(config.model.head)
     load_context(config.model.context)
     choose("loss", config.loss.loss, LOSSES)

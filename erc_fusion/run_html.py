@@ -50,7 +50,12 @@ def _scores(metrics: dict[str, Any]) -> str:
             body += f"<tr><th>{split}</th><td colspan='{len(_SCORES) + 1}'>no labels</td></tr>"
             continue
         cells = "".join(f"<td>{_score(found[name])}</td>" for name in _SCORES)
-        body += f"<tr><th>{split}</th><td>{found['labelled']:,}</td>{cells}</tr>"
+        rows = f"<td>{found['labelled']:,}</td>"
+        body += f"<tr><th>{split}</th>{rows}{cells}</tr>"
+        if len(metrics["seeds"]) > 1:  # the ensemble has no calibration error
+            together = (found["ensemble"].get(name) for name in _SCORES)
+            cells = "".join(f"<td>{'' if x is None else f'{100 * x:.1f}'}</td>" for x in together)
+            body += f"<tr><th>{split}, the seeds' ensemble</th>{rows}{cells}</tr>"
     return (
         f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         "<p><small>%, mean ± deviation over seeds [95% interval over whole dialogues]</small></p>"

@@ -15,15 +15,15 @@ runs/<corpus>/<name>/
                         an embedding of it, with commas), and `pca_1`, `pca_2` of its embedding
   model.safetensors     weights, every tensor with the seeds leading: (S, …)
   DONE                  written last: without it the run is unfinished and begins anew
+
+The folder appears, or changes into another run, in one step: see :mod:`erc_fusion.writing`.
 """
 
-import fcntl
 import json
-import os
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,14 +31,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erc_features.errors import RunError
+from erc_fusion import writing
+from erc_fusion.writing import DONE, recover
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "erc-run"
 FORMAT_VERSION = 1
-DONE = "DONE"
-_PART = ".part"
+_PART = ".part"  # what an older erc wrote beside the files of a run
 _TAKEN = ("DONE", "tensorboard")  # in the folder of a corpus's runs
 FILES = (
     "config.toml",
@@ -48,6 +49,7 @@ FILES = (
     "predictions.parquet",
     "model.safetensors",
 )
+_OURS = frozenset({DONE, *FILES, *(f"{name}{_PART}" for name in FILES)})
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class Run:
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        recover(self.path)
 
     @property
     def name(self) -> str:
@@ -164,64 +169,47 @@ def check_name(name: str) -> str:
 
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
-    """Hold the directory of a run, made if need be; the lock goes with the process.
+    """Write the run of a folder, alone; the lock goes with the process.
 
     Raises:
         RunError: another process runs it, something that is not a run is there, or the folder
             can't be written.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); choose --runs.") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        ours = {DONE, *FILES, *(f"{name}{_PART}" for name in FILES)}
-        strangers = [entry.name for entry in path.iterdir() if entry.name not in ours]
+    with writing.claim(path):
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path}: cannot be written (it is a file); choose --name or --runs.")
+        strangers = [e.name for e in path.iterdir() if e.name not in _OURS] if path.exists() else ()
         if strangers:
             raise RunError(
                 f"{path} holds files that no run wrote ({', '.join(sorted(strangers)[:5])}); "
                 "choose another --name or --runs."
             )
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                path.rmdir()  # where nothing was written
-    except BlockingIOError as error:
-        raise RunError(f"{path}: another process is running it; wait for it.") from error
-    finally:
-        os.close(handle)
+        yield
 
 
 def part(path: Path, name: str) -> Path:
     """Where a file of a run is written, until all are."""
-    return path / f"{name}{_PART}"
+    return writing.new(path) / name
 
 
 def finish(path: Path) -> Run:
-    """Sync the parts, put them in the place of what a run left there, then write DONE.
-
-    DONE goes first and comes last: a half-written run must not look finished.
-    """
+    """Sync what was written, mark it with DONE, and put it in the place of what was there."""
     for name in FILES:
-        with open(part(path, name), "rb") as file:
-            os.fsync(file.fileno())
-    (path / DONE).unlink(missing_ok=True)
-    for name in FILES:
-        os.replace(part(path, name), path / name)
-    with open(path / DONE, "w", encoding="utf-8") as file:
-        file.write(datetime.now(UTC).isoformat(timespec="seconds") + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        writing.sync(part(path, name))
+    done = part(path, DONE)
+    done.write_text(datetime.now(UTC).isoformat(timespec="seconds") + "\n", encoding="utf-8")
+    writing.sync(done)
+    writing.settle(path, _OURS)
     return Run(path)
 
 
 def list_runs(root: Path, corpus: str | None = None) -> tuple[list[Run], list[Path]]:
     """(finished runs, directories of unfinished ones) below `root`, by path."""
-    pattern = f"{corpus or '*'}/*"
-    folders = sorted(folder for folder in root.glob(pattern) if folder.is_dir())
+    corpora = [folder for folder in root.glob(corpus or "*") if folder.is_dir()]
+    for path in (each for folder in corpora for each in writing.waiting(folder)):
+        recover(path)
+    found = (path for folder in corpora for path in folder.glob("*"))
+    folders = sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
     finished = [Run(folder) for folder in folders if (folder / DONE).is_file()]
     unfinished = [folder for folder in folders if not (folder / DONE).is_file() and _begun(folder)]
     return finished, unfinished
@@ -253,8 +241,9 @@ def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run]
 
 
 def _holds_a_run(folder: Path) -> bool:
+    recover(folder)
     return (folder / DONE).is_file() or _begun(folder)
 
 
 def _begun(folder: Path) -> bool:
-    return any((folder / name).is_file() or part(folder, name).is_file() for name in FILES)
+    return any((folder / name).is_file() for name in _OURS)

@@ -1,14 +1,17 @@
 """What verbs of fusion print: the scores of a run, the answers of a prediction."""
 
+import re
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from erc_features.terminal import out, show, table
+from erc_features.terminal import err, out, show, table
 from erc_fusion.events import events_folder
 from erc_fusion.fuse import FuseResult
 from erc_fusion.ladder import Ladder
 from erc_fusion.overfit import Overfit
 from erc_fusion.predict import Answer
+from erc_fusion.seeds import describe_seeds, seeds_warning
 from erc_fusion.tune import Tuned
 
 if TYPE_CHECKING:
@@ -36,27 +39,35 @@ def show_answers(answers: Sequence["Answer"]) -> None:
         show(*(f"{answer.key} without {stem}: {why}" for stem, why in answer.without.items()))
 
 
+def show_seeds(seeds: Sequence[int], of: str) -> None:
+    """The first line of a command that trains: --seeds 100 is a hundred, --seeds 100, is one."""
+    err.print(f"{of} {describe_seeds(seeds)}.", markup=False)
+    if many := seeds_warning(seeds):
+        err.print(f"Warning: {many}", markup=False)
+        warnings.filterwarnings("ignore", message=re.escape(many))  # Python need not say it again
+
+
 def show_run(result: FuseResult, *, log: str = "") -> None:
     """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
     path, metrics, already = result.run.path, result.run.metrics, result.already
-    rows = []
+    rows, names = [], ("accuracy", "weighted_f1", "macro_f1")
+    seeds = len(metrics["seeds"])
     for split in ("dev", "test"):
         found = metrics[split]
         if found is None:
             show(f"{split} has no labelled rows: no scores.")
             continue
-        scores = [found[name] for name in ("accuracy", "weighted_f1", "macro_f1")]
-        rows.append(
-            [
-                split,
-                found["labelled"],
-                *(f"{100 * s['mean']:.1f} ± {100 * s['std']:.1f}" for s in scores),
-                f"{100 * found['majority']['weighted_f1']:.1f}",
-            ]
-        )
-    seeds = len(metrics["seeds"])
-    show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over {seeds} seeds:")
+        figures = [f"{100 * found[s]['mean']:.1f} ± {100 * found[s]['std']:.1f}" for s in names]
+        floor = f"{100 * found['majority']['weighted_f1']:.1f}"
+        rows.append([split, found["labelled"], *figures, floor])
+        if seeds > 1:
+            together = [f"{100 * found['ensemble'][name]:.1f}" for name in names]
+            rows.append([f"{split}, ensemble", found["labelled"], *together, floor])
+    show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over "
+         f"{seeds} seed{'s' if seeds > 1 else ''}:")  # fmt: skip
     table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
+    if seeds > 1 and rows:
+        show("Ensemble: the seeds' mean probabilities, one model of several.")
     show(*(f"Warning: {warning}" for warning in result.warnings))
     if already:
         show(f"{path}: already run; --overwrite runs it again.")

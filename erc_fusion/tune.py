@@ -6,8 +6,11 @@ Test is never touched: what comes out is a TOML file for `erc fuse --config`.
 import hashlib
 import json
 import os
+import signal
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from pathlib import Path
@@ -82,7 +85,9 @@ def tune(
 
     Each trial trains all of `config.seeds` side by side; its score is the mean of their best dev
     scores (`config.monitor`). A trial below the median of those before it at the same epoch is
-    pruned. Interrupted, the best so far is written.
+    pruned. Interrupted (Ctrl-C or SIGTERM), the best so far is written, and the trial that was at
+    work waits in the storage: the next search begins with it. A trial that was killed stays
+    "running" there, and counts for nothing.
 
     Args:
         config: what is not searched over, and where the feature files are.
@@ -113,8 +118,9 @@ def tune(
     search = _Search(config, sources, space)
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
+        kept = optuna.storages.RDBStorage(storage) if storage else optuna.storages.InMemoryStorage()
         found = optuna.create_study(
-            storage=storage,
+            storage=kept,
             study_name=study or config.corpus,
             direction="maximize",
             load_if_exists=True,
@@ -131,19 +137,56 @@ def tune(
             "sqlite:///tune.db works."
         ) from error
 
-    def after(study: "optuna.Study", _: "optuna.trial.FrozenTrial") -> None:
-        done = _ended(study)
-        if progress:
-            progress(len(done), trials, _best_value(study))
-        if len(done) >= trials:
-            study.stop()
-
-    try:
-        if len(_ended(found)) < trials:
-            found.optimize(search.objective, timeout=seconds, callbacks=[after], catch=(ErcError,))
-    except KeyboardInterrupt:
-        pass  # what was found so far is worth keeping
+    until = float("inf") if seconds is None else monotonic() + seconds
+    with _interruptible(), suppress(KeyboardInterrupt):  # what was found so far is worth keeping
+        while len(_ended(found)) < trials and monotonic() < until:
+            _try(found, search, kept)
+            if progress:
+                progress(len(_ended(found)), trials, _best_value(found))
     return _write(found, search, to, monotonic() - began)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM, which a cluster sends at the end of a job's time, interrupts as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets only the main thread handle signals
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _try(study: "optuna.Study", search: "_Search", storage: "optuna.storages.BaseStorage") -> None:
+    """One trial to its end. Interrupted, it goes back to those that wait, for any worker to take.
+
+    Not `Study.optimize`: there a trial that Ctrl-C ends has failed, for good.
+    """
+    import optuna
+
+    trial = study.ask()
+    try:
+        score = search.objective(trial)
+    except optuna.TrialPruned:
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    except ErcError:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    except KeyboardInterrupt:
+        of = storage.get_study_id_from_name(study.study_name)
+        place = storage.get_trial_id_from_study_id_trial_number(of, trial.number)
+        storage.set_trial_state_values(place, optuna.trial.TrialState.WAITING)
+        raise
+    except Exception:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        raise
+    else:
+        study.tell(trial, score)
 
 
 class _Search:
@@ -167,8 +210,12 @@ class _Search:
 
         config = with_options(self.config, **self.space.ask(trial, self.sources))
 
+        # An interrupted trial begins anew with the scores of the epochs that it had.
+        known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+
         def report(at: "Progress") -> None:
-            trial.report(float(np.mean(at.best)), at.epoch)
+            if at.epoch not in known:
+                trial.report(float(np.mean(at.best)), at.epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -211,7 +258,8 @@ def _must_be_the_same(study: "optuna.Study", identity: str, storage: str | None)
 
 
 def _ended(study: "optuna.Study") -> list[Any]:
-    """Trials that came to their own end; Optuna calls one failed, too, that Ctrl-C ended."""
+    """Trials that came to their own end. In a storage of an older erc, those that Ctrl-C ended are
+    failed too, without a reason."""
     import optuna
 
     own = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)

@@ -1,9 +1,6 @@
 """`fuse`, from feature files to a run directory; and its settings."""
 
 import json
-import signal
-import subprocess
-import sys
 import tomllib
 from dataclasses import replace
 from importlib import import_module
@@ -15,19 +12,22 @@ import pandas as pd
 import pytest
 from fusion_files import LABELS, Corpus, embeddings, make_corpus, write_features
 from sklearn.metrics import f1_score
+from typer.testing import CliRunner
 
+import cli
 from erc_features.errors import ErcError, RunError
 from erc_features.store import Status
 from erc_fusion.config import (
     FuseConfig,
     from_tables,
     load_config,
-    parse_seeds,
     to_toml,
     with_options,
 )
-from erc_fusion.fuse import FuseResult, fuse
+from erc_fusion.fuse import FuseResult, fuse, resolve
 from erc_fusion.runs import DONE, FILES, Run, find_runs, list_runs
+from erc_fusion.seeds import parse_seeds, seeds_warning
+from erc_fusion.shown import show_run
 from erc_fusion.sources import find_sources
 from erc_fusion.table import load_table
 from erc_fusion.train import Progress
@@ -367,7 +367,7 @@ def test_config_files_that_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["five", "", "1,two", "-1", "1.5"])
 def test_seeds_that_are_none(text: str) -> None:
-    with pytest.raises(ErcError, match=r"how many \(5\) or which \(3,7,11\), not "):
+    with pytest.raises(ErcError, match=r"how many \(5\) or which \(3,7,11; .*\), not "):
         parse_seeds(text)
 
 
@@ -378,28 +378,52 @@ def test_metrics_are_plain_json(done: tuple[Path, FuseResult, list[Progress]]) -
     assert isinstance(run.predictions(), pd.DataFrame)
 
 
-KILLED_WRITING = """
-import os, signal
-from erc_fusion import weights
-from erc_fusion.config import FuseConfig, with_options
-from erc_fusion.fuse import fuse
-save = weights.save_weights
-def killed(path, learned):
-    save(path, learned)  # the last file of a run: all of them stand as parts now
-    os.kill(os.getpid(), signal.SIGKILL)
-weights.save_weights = killed
-fuse(with_options(FuseConfig(), corpus="tiny", width=16, epochs=2, seeds=(0, 1), name="mine",
-                  overwrite=True, device="cpu", features={features!r}, runs={runs!r}))
-"""
+def test_a_hundred_seeds_are_said_to_be_a_hundred(root: Path) -> None:
+    assert parse_seeds("100") == tuple(range(100)) and parse_seeds("100,") == (100,)
+    assert seeds_warning(tuple(range(20))) == "" == seeds_warning((100,))
+    with pytest.warns(UserWarning, match=r"21 seeds .* the one seed 21, write --seeds 21, with a"):
+        resolve(settings(root, seeds=tuple(range(21))))
+    # No such advice where they are named one by one.
+    with pytest.warns(
+        UserWarning, match=r"^25 seeds are trained side by side\. Usual are 5 to 10\.$"
+    ):
+        resolve(settings(root, seeds=tuple(range(5, 30))))
 
 
-@pytest.mark.soak
-def test_killed_while_it_writes_an_overwrite_leaves_the_old_run(root: Path) -> None:
-    old = fuse(settings(root, name="mine", lr=0.02)).run
-    kept = {path.name: path.read_bytes() for path in old.path.iterdir()}
-    code = KILLED_WRITING.format(features=str(root / "features"), runs=str(root / "runs"))
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
-    there = {path.name: path.read_bytes() for path in old.path.iterdir()}
-    assert kept.items() < there.items()  # and the parts of the other
-    again = fuse(settings(root, name="mine", lr=0.01, overwrite=True)).run
-    assert {path.name for path in again.path.iterdir()} == {*FILES, DONE}
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("100,", "Training 1 seed (100)."), ("3", "Training 3 seeds (0 to 2)."), ("21",
+      "Training 21 seeds (0 to 20).\nWarning: 21 seeds are trained side by side.")],
+)  # fmt: skip
+def test_the_first_line_says_which_seeds(root: Path, text: str, said: str) -> None:
+    command = ["fuse", "--corpus", "tiny", "--features", str(root / "features"), "--runs",
+               str(root / "runs"), "--epochs", "1", "--width", "4", "--device", "cpu",
+               "--seeds", text]  # fmt: skip
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith(said), done.stderr
+    (run,), _ = list_runs(root / "runs")
+    assert tuple(run.metrics["seeds"]) == parse_seeds(text)
+
+
+def test_the_ensemble_is_printed(done: tuple[Path, FuseResult, list[Progress]], capsys) -> None:
+    run = done[1].run
+    show_run(done[1])
+    lines = capsys.readouterr().out.splitlines()
+    for split in ("dev", "test"):
+        frame = run.predictions().query(f"split == '{split}' and label != ''")
+        columns = [f"p_{label}" for label in LABELS]
+        mean = frame.groupby("key", sort=False)[columns].mean()
+        truth = frame.drop_duplicates("key")["label"].to_numpy()
+        best = np.array(LABELS)[mean.to_numpy().argmax(1)]
+        f1 = f1_score(truth, best, average="weighted")
+        figures = f"{100 * (best == truth).mean():.1f} {100 * f1:.1f}"
+        (line,) = [line for line in lines if line.startswith(f"{split}, ensemble")]
+        assert figures in " ".join(line.split()), line
+        assert f"{split}, the seeds' ensemble" in run._repr_html_()
+
+
+def test_one_seed_is_not_shown_twice(root: Path, capsys) -> None:
+    result = fuse(settings(root, seeds=(7,), epochs=1))
+    show_run(result)
+    assert "nsemble" not in capsys.readouterr().out + result.run._repr_html_()

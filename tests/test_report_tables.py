@@ -29,10 +29,11 @@ from erc_fusion.report import (
     write_csv,
     write_latex,
 )
+from erc_fusion.report.comparison import compare
 from erc_fusion.report.export import as_csv, as_latex, escape
 from erc_fusion.report.mistakes import pick
 from erc_fusion.report.rows import row as read_row
-from erc_fusion.runs import Run
+from erc_fusion.runs import Run, list_runs
 
 RUNGS = (
     Rung("baseline", "1. Baseline", "hashed words", "base"),
@@ -424,3 +425,26 @@ def test_the_command_says_what_is_there(root, tmp_path):
     assert code == 1
     assert "--media needs the corpus" in said
     assert not (tmp_path / "r.html").exists()
+
+
+def test_several_files_of_a_modality_are_named(tmp_path):
+    for name, stems in (("both", ["text.minilm", "text.minilm+history4"]),
+                        ("one", ["text.minilm", "audio.baseline"])):  # fmt: skip
+        run = write_run(tmp_path, name, modalities=tuple(s.split(".")[0] for s in stems))
+        path = run.path / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"files": stems}))
+    found = compare(list_runs(tmp_path)[0])
+    lines = {line.name: line.inputs for line in tabulate(found).lines}
+    page = report(list_runs(tmp_path)[0], to=tmp_path / "page.html")
+    assert page.rows == found.rows
+    assert lines["both"] == "text.minilm + text.minilm+history4"
+    assert lines["one"] == "text.minilm + audio"  # text alone could be either
+    console = Console(width=200, file=io.StringIO())
+    console.print(rich_table(found))
+    for text in (console.file.getvalue(), (tmp_path / "page.html").read_text()):
+        assert "text.minilm + text.minilm+history4" in text and "text + text" not in text
+    (both, one) = list(csv.DictReader(io.StringIO(as_csv(found))))[1:]
+    assert both["files"] == "text.minilm text.minilm+history4"
+    assert one["modalities"] == "text+audio"
+    (alone,) = compare([Run(tmp_path / "meld" / "one")]).rows
+    assert compare([alone.run]).inputs_of(alone) == ("text", "audio")

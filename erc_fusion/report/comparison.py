@@ -92,6 +92,20 @@ class Comparison:
         rung = next((each for each in self.ladder.rungs if each.name == self.ladder.final), None)
         return self.row_of(rung) if rung else None
 
+    def inputs_of(self, row: Row) -> tuple[str, ...]:
+        """What a run was given: modalities, and files where a modality has several in the report.
+
+        "text" where it can mean one file only; else "text.minilm", or "text.roberta".
+        """
+        files: dict[str, set[str]] = {}
+        for each in self.rows:
+            for modality, stem in zip(each.modalities, each.files, strict=True):
+                files.setdefault(modality, set()).add(stem)
+        return tuple(
+            modality if len(files[modality]) == 1 else stem
+            for modality, stem in zip(row.modalities, row.files, strict=True)
+        )
+
     def row_of(self, rung: Rung) -> Row | None:
         """The run of a rung; None where it was not run, or is unfinished."""
         return next((row for row in self.rows if row.name == rung.run), None)

@@ -47,13 +47,13 @@ _ESCAPES = {
 def as_csv(comparison: Comparison) -> str:
     """A line for the majority baseline, each rung and each run; figures as fractions, unrounded.
 
-    Columns: name, run, adds, note, final, head, modalities, seeds; then
+    Columns: name, run, adds, note, final, head, modalities, files, seeds; then
     `<split>_<metric>_<mean|std|low|high>` and `<before|baseline>_<metric>_<difference|…|p_holm>`.
     A cell is empty where there is no such figure.
     """
     figures = [f"{s}_{m}_{k}" for s in _SPLITS for m in _METRICS for k in _STATS]
     figures += [f"{o}_{m}_{k}" for o in ("before", "baseline") for m in PAIRED for k in _TESTS]
-    about = ["name", "run", "adds", "note", "final", "head", "modalities", "seeds"]
+    about = ["name", "run", "adds", "note", "final", "head", "modalities", "files", "seeds"]
     to = io.StringIO()
     writer = csv.DictWriter(to, [*about, *figures], restval="", lineterminator="\n")
     writer.writeheader()
@@ -63,7 +63,8 @@ def as_csv(comparison: Comparison) -> str:
         row = line.row
         if row is not None:
             cells |= {"run": row.name, "head": row.head, "modalities": "+".join(row.modalities)}
-            cells |= {"seeds": len(row.seeds)} | _scores(row)
+            # A file's name may hold a "+".
+            cells |= {"files": " ".join(row.files), "seeds": len(row.seeds)} | _scores(row)
             cells |= _tests("before", comparison.before(line.rung) if line.rung else None)
             cells |= _tests("baseline", comparison.against_baseline(row))
         elif line.rung is None:

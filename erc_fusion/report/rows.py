@@ -165,6 +165,7 @@ def row(run: Run) -> Row:
     """
     metrics = run.metrics
     try:
+        _ = list(zip(metrics["modalities"], metrics["files"], strict=True))  # go together
         return Row(
             name=run.name,
             head=metrics["head"],

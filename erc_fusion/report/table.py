@@ -71,6 +71,7 @@ class Line:
 
     Attributes:
         name: of the run; of a rung its title: "2. Better text".
+        inputs: its modalities or files, see :meth:`Comparison.inputs_of`.
         adds: what a rung changes of the one before, in words; else "".
         note: why a rung has no figures ("not run: no visual features"); else "".
         final: it is the ladder's final model.
@@ -79,7 +80,7 @@ class Line:
 
     name: str
     head: str
-    modalities: str
+    inputs: str
     cells: tuple[Cell, ...]
     row: Row | None = None
     adds: str = ""
@@ -137,7 +138,8 @@ def _line(
     comparison: Comparison, row: Row, chosen: tuple[Column, ...], rung: Rung | None = None
 ) -> Line:
     cells = tuple(_cell(comparison, row, column, rung) for column in chosen)
-    return Line(row.name, row.head, " + ".join(row.modalities), cells, row, rung=rung)
+    inputs = " + ".join(comparison.inputs_of(row))
+    return Line(row.name, row.head, inputs, cells, row, rung=rung)
 
 
 def _rungs(comparison: Comparison, chosen: tuple[Column, ...]) -> Iterator[Line]:

@@ -82,7 +82,7 @@ def _part(table: Table, chosen: list[int], title: str, *, wide: bool) -> "rich.t
 def _under(line: Line) -> tuple[str, ...]:
     """What stands under a line's name."""
     if line.rung is None:
-        return (f"{line.head}: {line.modalities}",) if line.row else ()
+        return (f"{line.head}: {line.inputs}",) if line.row else ()
     return tuple(filter(None, (line.adds, line.note)))
 
 
