@@ -102,7 +102,8 @@ def doctor(
     from erc_features.doctor_page import write_page
     from erc_features.doctor_tables import show
 
-    found = run(corpus)
+    with terminal.bar() as progress:
+        found = run(corpus, progress=lambda *at: progress("sound", *at))
     page = write_page(found, html).resolve() if html else None
     if as_json:
         return terminal.show_json(found.as_dict() | ({"page": page} if page else {}))

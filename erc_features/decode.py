@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
+from erc_features.downmix import DOWNMIX
 from erc_features.errors import MediaError
 
 # A whole scene of 305 s decodes in about 20 s; what takes longer than this hangs.
@@ -17,20 +18,24 @@ TIME_LIMIT = 120.0
 
 @dataclass(frozen=True)
 class Decode:
-    """How clips are decoded: `frames` pictures of `height` pixels; sound at `rate` Hz, mono."""
+    """How clips are decoded: `frames` pictures of `height` pixels; sound at `rate` Hz, mixed down
+    to one channel by the rule `downmix`."""
 
     frames: int = 5
     height: int = 240
     rate: int = 16_000
+    downmix: str = DOWNMIX
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one clip gave; a reason for each medium that it did not give."""
+    """What one clip gave; a reason for each medium that it did not give; and the share of its
+    sound's samples that are at full scale in the clip."""
 
     key: str
     no_picture: str = ""
     no_sound: str = ""
+    clipped: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,4 +108,4 @@ def decode_clip(task: Task) -> Outcome:
                 partial.unlink(missing_ok=True)
                 os._exit(1)
             os.replace(partial, path)
-    return Outcome(task.key, clip.no_picture, clip.no_sound)
+    return Outcome(task.key, clip.no_picture, clip.no_sound, clip.clipped)

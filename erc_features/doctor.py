@@ -1,16 +1,18 @@
 """`erc doctor`: what a corpus holds, what is wrong with it, and what leaks between its splits.
 
 It looks at a prepared corpus, at any CSV of the 1NF columns, or at raw data before it is
-prepared. It changes nothing, and decodes nothing: files are counted, weighed and compared.
+prepared. It changes nothing. Files are counted, weighed and compared; it decodes sound alone, and
+only of a corpus that `erc prepare` did not make, to see whether it is clipped.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from erc_features.clipping import find_clipped
 from erc_features.corpora import read_raw
 from erc_features.corpora.cells import plain_text, read_table
 from erc_features.corpora.census import Census, take_census
@@ -20,6 +22,7 @@ from erc_features.corpora.media_files import Medium, look_at_media
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.corpora.shared_media import MediaNames, SharedFile
 from erc_features.corpora.symptoms import TIME_KINDS, symptoms
+from erc_features.downmix import old_sound
 from erc_features.errors import CorpusError
 from erc_features.utterance import Split
 
@@ -87,8 +90,13 @@ class _Patient:
     noted: tuple[Defect, ...] = ()
 
 
-def doctor(corpus: Corpus | Path | str) -> Diagnosis:
+def doctor(
+    corpus: Corpus | Path | str, *, progress: Callable[[int, int], None] | None = None
+) -> Diagnosis:
     """Examine a corpus: a folder or CSV as `read_corpus` takes, or a folder of raw data.
+
+    Args:
+        progress: called with (sounds read, sounds), where they are read.
 
     Raises:
         CorpusError: there is neither a corpus nor known raw data, or rows are wrong.
@@ -102,12 +110,14 @@ def doctor(corpus: Corpus | Path | str) -> Diagnosis:
     media = look_at_media(found.root, rows, found.info, patient.noted, clips=raw)
     names = MediaNames(rows, media.files, found.root)
     shared = names.shared()
+    # Raw and prepared sound is measured when `erc prepare` decodes it, and noted then.
+    clipped = find_clipped(found, media.files, progress) if patient.kind == "CSV" else []
     return Diagnosis(
         corpus=found,
         kind=patient.kind,
         census=take_census(rows, found.labels),
         media=media.media,
-        defects=(*patient.noted, *seen, *media.defects),
+        defects=(*patient.noted, *seen, *old_sound(found), *clipped, *media.defects),
         leaks=find_leaks(rows, patient.written, names, shared),
         shared=shared,
     )

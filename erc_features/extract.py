@@ -13,6 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus
+from erc_features.downmix import must_be_of_one_rule
 from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Encoder, Settings
 from erc_features.engines import ENGINES
@@ -30,7 +31,7 @@ from erc_features.job import (
     rows_of,
     to_retry,
 )
-from erc_features.store import FeatureFile, FeatureWriter, Shape, Status, open_writer
+from erc_features.store import PARTIAL, FeatureFile, FeatureWriter, Shape, Status, open_writer
 from erc_features.utterance import Modality
 
 
@@ -134,6 +135,8 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
     where, job, workers = _settle(job, way)
     stem = job.stem
     path = way.features / job.corpus.name / f"{stem}.h5"
+    if not way.overwrite:
+        _check_downmix(path, job)
     encoder = load_encoder(job.encoder, job.modality, where)
     must_be_revision(job, encoder)
     device = encoder.device if way.engine == "local" else job.settings.device
@@ -175,6 +178,14 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
               "writing": writing / seconds}  # fmt: skip
     shares["planning"] = max(0.0, 1 - sum(shares.values()))  # and starting workers
     return _summary(path, job.modality, seconds=seconds, rate=rate, shares=shares)
+
+
+def _check_downmix(path: Path, job: Job) -> None:
+    """Refuse to go on with sound that was mixed down otherwise, before an encoder is loaded."""
+    for found in (path, path.with_name(f"{job.stem}{PARTIAL}")):
+        if job.modality == Modality.AUDIO and found.exists():
+            with FeatureFile(found) as file:
+                must_be_of_one_rule(found, file.provenance, job.corpus)
 
 
 def _settle(job: Job, way: _Way) -> tuple[Settings, Job, int]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus, read_corpus
+from erc_features.downmix import DOWNMIX, NAME, must_be_normalised
 from erc_features.encoders import DEFAULTS, ENCODERS, clean_name, default_name
 from erc_features.encoders.base import Encoder, Measured, Settings, measure
 from erc_features.errors import CorpusError, EncoderError, ErcError, choose
@@ -87,18 +88,22 @@ def make_jobs(
     """A job for the modality asked for, else for each that the corpus has.
 
     Raises:
-        ErcError: no corpus, an unknown choice; the corpus has nothing of that modality; or an
-            encoder of one modality was given without saying which.
+        ErcError: no corpus, an unknown choice; the corpus has nothing of that modality, or sound
+            that was prepared by another rule of mixing down; or an encoder of one modality was
+            given without saying which.
     """
     if not isinstance(corpus, Corpus):
         corpus = read_corpus(corpus)
     choose("dtype", dtype, DTYPES)
     if batch_size < 1:
         raise ErcError("--batch-size is at least 1.")
+    wanted = _modalities(corpus, modality, encoder, allow_empty)
+    if Modality.AUDIO in wanted:
+        must_be_normalised(corpus)
     return [
         Job(corpus, each, encoder or DEFAULTS[each], settings or Settings(), dtype, batch_size,
             name, revision)
-        for each in _modalities(corpus, modality, encoder, allow_empty)
+        for each in wanted
     ]  # fmt: skip
 
 
@@ -185,7 +190,7 @@ def provenance_of(job: Job, encoder: Encoder) -> Provenance:
     if modality == Modality.VISUAL:
         config |= {"frames": decode.get("frames", FRAMES), "height": decode.get("height")}
     if modality == Modality.AUDIO:
-        config |= {"rate": 16_000}
+        config |= {"rate": 16_000, NAME: DOWNMIX}
     named = with_plugins("erc.encoders", ENCODERS)
     folder = Path(encoder.name)
     is_folder = encoder.name not in named and folder.is_dir()

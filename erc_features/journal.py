@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,19 +52,27 @@ def clear(to: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def read_journal(to: Path, origin: Mapping[str, Any]) -> dict[str, Outcome]:
+def read_journal(
+    to: Path, origin: Mapping[str, Any], say: Callable[[str], object] = lambda line: None
+) -> dict[str, Outcome]:
     """Clips that an interrupted preparation of the same data finished.
 
-    Its first line is the origin; of another origin it is begun anew. A line that was cut
-    short by a kill is the last, and its clip is decoded again.
+    Its first line is the origin; of another origin it is begun anew, and `say` is called with a
+    line that says what differs. A line that was cut short by a kill is the last, and its clip is
+    decoded again.
     """
     done: dict[str, Outcome] = {}
     path = to / JOURNAL
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     try:
-        same = bool(lines) and json.loads(lines[0]) == origin
+        began = json.loads(lines[0]) if lines else {}
     except ValueError:
-        same = False
+        began = {}
+    same = began == origin
+    if isinstance(began, dict) and began and not same:
+        differing = ", ".join(differences(began, origin))
+        say(f"{to}: an unfinished preparation is begun anew, since it had other settings or data "
+            f"({differing}).")  # fmt: skip
     kept = [json.dumps(origin)]
     for line in lines[1:] if same else []:
         try:
@@ -78,6 +86,15 @@ def read_journal(to: Path, origin: Mapping[str, Any]) -> dict[str, Outcome]:
     partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     os.replace(partial, path)
     return done
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What of its origin differs between a preparation that is there and the one wanted."""
+    return [
+        f"{name}: {found.get(name)!r} there, {value!r} now"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    ]
 
 
 def is_there(to: Path, outcome: Outcome) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from erc_features.clipping import clipped_sound, is_clipped
 from erc_features.corpora import read_raw
 from erc_features.corpora.archive import looks_like_archive, stem
 from erc_features.corpora.manifest import INFO, Corpus, fingerprint, read_corpus, write_corpus
@@ -20,7 +21,7 @@ from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.corpora.unpack import unpack
 from erc_features.decode import Decode, Outcome, Task, decode_clips
 from erc_features.errors import CorpusError, listed
-from erc_features.journal import JOURNAL, alone_in, clear, read_journal
+from erc_features.journal import JOURNAL, alone_in, clear, differences, read_journal
 from erc_features.utterance import Utterance, make_key
 
 # Of real MELD clips: a mosaic's PNG takes 0.49 of its pixels' bytes, sound lasts 3.6 s.
@@ -66,7 +67,8 @@ def prepare(
         strict: any defect in the raw data is an error, before anything is written.
         force: prepare again what was prepared from other data or with other settings.
         progress: called with (clips done, clips).
-        say: called with a line that says the space needed, before it is used.
+        say: called with a line that says the space needed, before it is used, or why what an
+            interrupted preparation did is done again.
 
     It starts processes, so a script that calls it does so below `if __name__ == "__main__":`.
 
@@ -88,7 +90,7 @@ def prepare(
         to.mkdir(parents=True, exist_ok=True)
         with alone_in(to):
             clear(to)
-            done = read_journal(to, origin)
+            done = read_journal(to, origin, say)
             tasks = _tasks(raw, to, decode, done)
             _need_space(tasks, decode, to, say)
             with open(to / JOURNAL, "a", encoding="utf-8") as journal:
@@ -176,12 +178,7 @@ def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
 
 
 def _must_agree(to: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    lines = [
-        f"{name}: {found.get(name)!r} there, {value!r} now"
-        for name, value in wanted.items()
-        if found.get(name) != value
-    ]
-    if lines:
+    if lines := differences(found, wanted):
         raise CorpusError(
             f"{to} was prepared differently:{listed(lines)}\n"
             "Prepare it again with --force, or choose another folder with --to."
@@ -215,6 +212,8 @@ def _media_defects(done: Mapping[str, Outcome]) -> list[Defect]:
         if len(set(missing.values())) == 1 and len(missing) == 2:
             missing = {"picture and sound": reasons["picture"]}
         defects += [Defect(f"no {name}", key, why, "left empty") for name, why in missing.items()]
+        if is_clipped(done[key].clipped):
+            defects.append(clipped_sound(key, done[key].clipped))
     return defects
 
 

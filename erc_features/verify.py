@@ -23,6 +23,7 @@ from time import perf_counter
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus, fingerprint, read_corpus
+from erc_features.downmix import must_be_of_one_rule
 from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Encoder, Settings, measure
 from erc_features.engines.local import run_local
@@ -195,6 +196,7 @@ def _same_again(
 ) -> tuple[Job, Encoder]:
     """The job that the file is of, and its encoder, loaded here."""
     theirs, config = file.provenance, file.provenance.config
+    must_be_of_one_rule(file.path, theirs, corpus)
     try:
         modality = Modality(theirs.modality)
         settings = Settings(config["layers"], config["pool"], config["precision"], device,
@@ -269,8 +271,8 @@ def _others(status: np.ndarray, job: Job, random: np.random.Generator) -> np.nda
 
 
 def _tolerance(job: Job, stored_on: str) -> Tolerance:
-    precision, here = job.settings.precision, _kind(job.settings.device)
-    there = _kind(stored_on)
+    precision = job.settings.precision
+    here, there = (device.partition(":")[0] for device in (job.settings.device, stored_on))
     why = f"{precision} on {here}"
     relative = {"fp32": 1e-5, "bf16": 5e-2, "fp16": 5e-3}[precision]
     if "cuda" in (here, there) or here != there:
@@ -278,10 +280,6 @@ def _tolerance(job: Job, stored_on: str) -> Tolerance:
     if here != there:
         why = f"{why}, stored on {there or 'an unknown device'}"
     return Tolerance(relative, 1.0 if precision == "fp32" else 0.0, why)
-
-
-def _kind(device: str) -> str:
-    return device.partition(":")[0]
 
 
 def _compare(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from erc_features.decode import Decode
+from erc_features.downmix import must_be_made_alike
 from erc_features.encoders.base import Settings
 from erc_features.errors import ErcError, RunError, choose
 from erc_features.extract import extract
@@ -86,6 +87,10 @@ def predict(
     files = {file["stem"]: file for file in run.inputs["files"]}
     for stem, file in files.items():
         must_have_encoder(stem, file["encoder"], file["config"])
+        must_be_made_alike(
+            file.get("path", f"{stem}.h5"), file["modality"], file["encoder"], file["config"],
+            f"data/{run.corpus}",
+        )  # fmt: skip
     for stem in encoders or {}:
         choose("feature file", stem, files)
     if work is not None:

@@ -17,7 +17,7 @@ from erc_features.corpora import read_raw
 from erc_features.corpora.sample import sample
 from erc_features.decode import Decode
 from erc_features.encoders.base import Settings
-from erc_features.errors import CorpusError, EncoderError, ErcError, RunError
+from erc_features.errors import CorpusError, EncoderError, ErcError, FeatureFileError, RunError
 from erc_features.extract import extract
 from erc_features.prepare import prepare
 from erc_features.talk import make_talk, read_talk
@@ -75,6 +75,19 @@ def test_raw_clips_give_the_probabilities_that_fuse_stored(rendered, context):
     broken = [row for row in found.rows if row.without]
     assert broken  # the sample has clips that are broken on purpose
     assert all(why for row in broken for why in row.without.values())
+
+
+def test_a_run_whose_sound_was_mixed_down_by_another_rule(rendered):
+    run = fused(rendered, "tiny", seeds=(0,), name="of-before")
+    inputs = json.loads((run.path / "inputs.json").read_text())
+    (audio,) = (file for file in inputs["files"] if file["modality"] == "audio")
+    assert audio["config"].pop("downmix") == "normalised"
+    (run.path / "inputs.json").write_text(json.dumps(inputs))
+    said = (r"audio.baseline.h5 was made by another rule .* downmix None there, 'normalised' now"
+            r".*`erc extract --corpus data/tiny --features .* --modality audio --encoder baseline "
+            r"--name baseline --overwrite`.*run `erc fuse` again")  # fmt: skip
+    with pytest.raises(FeatureFileError, match=said):
+        predict(Run(run.path), read_talk(rendered / "scenes.csv"))
 
 
 def test_on_the_command_line(rendered, tmp_path):

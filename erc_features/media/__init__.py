@@ -3,11 +3,12 @@ Pillow."""
 
 from erc_features.media.clip import RATE, Clip, read_clip
 from erc_features.media.picture import read_frames, write_jpeg, write_mosaic
-from erc_features.media.sound import duration, read_audio, write_wav
+from erc_features.media.sound import clipped_share, duration, read_audio, write_wav
 
 __all__ = [
     "RATE",
     "Clip",
+    "clipped_share",
     "duration",
     "read_audio",
     "read_clip",

@@ -14,8 +14,8 @@ import av.error
 import numpy as np
 
 from erc_features.errors import MediaError
+from erc_features.media.mix import RATE, Mixer
 
-RATE = 16_000
 # An utterance lasts seconds; MELD's longest clip, a whole scene by mistake, 305 s.
 LONGEST = 30 * 60.0
 # A clip that ends before this share of the length it declares was cut off.
@@ -33,12 +33,15 @@ class Clip:
         frames: pictures (H, W, 3) uint8 RGB, evenly spaced; empty where there is none.
         audio: samples (n,) float32 in [-1, 1], mono at `RATE`; empty where there is none.
         no_picture, no_sound: why `frames` or `audio` is empty; "" where it is not.
+        clipped: the share of samples at full scale in the source, before they are mixed down, of
+            the channel that has most of them.
     """
 
     frames: tuple[np.ndarray, ...]
     audio: np.ndarray
     no_picture: str
     no_sound: str
+    clipped: float = 0.0
 
 
 class _Picker:
@@ -102,7 +105,7 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
             broken["audio"], audio = f"sound of {rate:,} samples a second", None
         duration = declared_duration(container, video)
         picker = _Picker(frames, duration, height)
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+        mixer = Mixer(audio.codec_context.name if audio is not None else "")
         chunks: list[np.ndarray] = []
         heard = 0
         streams = [stream for stream in (video, audio) if stream is not None]
@@ -114,7 +117,7 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
                     raise _too_long(path, time)
                 continue
             try:
-                new = [part.to_ndarray()[0] for part in resampler.resample(frame)]
+                new = mixer.mix(frame)
             except (av.error.FFmpegError, ValueError) as error:
                 broken["audio"] = brief(error)
                 continue
@@ -123,7 +126,7 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
             if heard > LONGEST * RATE:
                 raise _too_long(path, heard / RATE)
         if chunks:
-            chunks += [part.to_ndarray()[0] for part in resampler.resample(None)]
+            chunks += mixer.flush()
         pictures = picker.finish()
         samples = np.concatenate(chunks) if chunks else np.empty(0, np.float32)
 
@@ -145,6 +148,7 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
         np.empty(0, np.float32) if no_sound else np.clip(samples, -1.0, 1.0),
         no_picture,
         no_sound,
+        0.0 if no_sound else mixer.clipped,
     )
 
 

@@ -27,9 +27,30 @@ def read_audio(path: Path) -> np.ndarray:
     return clip.audio
 
 
+def clipped_share(path: Path) -> float:
+    """The share of samples at full scale in any file's sound: see `Clip.clipped`.
+
+    Raises:
+        MediaError: with the reason, where there is no sound.
+    """
+    prepared = _open_prepared(path)
+    if prepared is not None:
+        with prepared:
+            samples = np.frombuffer(prepared.readframes(prepared.getnframes()), "<i2")
+        most = int((np.abs(samples.astype(np.int32)) >= 32767).sum())
+        return most / len(samples) if most > 1 else 0.0
+    clip = read_clip(path, frames=0)
+    if clip.no_sound:
+        raise MediaError(clip.no_sound)
+    return clip.clipped
+
+
 def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Write samples (n,) in [-1, 1] as 16 kHz mono 16-bit PCM."""
-    pcm = np.round(samples * 32767.0).astype("<i2")
+    """Write samples (n,) in [-1, 1] as 16 kHz mono 16-bit PCM; :func:`read_audio` gives them back.
+
+    In steps of 1/32768, as FFmpeg does it; +1 is one step too many, and becomes 32767.
+    """
+    pcm = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
