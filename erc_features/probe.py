@@ -50,7 +50,7 @@ class EncoderProbe:
                 self._made = Probe(x[0], INPUT, self._encoder.device)
             else:
                 self._failure = reasons[0]
-                self.unchecked = f"no probe is kept, {self._what()} cannot be encoded: {reasons[0]}"
+                self.unchecked = f"no probe is kept, {self._what()} cannot be made: {reasons[0]}"
         return self._made
 
     def must_agree(self, file: FeatureFile) -> None:
