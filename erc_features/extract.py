@@ -12,7 +12,7 @@ import numpy as np
 
 from erc_features.corpora.manifest import Corpus
 from erc_features.encoders import load_encoder, resolve
-from erc_features.encoders.base import Encoder, Settings
+from erc_features.encoders.base import Settings
 from erc_features.engines import ENGINES
 from erc_features.engines.batch import Batch
 from erc_features.engines.cluster import leave
@@ -28,7 +28,7 @@ from erc_features.job import (
     rows_of,
     to_retry,
 )
-from erc_features.probe import EncoderProbe, versions_of
+from erc_features.probe import EncoderProbe, Expected, versions_of
 from erc_features.store import FeatureFile, FeatureWriter, Shape, Status, open_writer
 from erc_features.utterance import Modality
 
@@ -177,7 +177,7 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         planned, measured = plan_of(job, encoder)
         batches = [rows for rows in planned if (writer.status[rows] == Status.PENDING).any()]
         total = len(job.corpus.utterances)
-        for batch in _run(batches, job, encoder, way.engine, workers):
+        for batch in _run(batches, job, probe, way.engine, workers):
             ready = perf_counter()
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)
             writing += perf_counter() - ready
@@ -208,14 +208,15 @@ def _settle(job: Job, way: _Way) -> tuple[Settings, Job, int]:
 
 
 def _run(
-    batches: Sequence[np.ndarray], job: Job, encoder: Encoder, engine: str, workers: int
+    batches: Sequence[np.ndarray], job: Job, probe: EncoderProbe, engine: str, workers: int
 ) -> Iterator[Batch]:
     if engine == "ray":
         from erc_features.engines.ray import run_ray
 
-        return run_ray(batches, job, encoder.revision, workers)
+        expected = Expected(probe.encoder.revision, probe.make(), versions_of(job.encoder))
+        return run_ray(batches, job, expected, workers)
     load = loader(job.corpus, job.modality, job.settings.history)
-    return run_local(batches, load, encoder, job.dtype, workers)
+    return run_local(batches, load, probe.encoder, job.dtype, workers)
 
 
 def _write_missing(writer: FeatureWriter, job: Job) -> None:

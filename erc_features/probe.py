@@ -7,6 +7,7 @@ tensor; the same weights, and rows 1.14 apart. The price is one more item to enc
 
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 import numpy as np
@@ -32,11 +33,12 @@ class EncoderProbe:
     """The probe of a loaded encoder, computed when it is first asked for.
 
     Attributes:
+        encoder: whose it is.
         unchecked: why nothing was compared, or no probe could be made; empty otherwise.
     """
 
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
-        self._encoder, self._settings = encoder, settings
+        self.encoder, self._settings = encoder, settings
         self._made: Probe | None = None
         self._failure = ""
         self.unchecked = ""
@@ -44,10 +46,10 @@ class EncoderProbe:
     def make(self) -> Probe | None:
         """None where the encoder fails on the built-in input: then `unchecked` says why."""
         if self._made is None and not self._failure:
-            item = built_in(self._encoder.modality, self._settings.history)
-            x, status, reasons = encode_rows([item], self._encoder, "float32")
+            item = built_in(self.encoder.modality, self._settings.history)
+            x, status, reasons = encode_rows([item], self.encoder, "float32")
             if status[0] == Status.OK:
-                self._made = Probe(x[0], INPUT, self._encoder.device)
+                self._made = Probe(x[0], INPUT, self.encoder.device)
             else:
                 self._failure = reasons[0]
                 self.unchecked = f"no probe is kept, {self._what()} cannot be made: {reasons[0]}"
@@ -96,12 +98,12 @@ class EncoderProbe:
             same = ", ".join(f"{name} {number}" for name, number in versions.items())
             why = (
                 f"No version differs from those recorded ({same or 'none are'}): it may be the "
-                f"device ({before.device} then, {self._encoder.device} now), another kind of "
+                f"device ({before.device} then, {self.encoder.device} now), another kind of "
                 "processor, or a library that is not among them."
             )
             again = "Go on where it was made"
         raise EncoderError(
-            f"{what}: the encoder {self._encoder.name}, its weights unchanged, gives other numbers "
+            f"{what}: the encoder {self.encoder.name}, its weights unchanged, gives other numbers "
             f"than it did. Of its probe, {self._what()}, {how}.\n{why}\n{again}, or {anew}."
         )
 
@@ -125,7 +127,33 @@ class EncoderProbe:
         )
 
     def _what(self) -> str:
-        return f"the embedding of {KINDS[self._encoder.modality]}"
+        return f"the embedding of {KINDS[self.encoder.modality]}"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an encoder must be in every process of one extraction: its weights' revision, and the
+    probe that the driver made with those versions (None where it could make none)."""
+
+    revision: str
+    probe: Probe | None
+    versions: Mapping[str, str]
+
+    def check(self, encoder: Encoder, settings: Settings, node: str) -> None:
+        """Refuse an encoder that was loaded on another node.
+
+        Raises:
+            EncoderError: it has other weights, or gives other numbers than the driver's.
+        """
+        if encoder.revision != self.revision:
+            raise EncoderError(
+                f"On node {node} the encoder {encoder.name} has the revision {encoder.revision}; "
+                f"here it is {self.revision}. Give every node the same weights."
+            )
+        if self.probe is not None:
+            what = f"On node {node} ('now' below; 'then' is where `erc extract` was started)"
+            anew = "give every node the same libraries"
+            EncoderProbe(encoder, settings).must_be(self.probe, self.versions, what, anew)
 
 
 def versions_of(encoder: str) -> dict[str, str]:
