@@ -1,11 +1,9 @@
 """`erc extract`: a corpus -> feature files, once."""
 
 import os
-import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from json import dumps
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +13,7 @@ import numpy as np
 from erc_features.corpora.manifest import Corpus
 from erc_features.downmix import must_be_of_one_rule
 from erc_features.encoders import load_encoder, resolve
-from erc_features.encoders.base import Encoder, Settings
+from erc_features.encoders.base import Settings
 from erc_features.engines import ENGINES
 from erc_features.engines.batch import Batch
 from erc_features.engines.cluster import leave
@@ -31,6 +29,7 @@ from erc_features.job import (
     rows_of,
     to_retry,
 )
+from erc_features.probe import EncoderProbe, Expected, versions_of
 from erc_features.store import PARTIAL, FeatureFile, FeatureWriter, Shape, Status, open_writer
 from erc_features.utterance import Modality
 
@@ -49,6 +48,8 @@ class Extracted:
             rest; they add up to 1.
         size: of the file, in bytes.
         already: it was complete; nothing was done.
+        unchecked: why the encoder's libraries were not compared with those that the file was begun
+            with, or will not be; empty where the file keeps a probe.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Extracted:
     size: int
     notes: Mapping[str, int]
     already: bool = False
+    unchecked: str = ""
 
 
 def extract(
@@ -80,6 +82,7 @@ def extract(
     workers: int | None = None,
     retry: bool = False,
     overwrite: bool = False,
+    check: Callable[[EncoderProbe], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Extracted]:
     """Write `features/<corpus>/<modality>.<name>.h5` for one modality, or for all the corpus has.
@@ -97,14 +100,22 @@ def extract(
         allow_empty: of a `modality` that no utterance has, every row is missing; else an error.
         engine: `local`, this process; or `ray`, see :mod:`erc_features.engines.ray`.
         workers: threads that decode, one a core by default; of `ray` its actors.
+        check: called with the encoder's probe before anything is written; raises to refuse it.
         progress: called with (file stem, rows done, rows).
 
     Raises:
         ErcError: nothing to encode, an unknown choice, weights that can't be had, a file of
-            other provenance, a full disk. Rows already written are kept.
+            other provenance, or whose encoder gives other numbers now; a full disk. Rows
+            already written are kept.
     """
     way = _Way(
-        Path(features), choose("engine", engine, ENGINES), workers, retry, overwrite, progress
+        Path(features),
+        choose("engine", engine, ENGINES),
+        workers,
+        retry,
+        overwrite,
+        check,
+        progress,
     )
     if workers is not None and workers < 1:
         raise ErcError("--workers is at least 1.")
@@ -128,6 +139,7 @@ class _Way:
     workers: int | None
     retry: bool
     overwrite: bool
+    check: Callable[[EncoderProbe], None] | None
     progress: Callable[[str, int, int], None] | None
 
 
@@ -139,6 +151,9 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         _check_downmix(path, job)
     encoder = load_encoder(job.encoder, job.modality, where)
     must_be_revision(job, encoder)
+    probe = EncoderProbe(encoder, job.settings)
+    if way.check:
+        way.check(probe)
     device = encoder.device if way.engine == "local" else job.settings.device
 
     def again(status: np.ndarray) -> np.ndarray:
@@ -150,10 +165,11 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         job.corpus.labels,
         provenance_of(job, encoder),
         Shape(encoder.layers, encoder.dim, job.dtype),
-        {"versions": dumps(_versions()), "device": device, "engine": way.engine,
+        {"versions": dumps(versions_of(job.encoder)), "device": device, "engine": way.engine,
          "workers": workers},
         overwrite=way.overwrite,
         again=again if way.retry else None,
+        probe=probe,
     ) as writer:  # fmt: skip
         if writer is None:
             return _summary(path, job.modality, already=True)
@@ -164,7 +180,7 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         planned, measured = plan_of(job, encoder)
         batches = [rows for rows in planned if (writer.status[rows] == Status.PENDING).any()]
         total = len(job.corpus.utterances)
-        for batch in _run(batches, job, encoder, way.engine, workers):
+        for batch in _run(batches, job, probe, way.engine, workers):
             ready = perf_counter()
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)
             writing += perf_counter() - ready
@@ -177,7 +193,8 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
     shares = {"decoding": waited / seconds, "encoding": encoded / seconds,
               "writing": writing / seconds}  # fmt: skip
     shares["planning"] = max(0.0, 1 - sum(shares.values()))  # and starting workers
-    return _summary(path, job.modality, seconds=seconds, rate=rate, shares=shares)
+    found = _summary(path, job.modality, seconds=seconds, rate=rate, shares=shares)
+    return replace(found, unchecked=probe.unchecked)
 
 
 def _check_downmix(path: Path, job: Job) -> None:
@@ -202,14 +219,15 @@ def _settle(job: Job, way: _Way) -> tuple[Settings, Job, int]:
 
 
 def _run(
-    batches: Sequence[np.ndarray], job: Job, encoder: Encoder, engine: str, workers: int
+    batches: Sequence[np.ndarray], job: Job, probe: EncoderProbe, engine: str, workers: int
 ) -> Iterator[Batch]:
     if engine == "ray":
         from erc_features.engines.ray import run_ray
 
-        return run_ray(batches, job, encoder.revision, workers)
+        expected = Expected(probe.encoder.revision, probe.make(), versions_of(job.encoder))
+        return run_ray(batches, job, expected, workers)
     load = loader(job.corpus, job.modality, job.settings.history)
-    return run_local(batches, load, encoder, job.dtype, workers)
+    return run_local(batches, load, probe.encoder, job.dtype, workers)
 
 
 def _write_missing(writer: FeatureWriter, job: Job) -> None:
@@ -244,14 +262,3 @@ def _summary(
         path, modality, shape, counts, dict(failures.most_common()), seconds, rate, shares or {},
         path.stat().st_size, notes, already,
     )  # fmt: skip
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("erc", "torch", "transformers", "open_clip_torch", "torchaudio", "av",
-                    "scikit-learn", "numpy", "h5py"):  # fmt: skip
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -61,6 +61,7 @@ class Inspection:
         layers: L of them.
         not_finite: ok rows that hold NaN or infinity; 0 in a sound file.
         attributes: provenance and record, as stored.
+        probe: the Euclidean norm of each layer of the probe; None where none is recorded.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class Inspection:
     not_finite: int
     duplicates: Duplicates
     attributes: dict[str, Any]
+    probe: list[float] | None
 
 
 def inspect(path: Path | str) -> Inspection:
@@ -109,6 +111,7 @@ def inspect(path: Path | str) -> Inspection:
             not_finite=not_finite,
             duplicates=_duplicates(file, rows, hashes),
             attributes=file.attributes,
+            probe=None if file.probe is None else np.linalg.norm(file.probe, axis=1).tolist(),
         )
 
 

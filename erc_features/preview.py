@@ -8,11 +8,12 @@ import numpy as np
 
 from erc_features.corpora.manifest import Corpus
 from erc_features.encoders import load_encoder, resolve
-from erc_features.encoders.base import Settings
+from erc_features.encoders.base import Encoder, Settings
 from erc_features.engines import ENGINES
-from erc_features.errors import choose
+from erc_features.errors import EncoderError, choose
 from erc_features.items import known
 from erc_features.job import Job, make_jobs, plan_of, provenance_of, to_retry
+from erc_features.probe import EncoderProbe
 from erc_features.store import PARTIAL, SUFFIX, FeatureFile, Shape, Status, expected_size
 from erc_features.utterance import Modality
 
@@ -101,6 +102,8 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool) -> Preview:
                     pending = status == Status.PENDING
                     if retry:
                         pending |= to_retry(job, status)
+                    if found == partial or pending.any():
+                        differences = _probe_differs(encoder, settings, file)
     amount, unit = _amount(job)
     rows = int(job.has_medium.sum())
     return Preview(
@@ -123,6 +126,14 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool) -> Preview:
         differences=tuple(differences),
         notes=dict(measured.notes),
     )
+
+
+def _probe_differs(encoder: Encoder, settings: Settings, file: FeatureFile) -> list[str]:
+    try:
+        EncoderProbe(encoder, settings).must_agree(file)
+    except EncoderError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _amount(job: Job) -> tuple[float, str]:

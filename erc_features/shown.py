@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from erc_features.extract import Extracted
 from erc_features.inspect import Inspection
+from erc_features.interchange.imported import ENCODER
 from erc_features.prepare import Prepared
 from erc_features.preview import Preview
 from erc_features.terminal import show, size, table
@@ -41,6 +42,8 @@ def show_extracted(files: Sequence[Extracted]) -> None:
         else:
             shares = ", ".join(f"{share:.0%} {what}" for what, share in file.shares.items())
             show(f"  {file.rate:,.0f} utterances/s over {file.seconds:.1f} s: {shares}")
+        if file.unchecked:
+            show(f"  {file.unchecked}")
         for reason, count in list(file.failures.items())[:5]:
             show(f"  {count:,} failed: {reason}")
         show(*(f"  {count:,} {note}" for note, count in file.notes.items()))
@@ -76,6 +79,7 @@ def show_inspection(found: Inspection) -> None:
         "status": ", ".join(f"{count:,} {name}" for name, count in found.counts.items() if count),
         "splits": ", ".join(f"{s} {n:,} ({ok:,} ok)" for s, (n, ok) in found.splits.items()),
         "labels": ", ".join(f"{name or '(none)'} {n:,}" for name, n in found.labels.items()),
+        "probe": _probe(found),
         "not finite": found.not_finite,
         "equal rows": _duplicates(found),
         "notes": ", ".join(f"{n:,} {what}" for what, n in (attributes.get("notes") or {}).items())
@@ -112,6 +116,14 @@ def _duplicates(found: Inspection) -> str:
     return f"{text}, {equal.explained:,} of them of equal texts"
 
 
+def _probe(found: Inspection) -> str:
+    if found.probe is None:
+        is_imported = found.attributes["encoder"] == ENCODER
+        return "none, it was imported" if is_imported else "not recorded: an older erc made it"
+    norms = ", ".join(f"{norm:.2f}" for norm in found.probe)
+    return f"norm {norms}; on {found.attributes.get('probe_device', '-')}"
+
+
 def show_verified(found: Verified) -> None:
     """What `erc verify` prints."""
     tolerance = found.tolerance
@@ -123,6 +135,7 @@ def show_verified(found: Verified) -> None:
         f"largest number and one unit in the last place ({tolerance.why})",
         f"  {len(found.differing):,} rows differ" if found.differing else "  no row differs",
     )
+    show(*([f"  {found.unchecked}"] if found.unchecked else ["  the probe agrees"]))
     show(*(f"  {row.key}: {row.reason or row.by}" for row in found.differing[:_MOST_ROWS]))
     if (hidden := len(found.differing) - _MOST_ROWS) > 0:
         show(f"  … and {hidden:,} more; --json lists all")

@@ -3,16 +3,8 @@
 What differs is a row that was damaged since, a medium that changed, or an encoder whose rows
 depend on their batch-mates: the batch of one has none.
 
-How far a sound row may be from what is stored: `relative` times the largest number of its layer,
-and one unit in the last place of the stored type, at that value. The largest number is the new
-row's, so that damage does not widen its own tolerance. `relative` is
-
-- fp32: 1e-5, times at least 1. Alone and in batches of 64, BERT, RoBERTa, Llama, wav2vec2, WavLM
-  and CLIP were at most 1.3e-6 apart on a CPU.
-- bf16 5e-2, fp16 5e-3. Other kernels for other shapes round elsewhere, so two sound results are
-  no nearer to each other than to fp32, but for the weights' own rounding, which they share:
-  from fp32 they were up to 4.2e-2 and 4.2e-3 away. (On a CPU, alone and in a batch, 0.)
-- On CUDA, or from one kind of device to the other: 1e-4 in fp32, else twice the above.
+Before any row the probe is compared, so that an encoder whose libraries give other numbers now is
+not taken for damaged rows: see `probe.py`. How far a sound row may be away: `tolerance.py`.
 """
 
 from collections.abc import Callable
@@ -31,21 +23,13 @@ from erc_features.errors import ErcError, FeatureFileError, listed
 from erc_features.interchange.imported import must_have_encoder
 from erc_features.items import known, loader
 from erc_features.job import Job, provenance_of
+from erc_features.probe import EncoderProbe
 from erc_features.store import FeatureFile, Status
+from erc_features.tolerance import Tolerance, compare, in_words, tolerance_of
 from erc_features.utterance import Modality, Split, Utterance
 
 _OTHERS = 4  # failed rows tried again, and missing ones that have a medium now
 _DECODERS = 2
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a sound row may be: `relative` of the layer's largest number, which counts as at
-    least `floor`, and one unit in the last place of the stored type. `why` says it in words."""
-
-    relative: float
-    floor: float
-    why: str
 
 
 @dataclass(frozen=True)
@@ -71,10 +55,7 @@ class Difference:
     @property
     def by(self) -> str:
         """How much it differs, in words."""
-        return (
-            f"layer {self.layer} by {self.largest:.3g} where {self.allowed:.2g} is allowed; "
-            f"cosine {self.cosine:.4f}"
-        )
+        return in_words(self.layer, self.largest, self.allowed, self.cosine)
 
 
 @dataclass(frozen=True)
@@ -97,6 +78,7 @@ class Verified:
         differing: in the file's order.
         mendable: of the few failed and missing rows that were tried.
         device: that of this time; the file's is in its attributes.
+        unchecked: why the probe was not compared; empty where it was, and agrees.
     """
 
     path: Path
@@ -109,6 +91,7 @@ class Verified:
     tolerance: Tolerance
     device: str
     seconds: float
+    unchecked: str
 
     @property
     def sound(self) -> bool:
@@ -138,7 +121,7 @@ def verify(
 
     Raises:
         ErcError: no corpus, no row that is ok; or corpus, encoder or settings are not those
-            of the file: lists what differs.
+            of the file: lists what differs; or the encoder's probe is another now.
     """
     path = Path(path)
     with FeatureFile(path) as file:  # before the corpus is missed
@@ -154,6 +137,8 @@ def verify(
         job, loaded = _same_again(file, corpus, encoder, device)
         place = file.rows(keys=[u.key for u in corpus.utterances])  # of a corpus's row, its file's
         status = file.status[place]
+        probe = EncoderProbe(loaded, job.settings)
+        probe.must_agree(file)
         ok = np.flatnonzero(status == Status.OK)
         if len(ok) == 0:
             raise FeatureFileError(f"{path}: no row is ok; there is nothing to compare.")
@@ -164,7 +149,9 @@ def verify(
         differing = {int(row): _nothing(job, row, reason) for row in gone}
         mendable: list[Mendable] = []
         largest = 0.0
-        tolerance = _tolerance(job, str(file.attributes.get("device", "")))
+        tolerance = tolerance_of(
+            job.settings.precision, job.settings.device, str(file.attributes.get("device", ""))
+        )
         chosen = np.concatenate([sample, _others(status, job, random)])
         load = loader(corpus, job.modality, job.settings.history)
         batches = run_local(list(chosen[:, None]), load, loaded, job.dtype, _DECODERS)
@@ -188,6 +175,7 @@ def verify(
             path, file.complete, len(ok), len(sample), largest,
             tuple(differing[row] for row in sorted(differing, key=lambda row: place[row])),
             tuple(mendable), tolerance, job.settings.device, perf_counter() - began,
+            probe.unchecked,
         )  # fmt: skip
 
 
@@ -270,54 +258,16 @@ def _others(status: np.ndarray, job: Job, random: np.random.Generator) -> np.nda
     )
 
 
-def _tolerance(job: Job, stored_on: str) -> Tolerance:
-    precision = job.settings.precision
-    here, there = (device.partition(":")[0] for device in (job.settings.device, stored_on))
-    why = f"{precision} on {here}"
-    relative = {"fp32": 1e-5, "bf16": 5e-2, "fp16": 5e-3}[precision]
-    if "cuda" in (here, there) or here != there:
-        relative = 1e-4 if precision == "fp32" else 2 * relative
-    if here != there:
-        why = f"{why}, stored on {there or 'an unknown device'}"
-    return Tolerance(relative, 1.0 if precision == "fp32" else 0.0, why)
-
-
 def _compare(
     job: Job, row: int, stored: np.ndarray, again: np.ndarray, tolerance: Tolerance
 ) -> tuple[float, Difference | None]:
     """How far stored and new (L, D) are apart, and what is wrong with it if anything is."""
     if not np.isfinite(stored).all():
         return 0.0, _nothing(job, row, "it holds NaN or infinity")
-    here = stored.astype(np.float64)
-    now = again.astype(stored.dtype).astype(np.float64)  # rounded as it would be stored
-    apart = np.abs(here - now)
-    scale = np.maximum(np.abs(now).max(1, keepdims=True), tolerance.floor)  # (L, 1)
-    allowed = tolerance.relative * scale + _last_place(now, stored.dtype)
-    furthest = float(apart.max())
-    beyond = np.where(apart > allowed, apart, 0.0)
-    if not beyond.any():
+    furthest, gap = compare(stored, again, tolerance)
+    if gap is None:
         return furthest, None
-    layer, dim = np.unravel_index(beyond.argmax(), beyond.shape)
-    return furthest, Difference(
-        _key(job, row), int(layer), float(beyond[layer, dim]), float(allowed[layer, dim]),
-        _cosine(here[layer], now[layer]),
-    )  # fmt: skip
-
-
-def _last_place(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The unit in the last place of each number; np.spacing overflows at the largest one.
-
-    >>> _last_place(np.array([0.0, 1.0, 2048.0, 65504.0]), np.dtype("float16")).tolist()
-    [5.960464477539063e-08, 0.0009765625, 2.0, 32.0]
-    """
-    info = np.finfo(dtype)
-    _, exponent = np.frexp(np.maximum(np.abs(x), float(info.tiny)))  # x = m 2^e, 0.5 <= m < 1
-    return np.ldexp(1.0, exponent - 1 - info.nmant)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / lengths if lengths else 0.0
+    return furthest, Difference(_key(job, row), gap.layer, gap.largest, gap.allowed, gap.cosine)
 
 
 def _nothing(job: Job, row: int, reason: str) -> Difference:

@@ -316,6 +316,8 @@ def predict(
     with terminal.bar() as progress:
         found = answer(Run(run), asked, encoders=parse_encoders(encoder or []), device=device,
                        work=work, progress=progress)  # fmt: skip
+    for stem, why in found.unchecked.items():
+        terminal.err.print(f"{stem}: {why}", markup=False, highlight=False)
     if to:
         write_answers(found, to)
     if as_json:

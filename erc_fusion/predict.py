@@ -16,7 +16,8 @@ from erc_features.errors import ErcError, RunError, choose
 from erc_features.extract import extract
 from erc_features.interchange.imported import must_have_encoder
 from erc_features.job import feature_stem
-from erc_features.store import FeatureFile, Status
+from erc_features.probe import EncoderProbe
+from erc_features.store import FeatureFile, Probe, Status
 from erc_features.talk import prepare_talk
 from erc_features.utterance import Modality, Utterance
 from erc_fusion.runs import Run
@@ -48,11 +49,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers in the order asked, and `probability` (S, N, C) seed by seed."""
+    """The answers in the order asked, and `probability` (S, N, C) seed by seed.
+
+    `unchecked`: stem -> why it was not checked that its encoder still gives the same numbers.
+    """
 
     rows: tuple[Answer, ...]
     labels: tuple[str, ...]
     probability: np.ndarray
+    unchecked: Mapping[str, str]
 
 
 def predict(
@@ -78,7 +83,8 @@ def predict(
 
     Raises:
         RunError: the run is unfinished, damaged, or needs what can't be encoded here.
-        ErcError: an encoder can't be had, or has other weights than the run's had.
+        ErcError: an encoder can't be had, has other weights than the run's had, or gives other
+            numbers with the libraries that are here.
     """
     if not run.path.is_dir():
         raise RunError(f"No run at {run.path}: `erc fuse` makes one.")
@@ -164,6 +170,7 @@ def _predict(
         utterances, work / "talk", labels, _decode(files), lambda *at: update("prepare", *at)
     )
     features = work / "features"
+    unchecked: dict[str, str] = {}
     for stem, file in files.items():
         encoder = encoders.get(stem, file["encoder"])
         settings = _settings(file, device)
@@ -172,7 +179,7 @@ def _predict(
             corpus, features=features, modality=file["modality"], encoder=encoder,
             name=_name(stem, file["modality"], settings), settings=settings,
             dtype=file["config"]["dtype"], revision=file["revision"], allow_empty=True,
-            overwrite=True, progress=progress,
+            overwrite=True, check=_check(run, file, unchecked), progress=progress,
         )  # fmt: skip
         if made.path.name != f"{stem}.h5":  # the run's was renamed
             made.path.replace(made.path.with_name(f"{stem}.h5"))
@@ -194,7 +201,29 @@ def _predict(
         )
         for n, u in enumerate(corpus.utterances)
     )  # fmt: skip
-    return Answers(rows, labels, probability)
+    return Answers(rows, labels, probability, unchecked)
+
+
+def _check(
+    run: Run, file: Mapping[str, Any], unchecked: dict[str, str]
+) -> Callable[[EncoderProbe], None]:
+    """What compares an encoder's probe with the one that the run keeps of that file."""
+    stem, kept = file["stem"], file.get("probe")
+    try:
+        before = Probe.from_json(kept) if kept else None
+    except ValueError as error:
+        raise RunError(
+            f"{run.path / 'inputs.json'}: the probe of {stem} is damaged ({error}). Run `erc fuse` "
+            "again with --overwrite."
+        ) from error
+
+    def check(probe: EncoderProbe) -> None:
+        anew = "make the file and the run anew: `erc extract --overwrite`, `erc fuse --overwrite`"
+        probe.must_be(before, file.get("versions") or {}, f"{run.path}, {stem}", anew)
+        if probe.unchecked:
+            unchecked[stem] = probe.unchecked
+
+    return check
 
 
 def _decode(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:

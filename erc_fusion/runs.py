@@ -3,7 +3,8 @@
 runs/<corpus>/<name>/
   config.toml           every setting (`erc fuse --config` takes it)
   inputs.json           format, format_version, corpus, fingerprint, labels, counts by split,
-                        files: [{stem, modality, encoder, revision, config, shape, path}],
+                        files: [{stem, modality, encoder, revision, config, shape, path,
+                        versions, probe (see :class:`erc_features.store.Probe`, or null)}],
                         speakers (frequent in train, by number), versions, command
   history.jsonl         a line for each seed and epoch: {"seed": 0, "epoch": 1,
                         "train": {"loss", "accuracy"},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_features.errors import ErcError, choose, listed
-from erc_features.store import SUFFIX, FeatureFile, Status, list_features
+from erc_features.store import SUFFIX, FeatureFile, Status, list_features, read_probe
 from erc_features.utterance import Modality
 
 
@@ -20,6 +20,8 @@ class Source:
         path: a file, or a URL.
         shape: (N, L, D).
         rows: how many are ok, missing, failed.
+        probe: what the encoder gave for its built-in input, see `erc_features.store.Probe`, as
+            the file keeps it, for `erc predict`; None where it keeps none.
     """
 
     stem: str
@@ -35,6 +37,7 @@ class Source:
     dtype: str
     rows: Mapping[str, int]
     versions: Mapping[str, str]
+    probe: Mapping[str, Any] | None = None
 
 
 def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, ...]:
@@ -102,6 +105,7 @@ def _describe(path: Path | str) -> Source:
             dtype=file.dtype.name,
             rows={s.name.lower(): int((status == s).sum()) for s in Status if s != Status.PENDING},
             versions=file.attributes.get("versions", {}),
+            probe=probe.as_json() if (probe := read_probe(file)) else None,
         )
 
 

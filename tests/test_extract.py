@@ -272,4 +272,6 @@ def same_file(one, other):
         assert np.array_equal(a.status, b.status)
         assert a.reason.tolist() == b.reason.tolist()
         assert a.key.tolist() == b.key.tolist()
+        assert a.probe.dtype == b.probe.dtype == np.float32
+        assert np.array_equal(a.probe, b.probe)
         assert (a.status != Status.PENDING).all()

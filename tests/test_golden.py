@@ -13,11 +13,21 @@ import numpy as np
 import pytest
 
 from erc_features.errors import FeatureFileError
-from erc_features.store import FeatureFile, Provenance, Rows, Shape, Status, open_writer
+from erc_features.store import (
+    FeatureFile,
+    Probe,
+    Provenance,
+    Rows,
+    Shape,
+    Status,
+    open_writer,
+    read_probe,
+)
 from erc_fusion.sources import describe
 from erc_fusion.table import load_table
 
 GOLDEN = Path(__file__).with_name("golden") / "v1"
+PROBED, PROBED_PARTIAL = "visual.tiny.h5", "text.probed.h5.partial"
 FINISHED, PARTIAL = "audio.tiny.h5", "text.tiny+bf16.h5.partial"
 KEYS = ["train/d-0-seq-0", "train/d-0-seq-1", "train/d-2-seq-0", "dev/d-0-seq-0", "dev/d-0-seq-1",
         "test/d-0-seq-0", "test/d-1-seq-0"]  # fmt: skip
@@ -85,6 +95,71 @@ def test_an_unfinished_file_is_read_and_gone_on_with(tmp_path):
         assert file.x()[:3, 0].tolist() == [[-2, -1.875, -1.75], [1, 1, 1], [-0.5, -0.375, -0.25]]
 
 
+def test_files_of_before_there_were_probes_have_none():
+    for name in (FINISHED, PARTIAL):
+        with FeatureFile(GOLDEN / name) as file:
+            assert file.probe is None
+            assert read_probe(file) is None
+
+
+def test_a_finished_file_with_a_probe():
+    with FeatureFile(GOLDEN / PROBED) as file:
+        check_columns(file)
+        assert file.complete
+        assert file.shape == (7, 1, 3)
+        assert file.status.tolist() == [1, 1, 2, 1, 1, 1, 1]
+        assert file.x()[1, 0].tolist() == [-0.25, 0, 0.25]
+        assert file.probe is not None
+        assert file.probe.dtype == np.float32
+        assert file.probe.tolist() == [[float(np.float32(v)) for v in (0.1, -2.5, 1e-30)]]
+        assert file.attributes["format_version"] == 1
+        assert (file.attributes["probe_input"], file.attributes["probe_device"]) == (1, "cuda")
+    with h5py.File(GOLDEN / PROBED) as file:
+        assert file["probe"].shape == (1, 3)
+        assert file["probe"].chunks is None
+    table = load_table(describe([GOLDEN / PROBED]), "all")
+    assert table.present[:, 0].tolist() == [True] * 2 + [False] + [True] * 4
+
+
+class Given:
+    """A probe that agrees with a file's if it is that one."""
+
+    def __init__(self, *layers):
+        self.x = np.array(layers, np.float32)
+
+    def make(self):
+        return Probe(self.x, 1, "cuda")
+
+    def must_agree(self, file):
+        if not np.array_equal(file.probe, self.x):
+            raise FeatureFileError(f"other numbers than {file.probe.tolist()}")
+
+
+def test_an_unfinished_file_with_a_probe_is_gone_on_with_if_that_agrees(tmp_path):
+    partial = Path(shutil.copy(GOLDEN / PROBED_PARTIAL, tmp_path))
+    path = tmp_path / PROBED_PARTIAL.removesuffix(".partial")
+    with FeatureFile(partial) as file:
+        check_columns(file)
+        assert file.status.tolist() == [0, 1, 0, 0, 0, 1, 0]
+        made = file.provenance
+        rows = Rows(*(getattr(file, name).tolist() for name in Rows.__dataclass_fields__))
+    before = partial.read_bytes()
+    what = (path, rows, LABELS, made, Shape(2, 3, "float32"), {})
+    other = Given([1, 2, 3], [4, 5, 7])
+    with pytest.raises(FeatureFileError, match="other numbers"), open_writer(*what, probe=other):
+        pass
+    assert partial.read_bytes() == before
+    with open_writer(*what, probe=Given([1, 2, 3], [4, 5, 6])) as writer:
+        assert writer is not None
+        todo = np.flatnonzero(writer.status == Status.PENDING)
+        writer.write(todo, np.ones((5, 2, 3), np.float32), np.ones(5), [""] * 5)
+        writer.finish({})
+    with FeatureFile(path) as file:
+        assert file.probe is not None
+        assert file.probe.tolist() == [[1, 2, 3], [4, 5, 6]]
+        assert file.x()[1].tolist() == [[-0.25, 0, 0.25]] * 2
+
+
 def test_fusion_takes_it():
     table = load_table(describe([GOLDEN / FINISHED]), "all")
     assert table.key.tolist() == KEYS
@@ -119,6 +194,17 @@ def test_what_is_written_today_has_the_same_layout(tmp_path):
         writer.write(np.arange(7), x, status, reasons)
         writer.finish({})
     assert layout(path) == layout(GOLDEN / FINISHED)
+    folder = tmp_path / "probed"
+    with open_writer(folder / PROBED, rows, LABELS, made, Shape(1, 3), record,
+                     probe=Given([1, 2, 3])) as writer:  # fmt: skip
+        assert writer is not None
+        writer.write(np.arange(7), x[:, :1], status, reasons)
+        writer.finish({})
+    found, golden = layout(folder / PROBED), layout(GOLDEN / PROBED)
+    assert found == golden
+    assert golden["probe"] == ("float32", "None", (1, 3), None)
+    assert set(golden) - set(layout(GOLDEN / FINISHED)) == {
+        "probe", "@probe_input", "@probe_device"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -132,6 +218,13 @@ def test_what_is_written_today_has_the_same_layout(tmp_path):
         (lambda file: file.attrs.update(format="other"), "not a feature file"),
         (lambda file: file.attrs.pop("format"), "not a feature file"),
         (lambda file: file.pop("status"), "it has no status"),
+        (lambda file: file.create_dataset("probe", data=np.ones((2, 3), "f4")), None),
+        (lambda file: file.create_dataset("probe", data=np.ones((2, 3))), "its probe is of type"),
+        (
+            lambda file: file.create_dataset("probe", data=np.ones((1, 3), "f4")),
+            r"its probe \(1, 3",
+        ),
+        (lambda file: file.update(probe=h5py.ExternalLink("x.h5", "x")), "its probe is a link"),
     ],
 )
 def test_what_a_reader_may_ignore_and_must_refuse(tmp_path, change, refused):

@@ -1,5 +1,5 @@
-"""`make soak`: extractions killed with SIGKILL at 100 random moments, over three modalities; two
-processes started on the same file."""
+"""`make soak`: extractions killed with SIGKILL at 100 random moments, over three modalities, to
+files that keep a probe; two processes started on the same file."""
 
 import random
 import shutil
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from forks import forks
 from mixed import KINDS, mixed_corpus, tiny_encoders
@@ -24,6 +25,7 @@ ROWS = 160
 def finished_rows(partial):
     """How many rows are done. A partial file has its name only once it is whole: it opens."""
     with FeatureFile(partial) as file:
+        assert np.isfinite(file.probe).all() and file.probe.any()
         return int((file.status != Status.PENDING).sum())
 
 

@@ -211,6 +211,7 @@ WAYS = {
     "rows": lambda texts: right(texts).tolist(),
     "tensor": lambda texts: torch.from_numpy(right(texts)),
     "nothing": lambda texts: None,
+    "first": lambda texts: right(texts)[:1],
 }
 
 class Odd:
@@ -229,7 +230,7 @@ def load(name, modality, settings):
     return Odd(name, Modality.AUDIO if name == "deaf" else modality)
 """
 NAMES = ("right", "nan", "raises", "no_layers", "one_layer", "wide", "narrow", "short", "double",
-         "rows", "tensor", "nothing", "deaf")  # fmt: skip
+         "rows", "tensor", "nothing", "first", "deaf")  # fmt: skip
 
 
 @pytest.fixture
@@ -273,30 +274,38 @@ def test_what_numpy_makes_float32_of_is_taken(odd, name):
 @pytest.mark.parametrize(
     ("name", "gave"),
     [
-        ("no_layers", "(5, 3)"),
-        ("one_layer", "(5, 1, 3)"),
-        ("wide", "(5, 2, 2)"),
-        ("narrow", "(5, 2, 1)"),
-        ("short", "(4, 2, 3)"),
+        ("no_layers", "(1, 3)"),
+        ("one_layer", "(1, 1, 3)"),
+        ("wide", "(1, 2, 2)"),
+        ("narrow", "(1, 2, 1)"),
+        ("short", "(0, 2, 3)"),
         ("nothing", "()"),
     ],
 )
-def test_another_shape_ends_the_extraction_and_nothing_is_stored(odd, tmp_path, name, gave):
+def test_another_shape_shows_at_the_probe_before_there_is_a_file(odd, tmp_path, name, gave):
     with pytest.raises(EncoderError) as caught:
         odd(name)
-    assert f"encoder {name} gave {gave} for 5 items" in str(caught.value)
+    assert f"encoder {name} gave {gave} for 1 item;" in str(caught.value)
+    assert "(B, L, D) = (1, 2, 3)" in str(caught.value)
+    assert [path.name for path in (tmp_path / "f/tiny").iterdir()] == []
+
+
+def test_another_shape_of_a_batch_ends_the_extraction_and_nothing_is_stored(odd, tmp_path):
+    with pytest.raises(EncoderError) as caught:
+        odd("first")
+    assert "encoder first gave (1, 2, 3) for 5 items" in str(caught.value)
     assert "(B, L, D) = (5, 2, 3)" in str(caught.value)
-    with FeatureFile(tmp_path / f"f/tiny/text.{name}.h5.partial") as file:
+    with FeatureFile(tmp_path / "f/tiny/text.first.h5.partial") as file:
         assert not file.complete
         assert not (file.status == Status.OK).any()
 
 
 def test_a_mended_encoder_goes_on_where_it_was(odd, monkeypatch):
     with pytest.raises(EncoderError):
-        odd("wide")
+        odd("first")
     module = sys.modules["odd_encoders"]
-    monkeypatch.setitem(module.WAYS, "wide", module.right)
-    with odd("wide") as file:
+    monkeypatch.setitem(module.WAYS, "first", module.right)
+    with odd("first") as file:
         assert file.status.tolist() == [1, 2, 1, 1, 1, 1]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from erc_features.engines.ray import Worker, _portable, run_ray, settle
 from erc_features.errors import EncoderError, ErcError
 from erc_features.extract import extract
 from erc_features.job import make_jobs
-from erc_features.store import FeatureFile, Status
+from erc_features.probe import Expected
+from erc_features.store import FeatureFile, Status, read_probe
 
 ray = pytest.importorskip("ray", reason="extra ray is not installed")
 
@@ -157,9 +159,13 @@ def test_a_worker_gives_the_rows_and_reasons_of_the_local_engine(tmp_path):
     with pytest.raises(
         EncoderError, match="On node .* has the revision [0-9a-f]{64}; here it is x"
     ):
-        worker.load("x")
+        worker.load(Expected("x", None, {}))
     with FeatureFile(tmp_path / "f/tiny/visual.baseline.h5") as file:
-        worker.load(file.attributes["revision"])
+        revision, probe = file.attributes["revision"], read_probe(file)
+        other = Expected(revision, replace(probe, x=probe.x * 2), {"torch": "1.0"})
+        with pytest.raises(EncoderError, match="On node (.|\n)*torch: 1.0 then(.|\n)*every node"):
+            worker.load(other)
+        worker.load(Expected(revision, probe, file.attributes["versions"]))
         rows = np.array([4, 2, 0])
         batch = worker.encode(rows)
         assert np.array_equal(batch.x, file.x(rows))
@@ -317,7 +323,7 @@ def test_other_weights_on_a_node(tmp_path, two_cores):
     [job] = make_jobs(text_corpus(tmp_path / "words"), modality="text", encoder="echo")
     job, workers = settle(job, 1)
     with pytest.raises(EncoderError, match="has the revision r; here it is other"):
-        list(run_ray([np.array([0])], job, "other", workers))
+        list(run_ray([np.array([0])], job, Expected("other", None, {}), workers))
 
 
 DRIVER = """

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from erc_features.errors import FeatureFileError
-from erc_features.store import FeatureFile, Provenance, Rows, Shape, Status, open_writer
+from erc_features.store import FeatureFile, Probe, Provenance, Rows, Shape, Status, open_writer
 
 PROVENANCE = Provenance("c", "f" * 64, "text", "enc", "rev", {"layers": "all", "dtype": "float16"})
 SHAPE = Shape(2, 3)
@@ -29,6 +29,19 @@ def rows(n=N):
         text=[f"text {i} 🙂" for i in range(n)],
         label=["joy", ""] * (n // 2),
     )
+
+
+PROBE = np.arange(6, dtype=np.float32).reshape(2, 3) / 7
+
+
+class Kept:
+    """Makes that probe, and takes any file that keeps it."""
+
+    def make(self):
+        return Probe(PROBE, 1, "cpu")
+
+    def must_agree(self, file):
+        assert np.array_equal(file.probe, PROBE)
 
 
 def begin(path, **options):
@@ -50,8 +63,8 @@ def values(numbers):
     return np.array(numbers, np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
 
 
-def complete(path):
-    with begin(path) as writer:
+def complete(path, **options):
+    with begin(path, **options) as writer:
         writer.write(np.array([5, 0, 1]), values([5, 0.5, 1]), np.array([1, 1, 1]), [""] * 3)
         writer.write(np.array([2, 3, 4]), values([2, 3, 4]), np.array([1, 2, 3]),
                      ["", "no medium", "ü" * 150])  # fmt: skip
@@ -287,7 +300,7 @@ def test_killed_at_each_write_nothing_finished_is_lost(tmp_path, what):
         folder.mkdir()
         path = folder / "text.a.h5"
         if what == "retry":
-            complete(path)
+            complete(path, probe=Kept())
         code = f"""
             import sys; sys.path[:0] = {sys.path!r}
             from test_store import *
@@ -310,6 +323,7 @@ def test_killed_at_each_write_nothing_finished_is_lost(tmp_path, what):
             assert file.x()[:, 0, 0].tolist() == [0.5, 1, 2, 3, 4, 5]
             assert file.status.tolist() == [1] * 6
             assert not any(file.reason)
+            assert np.array_equal(file.probe, PROBE)
         assert os.listdir(folder) == ["text.a.h5"]
     print(f"\n{what}: killed before each of {kills} writes")
     assert kills > 10
@@ -319,7 +333,7 @@ def complete_in_steps(path, retry):
     """Two rows at a time, resuming; what is done already must say what was written."""
     numbers = np.array([0.5, 1, 2, 3, 4, 5])
     again = (lambda status: np.flatnonzero(status > 1)) if retry else None
-    with begin(path, again=again) as writer:
+    with begin(path, again=again, probe=Kept()) as writer:
         if writer is None:
             return
         for first in (0, 2, 4):

@@ -12,11 +12,11 @@ from erc_features.corpora.manifest import read_corpus
 from erc_features.encoders.base import Settings
 from erc_features.errors import ErcError, FeatureFileError
 from erc_features.extract import extract
-from erc_features.job import make_jobs
 from erc_features.media import write_wav
 from erc_features.shown import show_verified
 from erc_features.store import FeatureFile, Status
-from erc_features.verify import _tolerance, verify
+from erc_features.tolerance import tolerance_of
+from erc_features.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -262,21 +262,17 @@ def test_in_other_precisions_with_history_and_of_other_modalities(made, tmp_path
         assert differing.key == "train/d-0-seq-0"
 
 
-def test_tolerances_and_why(tmp_path):
-    root = media_corpus(tmp_path / "tiny")
-
-    def tolerance(modality, precision, here, there):
-        (job,) = make_jobs(root, modality=modality, encoder="baseline",
-                           settings=Settings(precision=precision, device=here))  # fmt: skip
-        found = _tolerance(job, there)
+def test_tolerances_and_why():
+    def tolerance(precision, here, there):
+        found = tolerance_of(precision, here, there)
         return found.relative, found.why
 
-    assert tolerance("text", "fp32", "cpu", "cpu") == (1e-5, "fp32 on cpu")
-    assert tolerance("audio", "fp32", "cuda", "cuda:1") == (1e-4, "fp32 on cuda")
-    assert tolerance("text", "fp32", "cpu", "cuda") == (1e-4, "fp32 on cpu, stored on cuda")
-    assert tolerance("visual", "bf16", "cpu", "cpu")[0] == 5e-2
-    assert tolerance("visual", "bf16", "cuda", "cuda")[0] == 1e-1
-    assert tolerance("text", "fp16", "cpu", "") == (
+    assert tolerance("fp32", "cpu", "cpu") == (1e-5, "fp32 on cpu")
+    assert tolerance("fp32", "cuda", "cuda:1") == (1e-4, "fp32 on cuda")
+    assert tolerance("fp32", "cpu", "cuda") == (1e-4, "fp32 on cpu, stored on cuda")
+    assert tolerance("bf16", "cpu", "cpu")[0] == 5e-2
+    assert tolerance("bf16", "cuda", "cuda")[0] == 1e-1
+    assert tolerance("fp16", "cpu", "") == (
         1e-2, "fp16 on cpu, stored on an unknown device")  # fmt: skip
 
 

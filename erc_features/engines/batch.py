@@ -109,7 +109,8 @@ def _encode(items: list[Any], encoder: Encoder) -> list[Any]:
     wanted = (len(items), encoder.layers, encoder.dim)
     if rows.shape != wanted:
         raise EncoderError(
-            f"The encoder {encoder.name} gave {rows.shape} for {len(items)} items; its own "
+            f"The encoder {encoder.name} gave {rows.shape} for {len(items)} "
+            f"item{'s' * (len(items) > 1)}; its own "
             f"`layers` and `dim` say (B, L, D) = {wanted}."
         )
     return list(rows)

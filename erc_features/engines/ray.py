@@ -25,6 +25,7 @@ from erc_features.errors import EncoderError, ErcError, choose, listed
 from erc_features.items import loader
 from erc_features.job import Job
 from erc_features.plugins import with_plugins
+from erc_features.probe import Expected
 
 AHEAD = 3  # batches in an actor: one is encoded, the others are decoded; memory stays flat
 DEATHS = 3  # of workers over a batch that ends an extraction
@@ -51,7 +52,7 @@ def settle(job: Job, workers: int | None) -> tuple[Job, int]:
 
 
 def run_ray(
-    batches: Sequence[np.ndarray], job: Job, revision: str, workers: int
+    batches: Sequence[np.ndarray], job: Job, expected: Expected, workers: int
 ) -> Iterator[Batch]:
     """Encode the batches in actors; they come back in the order in which they are done.
 
@@ -59,7 +60,7 @@ def run_ray(
     actors end; Ray itself stays for the next extraction, until :func:`.cluster.leave`.
 
     Raises:
-        EncoderError: a node has other weights than `revision`.
+        EncoderError: a node's encoder has other weights, or gives other numbers, than `expected`.
         ErcError: no worker starts, or a batch's workers died three times.
     """
     ray = connect()
@@ -67,7 +68,7 @@ def run_ray(
     try:
         if not batches:
             return
-        crew = _Crew(ray, batches, job, revision, min(workers, len(batches)))
+        crew = _Crew(ray, batches, job, expected, min(workers, len(batches)))
         yield from crew.work()
     finally:
         if crew is not None:
@@ -91,22 +92,19 @@ class Worker:
     def begun(self) -> None:
         """Nothing: that it answers says that the process runs."""
 
-    def load(self, revision: str) -> None:
+    def load(self, expected: Expected) -> None:
         """Load the encoder.
 
         Raises:
-            EncoderError: its weights can't be had here, or are other ones.
+            EncoderError: its weights can't be had here, are other ones, or give other numbers.
         """
-        name, node = self._job.encoder, socket.gethostname()
+        node = socket.gethostname()
         try:
             encoder = self._computing.submit(self._loaded).result()
         except ErcError as error:
             raise EncoderError(f"On node {node}: {error}") from None
-        if encoder.revision != revision:
-            raise EncoderError(
-                f"On node {node} the encoder {name} has the revision {encoder.revision}; "
-                f"here it is {revision}. Give every node the same weights."
-            )
+        check = (expected.check, encoder, self._job.settings, node)
+        self._computing.submit(*check).result()
         self._encoder, self._idle_since = encoder, perf_counter()
 
     def _loaded(self) -> Encoder:
@@ -144,13 +142,13 @@ class _Crew:
     """The actors of one extraction, and who does what."""
 
     def __init__(
-        self, ray: Any, batches: Sequence[np.ndarray], job: Job, revision: str, workers: int
+        self, ray: Any, batches: Sequence[np.ndarray], job: Job, expected: Expected, workers: int
     ) -> None:
         nodes, threads = nodes_of(ray), _threads(job)
         cpus, gpus = share(nodes, job.settings.device == "cuda", workers, threads)
         decoders = min(16, max(2, int(sum(cpu for cpu, _ in nodes)) // workers))
         quiet = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}  # cores may be shared
-        self._ray, self._batches, self._revision, self._workers = ray, batches, revision, workers
+        self._ray, self._batches, self._expected, self._workers = ray, batches, expected, workers
         self._keys = [u.key for u in job.corpus.utterances]
         self._make = ray.remote(Worker).options(
             num_cpus=cpus, num_gpus=gpus, max_concurrency=AHEAD, scheduling_strategy="SPREAD",
@@ -182,7 +180,7 @@ class _Crew:
                 self._lose(task, error)
                 continue
             if task.what == "begun":
-                self._ask(task.actor, "load", self._revision)
+                self._ask(task.actor, "load", self._expected)
             elif task.what == "load":
                 self._stillborn = 0
                 self._ready.append(task.actor)

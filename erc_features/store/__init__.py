@@ -11,6 +11,7 @@ from erc_features.store.layout import (
     Rows,
     Status,
 )
+from erc_features.store.probe import Probe, read_probe
 from erc_features.store.writer import FeatureWriter, open_writer
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SUFFIX",
     "FeatureFile",
     "FeatureWriter",
+    "Probe",
     "Provenance",
     "Rows",
     "Shape",
@@ -27,4 +29,5 @@ __all__ = [
     "expected_size",
     "list_features",
     "open_writer",
+    "read_probe",
 ]

@@ -22,6 +22,7 @@ from erc_features.store.layout import (
     Rows,
     Status,
 )
+from erc_features.store.probe import DEVICE, INPUT, Probe
 
 # HDF5 reports the disk's errors as any of these, the number only in its text.
 HDF5_ERRORS = (OSError, ValueError, RuntimeError)
@@ -51,6 +52,7 @@ def create(
     provenance: Provenance,
     shape: Shape,
     record: Mapping[str, Any],
+    probe: Probe | None = None,
 ) -> None:
     """Make a partial feature file, all rows pending. It has its name only once it is whole.
 
@@ -63,6 +65,8 @@ def create(
         _reserve(new, expected_size(len(rows), shape))
         with h5py.File(new, "x", locking=False) as file:
             _fill(file, rows, labels, provenance, shape, record)
+            if probe is not None:
+                _keep(file, probe)
             file.attrs["format"] = FORMAT  # last: without it the file is not yet one
         sync(new)
         os.replace(new, partial)
@@ -112,6 +116,11 @@ def _fill(
     }
     for name, value in attributes.items():
         file.attrs[name] = value
+
+
+def _keep(file: h5py.File, probe: Probe) -> None:
+    file.create_dataset("probe", data=probe.x.astype("<f4"))
+    file.attrs[INPUT], file.attrs[DEVICE] = probe.input, probe.device
 
 
 def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:

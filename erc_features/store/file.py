@@ -149,6 +149,12 @@ class FeatureFile:
     def status(self) -> np.ndarray:
         return self._read("status").astype(np.uint8)
 
+    @cached_property
+    def probe(self) -> np.ndarray | None:
+        """What the encoder gave for its built-in input, (L, D) float32; None: not recorded."""
+        self._must_be_open()
+        return self._read("probe") if "probe" in self._file else None
+
     def rows(
         self, *, keys: Iterable[str] | None = None, split: Split | str | None = None
     ) -> np.ndarray:

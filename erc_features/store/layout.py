@@ -11,16 +11,20 @@ A file can be used with h5py alone:
     /status   (N,) enum uint8: pending 0, ok 1, missing 2 (no medium, blank text),
               failed 3 (the decoder, the encoder, NaN, or past what float16 holds)
     /reason   (N,) utf-8 of at most 200 bytes: why a row is missing or failed
+    /probe    (L, D) float32: what the encoder gave for a built-in input. Absent from imported
+              files, and from those of an erc older than it
 
     attributes of the root group
       format "erc-features", format_version 1, complete (bool)
       corpus, fingerprint, labels (JSON list)         what was encoded
       modality, encoder, revision, config (JSON)      how; these must agree to resume
       versions (JSON), created, finished, device, engine, workers, notes (JSON)  for the record
+      probe_input, probe_device                       which input, and where it was encoded
 
 A writer MUST write `<stem>.h5.partial` first; the file gets its final name once `complete` is
-true and it is synced. `format` is the last attribute of creation. For every batch: x, reason,
-flush, status, flush: a row's status never says ok before its numbers are in the file.
+true and it is synced. `format` is the last attribute of creation, after the probe. For every batch:
+x, reason, flush, status, flush: a row's status never says ok before its numbers are in the file.
+Who adds rows MUST compare the probe where there is one, and MUST NOT add one to a file with rows.
 A reader MUST refuse another `format` and a larger `format_version`, MAY ignore attributes and
 datasets it doesn't know, and MUST NOT use rows of `x` whose status is not ok.
 
@@ -151,6 +155,15 @@ def check_layout(file: h5py.File, path: Path | str) -> None:
     if wrong:
         raise FeatureFileError(
             f"{path}: damaged, shapes do not agree with key {rows}: {', '.join(wrong)}."
+        )
+    _check_probe(file, path)
+
+
+def _check_probe(file: h5py.File, path: Path | str) -> None:
+    if check_dataset(file, "probe", path) and file["probe"].shape != file["x"].shape[1:]:
+        raise FeatureFileError(
+            f"{path}: damaged, its probe {file['probe'].shape} is not of the shape "
+            f"{file['x'].shape[1:]} of a row."
         )
 
 

@@ -12,8 +12,8 @@ import h5py
 from erc_features.errors import FeatureFileError
 
 _TIMES, _LEAST = 200, 2**16  # what a dataset may come to: times its stored size, and bytes
-_NUMBERS = {"x": ("f", (2, 4)), "status": ("iu", (1,)), "dialogue": ("iu", (4, 8)),
-            "sequence": ("iu", (4, 8))}  # fmt: skip
+_NUMBERS = {"x": ("f", (2, 4)), "probe": ("f", (4,)), "status": ("iu", (1,)),
+            "dialogue": ("iu", (4, 8)), "sequence": ("iu", (4, 8))}  # fmt: skip
 
 
 def check_dataset(file: h5py.File, name: str, path: Path | str) -> bool:

@@ -26,6 +26,7 @@ from erc_features.store.create import (
 from erc_features.store.file import FeatureFile
 from erc_features.store.layout import REASON_BYTES, SUFFIX, Provenance, Rows, Status, check_layout
 from erc_features.store.lock import only_writer
+from erc_features.store.probe import ProbeMaker
 
 _CHUNK = 1024  # rows read at a time
 
@@ -123,6 +124,7 @@ def open_writer(
     *,
     overwrite: bool = False,
     again: Callable[[np.ndarray], np.ndarray] | None = None,
+    probe: ProbeMaker | None = None,
 ) -> Iterator[FeatureWriter | None]:
     """Create or resume the feature file at `path` (its final name, `….h5`), locked while open.
 
@@ -134,9 +136,13 @@ def open_writer(
     once more. They are computed in a copy: the finished file stays, and can be used, until
     the copy takes its place.
 
+    `probe` is asked for the probe of a new file before there is one, and compares that of a file
+    to which rows are added; a file that keeps none is gone on with, and gets none.
+
     Raises:
-        FeatureFileError: the file there is of other provenance, damaged, or being written
-            by another process; or the folder can't be written, or the disk is full.
+        ErcError: the file there is of other provenance, its encoder gives other numbers than its
+            probe; it is damaged, or being written by another process; or the folder can't be
+            written, or the disk is full.
     """
     partial = path.with_name(path.name.removesuffix(SUFFIX) + ".h5.partial")
     try:
@@ -154,17 +160,22 @@ def open_writer(
                 yield None
                 return
         if partial.exists():
-            _must_agree(partial, *wanted)
+            _must_agree(partial, *wanted, probe)
+            _reserve_places(partial)
         if not partial.exists() and complete:
             with FeatureFile(path) as file:
                 order = file.rows(keys=rows.key)
                 redo = again(file.status[order]) if again else order[:0]
+                if len(redo) and probe:
+                    probe.must_agree(file)
             if len(redo) == 0:
                 yield None
                 return
             _copy(path, partial)
+            _reserve_places(partial)
         elif not partial.exists():
-            create(partial, rows, labels, provenance, shape, record)
+            made = probe.make() if probe else None
+            create(partial, rows, labels, provenance, shape, record, made)
         with _writer(partial, path, rows) as writer:
             if again and len(redo := again(writer.status)):
                 writer.reopen(redo)
@@ -190,18 +201,27 @@ def _writer(partial: Path, final: Path, rows: Rows) -> Iterator[FeatureWriter]:
             file.close()
 
 
-def _must_agree(path: Path, labels: tuple[str, ...], provenance: Provenance, shape: Shape) -> None:
-    """Refuse other provenance. Other labels are no reason: they are put right, in a copy."""
+def _must_agree(
+    path: Path,
+    labels: tuple[str, ...],
+    provenance: Provenance,
+    shape: Shape,
+    probe: ProbeMaker | None = None,
+) -> None:
+    """Refuse other provenance, and another probe. Other labels are no reason: they are
+    put right, in a copy."""
     with FeatureFile(path) as file:
         lines = file.provenance.differences(provenance)
         _, layers, dim = file.shape
         found = Shape(layers, dim, file.dtype.name)
         same_labels = file.labels == labels
-    if found != shape:
-        lines.append(
-            f"x: (N, {found.layers}, {found.dim}) {found.dtype} here, "
-            f"(N, {shape.layers}, {shape.dim}) {shape.dtype} now"
-        )
+        if found != shape:
+            lines.append(
+                f"x: (N, {found.layers}, {found.dim}) {found.dtype} here, "
+                f"(N, {shape.layers}, {shape.dim}) {shape.dtype} now"
+            )
+        if not lines and probe:
+            probe.must_agree(file)
     if lines:
         raise FeatureFileError(
             f"{path} was made differently:{listed(lines)}\n"
@@ -219,6 +239,23 @@ def _relabel(path: Path, labels: tuple[str, ...]) -> None:
         file.attrs["labels"] = json.dumps(list(labels), ensure_ascii=False)
     sync(copy)
     os.replace(copy, path)
+
+
+def _reserve_places(partial: Path) -> None:
+    """The places that `finish` writes into, in a copy, where an older erc reserved none."""
+    places = {"finished": FINISHED_BYTES, "notes": NOTES_BYTES}
+    with h5py.File(partial, "r", locking=False) as file:
+        absent = [name for name, size in places.items() if name not in file.attrs
+                  or file.attrs.get_id(name).dtype != np.dtype(f"S{size}")]  # fmt: skip
+    if not absent:
+        return
+    copy = partial.with_name(partial.name + ".new")
+    _copy(partial, copy)
+    with h5py.File(copy, "r+", locking=False) as file:
+        for name in absent:
+            file.attrs[name] = np.bytes_(b" " * places[name])
+    sync(copy)
+    os.replace(copy, partial)
 
 
 def _copy(path: Path, copy: Path) -> None:

@@ -5,6 +5,9 @@ is wrong, and so is a writer that calls something else version 1. `test_golden.p
 numbers written out, and does not take them from here.
 
     PYTHONPATH=. .venv/bin/python tests/golden/make_golden.py tests/golden/v1
+
+`visual.tiny.h5` and `text.probed.h5.partial` were added when files began to keep a probe, which is
+no new version; they were made with `make_golden.py tests/golden/v1 probed`.
 """
 
 import sys
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from erc_features.store import Provenance, Rows, Shape, Status, open_writer
+from erc_features.store import FeatureFile, Probe, Provenance, Rows, Shape, Status, open_writer
 
 LABELS = ("neutral", "joy", "Überraschung")
 ROWS = (  # split, dialogue, sequence, speaker, text, label
@@ -55,5 +58,39 @@ def make(folder: Path) -> None:
         file.write(np.array([4]), x[[4], :1], np.array([2]), ["blank text"])
 
 
+class Kept:
+    """A probe of those numbers, made on CUDA."""
+
+    def __init__(self, *numbers: float) -> None:
+        self._x = np.array(numbers, np.float32).reshape(-1, 3)
+
+    def make(self) -> Probe:
+        return Probe(self._x, 1, "cuda")
+
+    def must_agree(self, file: FeatureFile) -> None:
+        assert file.probe is not None
+
+
+def make_probed(folder: Path) -> None:
+    """`visual.tiny.h5`, finished; `text.probed.h5.partial`, given up after one batch."""
+    n, about = len(ROWS), {"layers": "all", "pool": "mean", "precision": "fp32"}
+    x = (np.arange(n * 3).reshape(n, 1, 3) / 4 - 1).astype(np.float32)
+    made = Provenance("tiny", "0f" * 32, "visual", "tiny-clip", "ef" * 32,
+                      about | {"dtype": "float16", "frames": 5, "height": 240})  # fmt: skip
+    path, probe = folder / "visual.tiny.h5", Kept(0.1, -2.5, 1e-30)
+    with open_writer(path, rows(), LABELS, made, Shape(1, 3), RECORD, probe=probe) as file:
+        assert file is not None
+        status = np.array([1, 1, 2, 1, 1, 1, 1])
+        file.write(np.arange(n), x, status, ["", "", "no picture", "", "", "", ""])
+        file.finish({})
+    made = Provenance("tiny", "0f" * 32, "text", "tiny-bert", "cd" * 32,
+                      about | {"dtype": "float32", "history": 0})  # fmt: skip
+    path, probe = folder / "text.probed.h5", Kept(1, 2, 3, 4, 5, 6)
+    shape = Shape(2, 3, "float32")
+    with open_writer(path, rows(), LABELS, made, shape, RECORD, probe=probe) as file:
+        assert file is not None
+        file.write(np.array([1, 5]), np.repeat(x[[1, 5]], 2, 1), np.array([1, 1]), ["", ""])
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    (make_probed if "probed" in sys.argv[2:] else make)(Path(sys.argv[1]))
