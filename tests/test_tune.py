@@ -100,7 +100,7 @@ def ended(storage):
 @pytest.mark.parametrize(
     "sent",
     [
-        signal.SIGINT,
+        pytest.param(signal.SIGINT, marks=pytest.mark.soak),
         pytest.param(signal.SIGTERM, marks=pytest.mark.soak),
         pytest.param(signal.SIGKILL, marks=pytest.mark.soak),
     ],

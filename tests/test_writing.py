@@ -20,9 +20,9 @@ from erc_fusion.weights import load_weights
 # Audit events come right before what they name. Kills by number; without one, counts.
 IMPORTS = """
 import os, signal
-import pandas, pyarrow.parquet, safetensors.torch, torch
+import torch
 torch.set_num_threads(1)
-from erc_fusion import fit, score, weighing, weights, writing
+from erc_fusion import writing
 from erc_fusion.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse
 root = {root!r}
@@ -40,13 +40,16 @@ def count(event, args):
         if seen == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
+config = with_options(FuseConfig(), corpus="tiny", width=8, epochs=1, seeds=(0, 1), name="mine",
+                      lr=0.01, overwrite=True, device="cpu", features=root + "/features",
+                      runs=root + "/warm")
+fuse(config)  # all that it imports is there before the forks
+
 def work():
     global at
     at = int(open(root + "/at").read())
     os.sys.addaudithook(count)
-    fuse(with_options(FuseConfig(), corpus="tiny", width=8, epochs=1, seeds=(0, 1), name="mine",
-                      lr=0.01, overwrite=True, device="cpu", features=root + "/features",
-                      runs=root + "/runs"))
+    fuse(with_options(config, runs=root + "/runs"))
     with open(root + "/events", "w") as file:
         file.write(str(seen))
 """
