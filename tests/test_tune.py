@@ -79,8 +79,8 @@ import sys
 from erc_fusion.config import FuseConfig, with_options
 from erc_fusion.space import Space
 from erc_fusion.tune import tune
-tune(with_options(FuseConfig(corpus="words"), features={features!r}, runs={runs!r}, epochs=4,
-                  seeds=(100, 101), device="cpu"),
+tune(with_options(FuseConfig(corpus="words"), features={features!r}, runs={runs!r}, epochs=200,
+                  patience=200, seeds=(100, 101), device="cpu"),
      space=Space(("linear", "mlp"), ("none",), contrasts=("none",), widths=(16, 32)),
      trials=1000, storage={storage!r}, to={to!r})
 """
@@ -127,8 +127,8 @@ def test_interrupted_its_trial_has_not_failed(words, tmp_path, sent):
     assert done >= 2 and "FAIL" not in states
     left = study.trials[-1]
     assert left.state.name == ("RUNNING" if sent == signal.SIGKILL else "WAITING")
-    found = tune(settings(words), space=QUICK, trials=done + 1, storage=storage,
-                 to=tmp_path / "t.toml")  # fmt: skip
+    long = settings(words, epochs=200, patience=200)  # a trial is at work when the signal comes
+    found = tune(long, space=QUICK, trials=done + 1, storage=storage, to=tmp_path / "t.toml")
     assert sum(found.counts.values()) == done + 1
     if sent != signal.SIGKILL:  # it, and no other, was run
         assert ended(storage) == len(study.trials) and left.number == len(study.trials) - 1
