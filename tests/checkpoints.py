@@ -134,14 +134,16 @@ def _save(folder: Path, cls: Any, config: Any, **more: Any) -> Path:
 def tiny_clip(folder: Path, *, side: int = 32, mode: str = "shortest") -> Path:
     """A CLIP of open_clip, as open_clip's own repositories are: its configuration and weights."""
     import open_clip
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
     from safetensors.torch import save_file
 
     vision = {"image_size": side, "layers": 2, "width": 64, "patch_size": 8}
     text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
     config = {
         "model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text},
-        "preprocess_cfg": {"resize_mode": mode},
-    }
+        "preprocess_cfg": {"resize_mode": mode, "mean": OPENAI_DATASET_MEAN,
+                           "std": OPENAI_DATASET_STD},
+    }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(1)  # 0 is what `random:` draws

@@ -248,22 +248,31 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncode
 
 
 def _normalises(name: str, place: Place) -> bool:
-    """What its preprocessor_config.json says."""
-    from transformers import AutoFeatureExtractor
+    """What its preprocessor_config.json says; where it doesn't, transformers would assume it."""
+    from transformers import Wav2Vec2FeatureExtractor
 
+    file = f"--encoder {name}: preprocessor_config.json"
     try:
-        found = AutoFeatureExtractor.from_pretrained(
-            place.where, local_files_only=place.local, trust_remote_code=False
+        found, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(
+            place.where, local_files_only=place.local
         )
-        rate, normalise = found.sampling_rate, bool(found.do_normalize)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        says = {key: found[key] for key in ("do_normalize", "sampling_rate") if key in found}
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
         raise EncoderError(
-            f"--encoder {name}: preprocessor_config.json doesn't say how it takes sound "
-            f"({first_line(error)})."
+            f"{file} doesn't say how it takes sound ({first_line(error)})."
         ) from error
-    if rate != RATE:
-        raise EncoderError(f"--encoder {name}: it takes sound at {rate} Hz; 16,000 Hz works.")
-    return normalise
+    if not isinstance(says.get("do_normalize"), bool):
+        raise EncoderError(
+            f"{file} has no do_normalize: whether each sound is brought to mean 0 and variance 1 "
+            'first. Add what the weights were trained with: "do_normalize": true or false.'
+        )
+    if "sampling_rate" not in says:
+        raise EncoderError(f"{file} has no sampling_rate. If it is 16 kHz, add 16000.")
+    if says["sampling_rate"] != RATE:
+        raise EncoderError(
+            f"--encoder {name}: it takes sound at {says['sampling_rate']} Hz; 16,000 Hz works."
+        )
+    return says["do_normalize"]
 
 
 def _fold(model: Any) -> None:

@@ -22,7 +22,7 @@ from erc_features.encoders.base import (
     to_device,
 )
 from erc_features.encoders.states import layers_of, recorded_last
-from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, wrap
+from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, lost_capital, wrap
 from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.errors import EncoderError
 from erc_features.layers import pick_layers
@@ -167,6 +167,7 @@ def _longest(config: Any) -> int:
 
 def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Tokenizer:
     from transformers import AutoTokenizer
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     try:
         inner: Any = AutoTokenizer.from_pretrained(
@@ -182,6 +183,14 @@ def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Token
         raise EncoderError(
             f"--encoder {name}: its tokenizer has {len(inner)} of {config.vocab_size} tokens; "
             "is tokenizer.json there, or what its kind has instead (vocab.txt, vocab.json)?"
+        )
+    if (word := lost_capital(inner)) and "do_lower_case" not in get_tokenizer_config(
+        place.where, local_files_only=place.local
+    ):
+        raise EncoderError(
+            f"--encoder {name}: its vocabulary has capital letters, such as {word!r}, and its "
+            "tokenizer makes all texts lower case, because no tokenizer_config.json says whether "
+            'to. Add one: {"do_lower_case": false}, or true if the weights were trained so.'
         )
     if history and not inner.is_fast:
         raise EncoderError(
