@@ -10,7 +10,7 @@ import numpy as np
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.downmix import DOWNMIX, NAME, must_be_normalised
 from erc_features.encoders import DEFAULTS, ENCODERS, clean_name, default_name
-from erc_features.encoders.base import Encoder, Measured, Settings, measure
+from erc_features.encoders.base import Encoder, Measured, Recorded, Settings, measure
 from erc_features.errors import CorpusError, EncoderError, ErcError, choose
 from erc_features.items import FRAMES, known
 from erc_features.plan import plan
@@ -191,6 +191,8 @@ def provenance_of(job: Job, encoder: Encoder) -> Provenance:
         config |= {"frames": decode.get("frames", FRAMES), "height": decode.get("height")}
     if modality == Modality.AUDIO:
         config |= {"rate": 16_000, NAME: DOWNMIX}
+    if isinstance(encoder, Recorded):
+        config |= encoder.recorded
     named = with_plugins("erc.encoders", ENCODERS)
     folder = Path(encoder.name)
     is_folder = encoder.name not in named and folder.is_dir()

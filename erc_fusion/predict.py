@@ -11,8 +11,8 @@ import numpy as np
 
 from erc_features.decode import Decode
 from erc_features.downmix import must_be_made_alike
-from erc_features.encoders.base import Settings
-from erc_features.errors import ErcError, RunError, choose
+from erc_features.encoders.base import LAST_LAYER, PREPROCESSING, Settings
+from erc_features.errors import ErcError, RunError, choose, listed
 from erc_features.extract import extract
 from erc_features.interchange.imported import must_have_encoder
 from erc_features.job import feature_stem
@@ -183,6 +183,7 @@ def _predict(
         )  # fmt: skip
         if made.path.name != f"{stem}.h5":  # the run's was renamed
             made.path.replace(made.path.with_name(f"{stem}.h5"))
+        _must_mean_the_same(stem, file["config"], features / corpus.name / f"{stem}.h5")
     sources = find_sources(features / corpus.name, tuple(files))
     table = load_table(sources, run.config.get("layers", "all"))
     found = weights.predict(table, np.arange(len(table))).probability  # (S, N, C)
@@ -256,6 +257,24 @@ def _must_be_there(stem: str, encoder: str, revision: str) -> None:
         raise ErcError(
             f"{stem} was made with {encoder} (revision {revision[:12]}), which is not there. "
             f"--encoder {stem}=PATH says where it is now."
+        )
+
+
+def _must_mean_the_same(stem: str, before: Mapping[str, Any], made: Path) -> None:
+    """Refuse embeddings of another meaning than the run's: of another last layer, or of pictures
+    that were prepared otherwise."""
+    with FeatureFile(made) as file:
+        now = file.provenance.config
+    lines = [
+        f"{name} is {before.get(name)!r} there, {now.get(name)!r} now"
+        for name in (LAST_LAYER, PREPROCESSING)
+        if before.get(name) != now.get(name)
+    ]
+    if lines:
+        raise RunError(
+            f"{stem} of this run was made by an erc whose encoder gave other numbers:"
+            f"{listed(lines)}\nMake it anew with `erc extract --overwrite` and the options that it "
+            "was made with, and run `erc fuse` again."
         )
 
 

@@ -37,7 +37,7 @@ def tiny_roberta(folder: Path) -> Path:
     """RobertaModel as published ones are: no pooler, positions that count from 2."""
     from transformers import RobertaConfig, RobertaModel
 
-    size = _byte_tokenizer(folder, bos="<s>", eos="</s>", pad="<pad>", sep="</s>")
+    size = byte_tokenizer(folder, bos="<s>", eos="</s>", pad="<pad>", sep="</s>")
     config = RobertaConfig(**_BLOCKS, vocab_size=size, intermediate_size=32, pad_token_id=0,
                            max_position_embeddings=65, initializer_range=0.3)  # fmt: skip
     return _save(folder, RobertaModel, config, add_pooling_layer=False)
@@ -47,7 +47,7 @@ def tiny_gpt2(folder: Path) -> Path:
     """GPT2Model: absolute positions, no padding token, no special token around a text."""
     from transformers import GPT2Config, GPT2Model
 
-    size = _byte_tokenizer(folder, eos="<|endoftext|>")
+    size = byte_tokenizer(folder, eos="<|endoftext|>")
     config = GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64,
                         initializer_range=0.3, bos_token_id=0, eos_token_id=0)  # fmt: skip
     return _save(folder, GPT2Model, config)
@@ -57,13 +57,13 @@ def tiny_llama(folder: Path, *, side: str = "left") -> Path:
     """LlamaModel: rotary positions; its tokenizer pads on the left and begins with a token."""
     from transformers import LlamaConfig, LlamaModel
 
-    size = _byte_tokenizer(folder, bos="<s>", eos="</s>", side=side)
+    size = byte_tokenizer(folder, bos="<s>", eos="</s>", side=side)
     config = LlamaConfig(**_BLOCKS, vocab_size=size, intermediate_size=32, num_key_value_heads=1,
                          max_position_embeddings=64, initializer_range=0.3)  # fmt: skip
     return _save(folder, LlamaModel, config)
 
 
-def _byte_tokenizer(
+def byte_tokenizer(
     folder: Path,
     *,
     bos: str | None = None,
@@ -134,14 +134,16 @@ def _save(folder: Path, cls: Any, config: Any, **more: Any) -> Path:
 def tiny_clip(folder: Path, *, side: int = 32, mode: str = "shortest") -> Path:
     """A CLIP of open_clip, as open_clip's own repositories are: its configuration and weights."""
     import open_clip
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
     from safetensors.torch import save_file
 
     vision = {"image_size": side, "layers": 2, "width": 64, "patch_size": 8}
     text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
     config = {
         "model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text},
-        "preprocess_cfg": {"resize_mode": mode},
-    }
+        "preprocess_cfg": {"resize_mode": mode, "mean": OPENAI_DATASET_MEAN,
+                           "std": OPENAI_DATASET_STD},
+    }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(1)  # 0 is what `random:` draws

@@ -149,6 +149,8 @@ def test_a_job_can_be_sent_and_holds_elsewhere(tmp_path, monkeypatch):
     assert sent.corpus.fingerprint == job.corpus.fingerprint
     [named] = make_jobs("tiny", modality="visual", encoder="ViT-B-32=w/clip.safetensors")
     assert _portable(named).encoder == f"ViT-B-32={tmp_path}/w/clip.safetensors"
+    [tagged] = make_jobs("tiny", modality="visual", encoder="ViT-B-32/openai=w/clip.safetensors")
+    assert _portable(tagged).encoder == f"ViT-B-32/openai={tmp_path}/w/clip.safetensors"
 
 
 def test_a_worker_gives_the_rows_and_reasons_of_the_local_engine(tmp_path):

@@ -81,22 +81,10 @@ def test_hostile_pictures(clip):
     assert np.isfinite(encoder.encode(items)).all()
 
 
-def test_a_file_and_a_folder_are_the_same(clip, tmp_path):
-    import open_clip
-
-    config = clip / "open_clip_config.json"
-    import json
-
-    known = tmp_path / "tiny-known.json"
-    known.write_text(json.dumps(json.loads(config.read_text())["model_cfg"]))
-    open_clip.add_model_config(known)
-    file = clip / "open_clip_model.safetensors"
-    one, other = load(clip), load(f"tiny-known={file}")
-    assert one.revision == other.revision
-    assert np.array_equal(one.encode(CLIPS[:3]), other.encode(CLIPS[:3]))
-    random = load("random:tiny-known")
-    assert random.revision == load("random:tiny-known").revision != one.revision
-    half = load(clip, precision="bf16")
+def test_random_weights_and_precisions(clip):
+    random = load("random:RN50-quickgelu")
+    assert random.revision == load("random:RN50-quickgelu").revision
+    one, half = load(clip), load(clip, precision="bf16")
     assert half.revision == one.revision
     assert 0 < np.abs(half.encode(CLIPS[:3]) - one.encode(CLIPS[:3])).max() < 0.1
 
@@ -113,6 +101,7 @@ def test_names():
         ("ViT-B-32/laion", {}, r"ViT-B-32 has no tag 'laion'; it has .*laion2b_s34b_b79k"),
         ("ViT-B-33=x.safetensors", {}, r"no architecture 'ViT-B-33'; such as .*ViT-B-32"),
         ("ViT-B-32=x.safetensors", {}, r"no weights x\.safetensors"),
+        ("ViT-B-32/openai=x.safetensors", {}, r"no weights x\.safetensors"),
         ("ViT-B-32=x.pt", {}, r"pickle \(\.bin, \.pt\) is not read"),
         ("RN50/yfcc15m", {}, "pickle|not in the cache"),
         ("ViT-B-32", {}, r"no visual model; ViT-B-32/laion2b_s34b_b79k \(an architecture"),

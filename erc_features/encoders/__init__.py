@@ -77,7 +77,7 @@ def resolve(encoder: str, settings: Settings) -> Settings:
 def default_name(encoder: str, modality: Modality | None = None) -> str:
     """The name of a feature file: the last component of the encoder's id or folder.
 
-    Of open_clip's `architecture/tag` and `architecture=file`, both parts.
+    Of open_clip's `architecture/tag`, `architecture=file` and `architecture/tag=file`, all parts.
 
     >>> default_name("facebook/wav2vec2-base"), default_name("random:bert-base-uncased")
     ('wav2vec2-base', 'random-bert-base-uncased')
@@ -85,6 +85,8 @@ def default_name(encoder: str, modality: Modality | None = None) -> str:
     'ViT-B-32-laion2b_s34b_b79k'
     >>> default_name("ViT-B-32=clips/tuned.safetensors", Modality.VISUAL)
     'ViT-B-32-tuned'
+    >>> default_name("ViT-B-32/openai=clips/tuned.safetensors", Modality.VISUAL)
+    'ViT-B-32-openai-tuned'
 
     Raises:
         EncoderError: that component says nothing ("model", "checkpoint-500", a snapshot's hash).

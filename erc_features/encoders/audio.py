@@ -1,7 +1,8 @@
 """Sound encoders through transformers: wav2vec 2.0 (Baevski et al. 2020), HuBERT (Hsu et al.
 2021), WavLM (Chen et al. 2022), data2vec (Baevski et al. 2022).
 
-Every hidden layer, pooled over time. Sound is mono at 16 kHz. Its rules:
+Every hidden layer, pooled over time; the last is `last_hidden_state`. Sound is mono at 16 kHz.
+Its rules:
 
 - Shorter than the network's first frame (400 samples, 25 ms): silence is added at its end, up
   to that length, after its level was normalised.
@@ -16,7 +17,7 @@ Every hidden layer, pooled over time. Sound is mono at 16 kHz. Its rules:
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -32,6 +33,7 @@ from erc_features.encoders.base import (
     pooled_dim,
     to_device,
 )
+from erc_features.encoders.states import layers_of, recorded_last
 from erc_features.encoders.weights import (
     DTYPES,
     Place,
@@ -82,6 +84,7 @@ class AudioEncoder:
     grid: Grid
     normalise: bool
     model: Any
+    recorded: Mapping[str, Any]
     modality: Modality = Modality.AUDIO
     cap: float = 240.0  # seconds in a batch
 
@@ -140,7 +143,7 @@ class AudioEncoder:
     def _forward(self, windows: Sequence[np.ndarray]) -> list["_Moments"]:
         """Through the network, B windows of one length."""
         sound = to_device(np.stack(windows), self.device).to(self.dtype)  # (B, n)
-        states = self.model(sound, output_hidden_states=True).hidden_states
+        states = layers_of(self.model(sound, output_hidden_states=True))
         return _moments([states[i].float() for i in self.picked], self.pooling)
 
 
@@ -221,7 +224,14 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncode
     grid = Grid(1, 1)
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         grid = Grid(grid.shortest + (kernel - 1) * grid.hop, grid.hop * stride)
-    picked = pick_layers(settings.layers, config.num_hidden_layers + 1)
+    count = config.num_hidden_layers + 1
+    picked = pick_layers(settings.layers, count)
+    if getattr(config, "add_adapter", False) and count - 1 in picked:
+        raise EncoderError(
+            f"--encoder {name} --layers {settings.layers}: behind its last block is an adapter "
+            "(add_adapter), so its last_hidden_state has fewer frames than its other layers. "
+            "--layers :-1, without the last layer, works."
+        )
     return AudioEncoder(
         name=name,
         revision=revision,
@@ -233,26 +243,36 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncode
         grid=grid,
         normalise=normalise,
         model=place_model(model, precision, device),
+        recorded=recorded_last(config, picked, count),
     )
 
 
 def _normalises(name: str, place: Place) -> bool:
-    """What its preprocessor_config.json says."""
-    from transformers import AutoFeatureExtractor
+    """What its preprocessor_config.json says; where it doesn't, transformers would assume it."""
+    from transformers import Wav2Vec2FeatureExtractor
 
+    file = f"--encoder {name}: preprocessor_config.json"
     try:
-        found = AutoFeatureExtractor.from_pretrained(
-            place.where, local_files_only=place.local, trust_remote_code=False
+        found, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(
+            place.where, local_files_only=place.local
         )
-        rate, normalise = found.sampling_rate, bool(found.do_normalize)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        says = {key: found[key] for key in ("do_normalize", "sampling_rate") if key in found}
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
         raise EncoderError(
-            f"--encoder {name}: preprocessor_config.json doesn't say how it takes sound "
-            f"({first_line(error)})."
+            f"{file} doesn't say how it takes sound ({first_line(error)})."
         ) from error
-    if rate != RATE:
-        raise EncoderError(f"--encoder {name}: it takes sound at {rate} Hz; 16,000 Hz works.")
-    return normalise
+    if not isinstance(says.get("do_normalize"), bool):
+        raise EncoderError(
+            f"{file} has no do_normalize: whether each sound is brought to mean 0 and variance 1 "
+            'first. Add what the weights were trained with: "do_normalize": true or false.'
+        )
+    if "sampling_rate" not in says:
+        raise EncoderError(f"{file} has no sampling_rate. If it is 16 kHz, add 16000.")
+    if says["sampling_rate"] != RATE:
+        raise EncoderError(
+            f"--encoder {name}: it takes sound at {says['sampling_rate']} Hz; 16,000 Hz works."
+        )
+    return says["do_normalize"]
 
 
 def _fold(model: Any) -> None:

@@ -16,6 +16,8 @@ from erc_features.utterance import Modality
 if TYPE_CHECKING:
     import torch
 
+# What `Recorded` encoders of erc record in a feature file's config.
+LAST_LAYER, PREPROCESSING = "last_layer", "preprocessing"
 POOLS = ("mean", "max", "mean+max", "mean+std", "cls")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -95,6 +97,18 @@ class Measures(Protocol):
     def measure(self, known: Sequence[Any]) -> Measured:
         """Measure what is known of items beforehand: texts or turns; frames; seconds."""
         ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """An encoder whose numbers are decided by more than its weights and the settings.
+
+    Attributes:
+        recorded: what else decides them, for the feature file's config: it must agree to resume.
+    """
+
+    @property
+    def recorded(self) -> Mapping[str, Any]: ...
 
 
 def measure(encoder: Encoder, known: Sequence[Any]) -> Measured:

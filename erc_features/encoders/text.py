@@ -1,10 +1,10 @@
 """Text encoders through transformers: the BERT family (Devlin et al. 2019), and decoders.
 
 Every hidden layer, pooled over the tokens that are not padding; with history, over those of the
-utterance itself.
+utterance itself. The last is `last_hidden_state`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,8 @@ from erc_features.encoders.base import (
     pooled_dim,
     to_device,
 )
-from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, wrap
+from erc_features.encoders.states import layers_of, recorded_last
+from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, lost_capital, wrap
 from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.errors import EncoderError
 from erc_features.layers import pick_layers
@@ -51,6 +52,7 @@ class TextEncoder:
     device: str
     model: Any
     tokenizer: Tokenizer
+    recorded: Mapping[str, Any]
     modality: Modality = Modality.TEXT
     cap: float = 64 * 512.0  # tokens in a batch, padding included
     # What `measure` has tokenised, for `encode`: doing it twice is 3% of a small model's time.
@@ -90,12 +92,13 @@ class TextEncoder:
         made = iter(self.tokenizer(new))
         tokens = [self.tokenised.get(item) or next(made) for item in items]
         ids, seen, own = _arrays(tokens, self.tokenizer.pad)
-        states = self.model(
+        found = self.model(
             input_ids=to_device(ids, self.device),
             # Attention is faster without one, and what is planned together needs none.
             attention_mask=None if seen.all() else to_device(seen, self.device),
             output_hidden_states=True,
-        ).hidden_states
+        )
+        states = layers_of(found)
         mask = None if own.all() else to_device(own, self.device)  # (B, T)
         pooled = [pool(states[i], mask, self.pooling) for i in self.picked]
         return torch.stack(pooled, 1).cpu().numpy()  # (B, L, D)
@@ -133,7 +136,8 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
         _load_tokenizer(name, place, model.config, settings.history) if place
         else hashed(longest, model.config.vocab_size)
     )  # fmt: skip
-    count, width, causal = _probe(name, model)
+    widths, causal = _probe(name, model)
+    picked = pick_layers(settings.layers, len(widths))
     if causal and settings.pool == "cls":
         raise EncoderError(
             f"--encoder {name} --pool cls: the first token of a decoder has seen no other; "
@@ -142,17 +146,20 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
     return TextEncoder(
         name=name,
         revision=revision,
-        picked=tuple(pick_layers(settings.layers, count)),
-        dim=pooled_dim(width, settings.pool),
+        picked=tuple(picked),
+        dim=pooled_dim(_width(name, settings.layers, [widths[i] for i in picked]), settings.pool),
         pooling=settings.pool,
         device=device,
         model=place_model(model, pick_precision(settings.precision, device), device),
         tokenizer=tokenizer,
+        recorded=recorded_last(model.config, picked, len(widths)),
     )
 
 
 def _longest(config: Any) -> int:
     most = getattr(config, "max_position_embeddings", None) or _LONGEST
+    if most < 0:  # XLNet's -1: no limit
+        most = _LONGEST
     if config.model_type in _OFFSET:
         most -= (config.pad_token_id or 0) + 1
     return min(_LONGEST, most)
@@ -160,6 +167,7 @@ def _longest(config: Any) -> int:
 
 def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Tokenizer:
     from transformers import AutoTokenizer
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     try:
         inner: Any = AutoTokenizer.from_pretrained(
@@ -176,6 +184,14 @@ def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Token
             f"--encoder {name}: its tokenizer has {len(inner)} of {config.vocab_size} tokens; "
             "is tokenizer.json there, or what its kind has instead (vocab.txt, vocab.json)?"
         )
+    if (word := lost_capital(inner)) and "do_lower_case" not in get_tokenizer_config(
+        place.where, local_files_only=place.local
+    ):
+        raise EncoderError(
+            f"--encoder {name}: its vocabulary has capital letters, such as {word!r}, and its "
+            "tokenizer makes all texts lower case, because no tokenizer_config.json says whether "
+            'to. Add one: {"do_lower_case": false}, or true if the weights were trained so.'
+        )
     if history and not inner.is_fast:
         raise EncoderError(
             f"--encoder {name} --history {history}: its tokenizer can't say which tokens are "
@@ -185,16 +201,33 @@ def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Token
 
 
 @torch.inference_mode()
-def _probe(name: str, model: Any) -> tuple[int, int, bool]:
-    """How many hidden states, how wide, and whether the first token sees no later one."""
+def _probe(name: str, model: Any) -> tuple[list[int], bool]:
+    """How wide each layer is, and whether the first token sees no later one."""
     ids = torch.tensor([[1, 2, 3], [1, 3, 2]])
     try:
-        states = model(input_ids=ids, output_hidden_states=True).hidden_states
-        widths = {state.shape[-1] for state in states}
-        (width,) = widths
+        found = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+        states = layers_of(found)
+        same_tokens = {state.shape[:2] for state in states} == {ids.shape}
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise EncoderError(
             f"--encoder {name}: {type(model).__name__} gives no hidden states of texts; a model "
             "of the BERT family or a decoder does."
         ) from error
-    return len(states), width, bool(torch.equal(states[-1][0, 0], states[-1][1, 0]))
+    if not same_tokens:
+        raise EncoderError(
+            f"--encoder {name}: the layers of {type(model).__name__} don't each have one state a "
+            "token; a model of the BERT family or a decoder does."
+        )
+    widths = [state.shape[-1] for state in states]
+    return widths, bool(torch.equal(states[-1][0, 0], states[-1][1, 0]))
+
+
+def _width(name: str, layers: str, widths: Sequence[int]) -> int:
+    """D of the picked layers: one number."""
+    if len(set(widths)) > 1:
+        raise EncoderError(
+            f"--encoder {name} --layers {layers}: its last layer has {widths[-1]} dimensions and "
+            f"the others have {widths[0]}, so one file can't hold both. --layers last, or "
+            "--layers :-1 for the others, works."
+        )
+    return widths[0]

@@ -17,6 +17,7 @@ from zlib import crc32
 
 from erc_features.encoders.base import Turn
 
+_CAPITAL = re.compile(r"[A-Z][a-z]{2,}")
 _WORD = re.compile(r"\w{1,8}|[^\w\s]")
 
 
@@ -141,6 +142,15 @@ def wrap(inner: Any, longest: int) -> Tokenizer:
     return Tokenizer(
         inner, longest, pad or 0, tuple(full[:at]), tuple(full[at + len(bare) :]), tuple(between)
     )
+
+
+def lost_capital(inner: Any) -> str:
+    """A capitalised word of the vocabulary, where the tokenizer gives none of them: it makes
+    texts lower case, and its model was trained on them as they are. Else nothing."""
+    found = (word for word in sorted(inner.get_vocab()) if _CAPITAL.fullmatch(word))
+    words = [word for word, _ in zip(found, range(20), strict=False)]
+    kept = any(word in inner.tokenize(word) for word in words)
+    return words[0] if words and not kept else ""
 
 
 def hashed(longest: int, vocabulary: int) -> Tokenizer:

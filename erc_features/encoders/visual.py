@@ -22,6 +22,15 @@ from erc_features.encoders.base import (
     weights_revision,
 )
 from erc_features.encoders.pixels import Preprocess, preprocess
+from erc_features.encoders.tags import (
+    CONFIG,
+    WEIGHTS,
+    known,
+    must_say,
+    of_file,
+    of_tag,
+    recorded_of,
+)
 from erc_features.encoders.weights import (
     DTYPES,
     RANDOM,
@@ -36,11 +45,11 @@ from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
 HUB = "hf-hub:"
-_CONFIG, _WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+_FOLDER = "local-dir:"  # as open_clip spells one
 _FORMS = (
-    "ViT-B-32/laion2b_s34b_b79k (an architecture and a tag of open_clip), ViT-B-32=file.safetensors"
-    f" (an architecture and its weights), a folder with {_CONFIG} and {_WEIGHTS}, or "
-    "hf-hub:owner/name"
+    "ViT-B-32/laion2b_s34b_b79k (an architecture and a tag of open_clip), "
+    "ViT-B-32/laion2b_s34b_b79k=file.safetensors (with the weights), a folder with "
+    f"{CONFIG} and {WEIGHTS}, or hf-hub:owner/name"
 )
 
 
@@ -56,6 +65,7 @@ class VisualEncoder:
     dtype: torch.dtype
     prepare: Preprocess
     tower: Any
+    recorded: Mapping[str, str]
     modality: Modality = Modality.VISUAL
     layers: int = 1
     cap: float = 256.0  # frames in a batch
@@ -89,7 +99,7 @@ def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEnco
         )
     device = pick_device(settings.device)
     precision = pick_precision(settings.precision, device)
-    tower, config = _load(name)
+    tower, config, recorded = _load(name)
     prepare = preprocess(config)
     tower.eval()
     revision = weights_revision(tower.state_dict())
@@ -104,6 +114,7 @@ def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEnco
         dtype=DTYPES[precision],
         prepare=prepare,
         tower=place_model(tower, precision, device),
+        recorded=recorded,
     )
 
 
@@ -113,55 +124,49 @@ def _embed(tower: Any, pixels: torch.Tensor) -> torch.Tensor:
     return found[0] if isinstance(found, tuple) else found
 
 
-def _load(name: str) -> tuple[Any, Mapping[str, Any]]:
-    """The tower, as stored, on the CPU, and its preprocessing."""
+def _load(name: str) -> tuple[Any, Mapping[str, Any], Mapping[str, str]]:
+    """The tower, as stored, on the CPU; its preprocessing; what a feature file records of it."""
     from open_clip import list_models
 
     architecture, has_file, file = name.partition("=")
     first, _, tag = name.removeprefix(RANDOM).partition("/")
     if is_random(name):
-        return _tower(name, _known(name, first), None)
+        # Weights that nobody trained need nothing: the architecture's own.
+        return *_tower(name, known(name, first), None), {}
     if Path(name).is_dir():
-        return _tower(name, f"local-dir:{name}", Path(name) / _WEIGHTS)
+        return *_tower(name, f"{_FOLDER}{name}", Path(name) / WEIGHTS), {}
     if has_file:
-        return _tower(name, _known(name, architecture), Path(file))
+        architecture, _, tag = architecture.partition("/")
+        known(name, architecture)
+        _must_be_safe(name, Path(file))
+        needs = of_tag(name, architecture, tag) if tag else of_file(name, architecture, file)
+        return *_tower(name, architecture, Path(file), needs), recorded_of(architecture, needs)
     if tag and first in list_models() and not name.startswith(HUB):
-        return _load_tag(name, first, tag)
+        return *_load_tag(name, first, tag), {}
     repository = name.removeprefix(HUB)
     if "/" not in repository:
         raise EncoderError(f"--encoder {name}: no visual model; {_FORMS} work.")
-    config = _fetch(name, repository, _CONFIG)
-    weights = _fetch(name, repository, _WEIGHTS)
-    return _tower(name, f"local-dir:{config.parent}", weights)
-
-
-def _known(name: str, architecture: str) -> str:
-    from difflib import get_close_matches
-
-    from open_clip import list_models
-
-    if architecture not in list_models():
-        near = get_close_matches(architecture, list_models(), 5) or ["ViT-B-32", "ViT-L-14"]
-        raise EncoderError(
-            f"--encoder {name}: open_clip has no architecture {architecture!r}; such as "
-            f"{', '.join(near)}."
-        )
-    return architecture
+    config = _fetch(name, repository, CONFIG)
+    weights = _fetch(name, repository, WEIGHTS)
+    return *_tower(name, f"{_FOLDER}{config.parent}", weights), {}
 
 
 def _load_tag(name: str, architecture: str, tag: str) -> tuple[Any, Mapping[str, Any]]:
-    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
-
-    config: dict[str, Any] = get_pretrained_cfg(architecture, tag)
-    if not config:
-        tags = ", ".join(list_pretrained_tags_by_model(architecture))
-        raise EncoderError(f"--encoder {name}: {architecture} has no tag {tag!r}; it has {tags}.")
+    config = of_tag(name, architecture, tag)
     repository, _, file = config.get("hf_hub", "").rpartition("/")
     if not repository or (file and not file.endswith(".safetensors")):
         raise EncoderError(
             f"--encoder {name}: its weights are a pickle, which is not read; {_FORMS} work."
         )
-    return _tower(name, architecture, _fetch(name, repository, file or _WEIGHTS), config)
+    return _tower(name, architecture, _fetch(name, repository, file or WEIGHTS), config)
+
+
+def _must_be_safe(name: str, weights: Path) -> None:
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        raise EncoderError(
+            f"--encoder {name}: no weights {weights}, as safetensors; a pickle (.bin, .pt) is not "
+            f"read. {_FORMS} work."
+        )
 
 
 def _fetch(name: str, repository: str, file: str) -> Path:
@@ -187,16 +192,16 @@ def _tower(
     `model` is an architecture, or `local-dir:` and a folder; `tag` is what open_clip knows of
     the weights: their activation and their preprocessing.
     """
-    if weights is not None and (weights.suffix != ".safetensors" or not weights.is_file()):
-        raise EncoderError(
-            f"--encoder {name}: no weights {weights}, as safetensors; a pickle (.bin, .pt) is not "
-            f"read. {_FORMS} work."
-        )
+    if weights is not None:
+        _must_be_safe(name, weights)
     from open_clip import create_model
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
+        if model.startswith(_FOLDER):
+            config = Path(model.removeprefix(_FOLDER)) / CONFIG
+            must_say(name, config, json.loads(config.read_text(encoding="utf-8")))
         with quiet(), random_weights():
             tower: Any = create_model(
                 model,
@@ -215,7 +220,7 @@ def _tower(
             tower.load_state_dict(state)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         if isinstance(error, json.JSONDecodeError):
-            reason = f"{_CONFIG} is not JSON"
+            reason = f"{CONFIG} is not JSON"
         else:
             reason = first_line(error)
         raise EncoderError(
