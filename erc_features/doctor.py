@@ -17,7 +17,7 @@ from erc_features.corpora import read_raw
 from erc_features.corpora.cells import plain_text, read_table
 from erc_features.corpora.census import Census, take_census
 from erc_features.corpora.leakage import Leak, find_leaks
-from erc_features.corpora.manifest import Corpus, read_corpus
+from erc_features.corpora.manifest import TABLES, Corpus, read_corpus, tables_in
 from erc_features.corpora.media_files import Medium, look_at_media
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.corpora.shared_media import MediaNames, SharedFile
@@ -127,13 +127,12 @@ def _read(corpus: Corpus | Path | str) -> _Patient:
     if isinstance(corpus, Corpus):
         return _patient(corpus)
     path = Path(corpus)
-    if path.is_dir() and not any((path / f"{split}.csv").is_file() for split in Split):
+    if path.is_dir() and not tables_in(path):
         try:
             return _raw_patient(read_raw(path))
         except CorpusError as error:
             raise CorpusError(
-                f"No corpus at {path}: it has no train.csv, dev.csv, test.csv or new.csv. "
-                f"As raw data: {error}"
+                f"No corpus at {path}: it has no {TABLES}. As raw data: {error}"
             ) from error
     return _patient(read_corpus(path))
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from erc_features.corpora.manifest import INFO
+from erc_features.corpora.manifest import INFO, tables_in
 from erc_features.decode import Outcome
 from erc_features.errors import CorpusError
 from erc_features.utterance import Split
@@ -37,7 +37,7 @@ def clear(to: Path) -> None:
     Raises:
         CorpusError: there are CSVs that no preparation wrote; a user's own are never removed.
     """
-    tables = [path for split in Split if (path := to / f"{split}.csv").exists()]
+    tables = [path for _, path in tables_in(to)]
     ours = (to / INFO).exists() or (to / JOURNAL).exists()
     if tables and not ours:
         raise CorpusError(
@@ -45,7 +45,7 @@ def clear(to: Path) -> None:
             "Choose another folder with --to."
         )
     (to / JOURNAL).touch()  # from here on a kill leaves a folder that is known as ours
-    for path in (to / INFO, *tables):
+    for path in (to / INFO, *(to / f"{split}.csv" for split in Split)):
         path.unlink(missing_ok=True)
     for split in Split:
         for partial in (to / split).glob("*.partial.*"):

@@ -275,3 +275,32 @@ def same_file(one, other):
         assert a.probe.dtype == b.probe.dtype == np.float32
         assert np.array_equal(a.probe, b.probe)
         assert (a.status != Status.PENDING).all()
+
+
+def test_a_lone_corpus_csv_is_the_corpus_of_its_folder(tmp_path, monkeypatch):
+    """Wherever a corpus is named: extract, verify, doctor, import, what is to be predicted; and as
+    by its whole path, which fuse calls by the folder's name too."""
+    monkeypatch.chdir(tmp_path)
+    head = "split,dialogue,sequence,speaker,x_text,x_visual,x_audio,label"
+    rows = [f"{split},0,{i},Ann,text {i},,,joy" for i, split in enumerate(("train", "dev", "test"))]
+    Path("mine").mkdir()
+    Path("mine/corpus.csv").write_text("\n".join([head, *rows]))
+    (made,) = extract("mine", encoder="baseline")
+    assert str(made.path) == "features/mine/text.baseline.h5" and made.counts["ok"] == 3
+    (again,) = extract("mine/corpus.csv", encoder="baseline")
+    assert again.already and again.path == made.path
+    assert verify(made.path, corpus="mine").sound
+    assert {part.split: part.rows for part in doctor("mine").census.parts} == {
+        "train": 1, "dev": 1, "test": 1}  # fmt: skip
+    assert [u.key for u in read_talk("mine")] == [u.key for u in read_corpus("mine").utterances]
+    np.save("x.npy", np.ones((3, 4), np.float32))
+    assert import_features("x.npy", "mine", modality="audio", split=None).counts["ok"] == 3
+    # A CSV for each split is the corpus, as before.
+    Path("mine/test.csv").write_text("\n".join([head, "test,0,9,Ann,the ninth,,,joy"]))
+    assert [u.key for u in read_corpus("mine").utterances] == ["test/d-0-seq-9"]
+
+
+def test_a_folder_of_another_csv_names_it(tmp_path):
+    (tmp_path / "talk.csv").write_text("a,b\n")
+    with pytest.raises(CorpusError, match=r"corpus\.csv\. If its talk\.csv is the corpus, name it"):
+        read_corpus(tmp_path)

@@ -26,6 +26,8 @@ from erc_features.utterance import Modality, Split, Utterance, corpus_name
 
 COLUMNS = ("dialogue", "sequence", "speaker", "x_text", "x_visual", "x_audio", "label")
 INFO = "corpus.json"
+SINGLE = "corpus.csv"  # of every split, where a folder has no CSV for each
+TABLES = f"{', '.join(f'{split}.csv' for split in Split)} or {SINGLE}"
 _NO_MORE: Mapping[str, str] = MappingProxyType({})
 _LARGEST = 2**31 - 1  # dialogue and sequence are int32 in feature files
 
@@ -77,7 +79,7 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
 
 
 def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
-    """Read a corpus: a folder of `<split>.csv` files, or one CSV.
+    """Read a corpus: a folder of `<split>.csv` files, or of a `corpus.csv` alone, or one CSV.
 
     A single CSV is the split that its name says, or has a `split` column, or is `otherwise`.
 
@@ -158,19 +160,29 @@ def write_corpus(
     return Corpus(root, corpus.name, corpus.utterances, corpus.labels, MappingProxyType(document))
 
 
+def tables_in(folder: Path) -> list[tuple[Split | None, Path]]:
+    """The CSVs of a corpus in a folder: one for each split, else a `corpus.csv`; else none."""
+    each = [(split, folder / f"{split}.csv") for split in Split]
+    found = [(split, path) for split, path in each if path.is_file()]
+    single = folder / SINGLE
+    return [*found] or ([(None, single)] if single.is_file() else [])
+
+
 def _find_tables(path: Path) -> list[tuple[Split | None, Path]]:
     if path.is_file():
         known = path.stem in set(Split)
         return [(Split(path.stem) if known else None, path)]
-    found = [(split, path / f"{split}.csv") for split in Split if (path / f"{split}.csv").is_file()]
+    found = tables_in(path)
     if not found:
-        what = "has no train.csv, dev.csv, test.csv or new.csv" if path.is_dir() else "is not there"
+        what = f"has no {TABLES}" if path.is_dir() else "is not there"
+        others = sorted(other.name for other in path.glob("*.csv"))
+        named = f" If its {others[0]} is the corpus, name it: {path / others[0]}." if others else ""
         raise CorpusError(
-            f"No corpus at {path}: it {what}. Make one: `erc sample data/raw` renders a small one "
-            f"offline, `erc download` fetches MELD; then `erc prepare data/raw --to {path}`. "
-            "Or name another with --corpus."
+            f"No corpus at {path}: it {what}.{named} Make one: `erc sample data/raw` renders a "
+            f"small one offline, `erc download` fetches MELD; then `erc prepare data/raw --to "
+            f"{path}`. Or name another with --corpus."
         )
-    return list(found)
+    return found
 
 
 def _read_info(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from erc_features.interchange.names import Names, split_named
 from erc_features.interchange.read import read
 from erc_features.job import DTYPES, rows_of
 from erc_features.store import FeatureFile, Provenance, Shape, Status, open_writer
-from erc_features.utterance import Modality, Split
+from erc_features.utterance import Modality
 
 _BATCH = 4096
 
@@ -123,7 +123,7 @@ def import_features(
     """
     source = Path(source)
     if not isinstance(corpus, Corpus):
-        corpus = _read_corpus(Path(corpus))
+        corpus = read_corpus(corpus)
     of = Modality(choose("modality", modality, Modality))
     choose("dtype", dtype, DTYPES)
     if drop and split is None:
@@ -172,12 +172,21 @@ def import_features(
                     found.left_out, tuple(found.notes), writer is None)  # fmt: skip
 
 
+<<<<<<< ours
 def _read_corpus(path: Path) -> Corpus:
     """A corpus; of a folder with a corpus.csv and no CSV for each split, that one."""
     single = path / "corpus.csv"
     if single.is_file() and not any((path / f"{split}.csv").exists() for split in Split):
         return read_corpus(single)
     return read_corpus(path)
+=======
+def _notes(found: Found) -> tuple[str, ...]:
+    layers, dim = found.x.shape[1:]
+    if layers == 1 or found.format.startswith("conversations"):
+        return tuple(found.notes)
+    return (*found.notes, f"each row is {layers} layers of {dim}; if they are frames, import their "
+            "mean instead")  # fmt: skip
+>>>>>>> theirs
 
 
 def _rows_digest(found: Found, dropped: Mapping[str | None, str]) -> str:
