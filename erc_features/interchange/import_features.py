@@ -172,23 +172,6 @@ def import_features(
                     found.left_out, tuple(found.notes), writer is None)  # fmt: skip
 
 
-<<<<<<< ours
-def _read_corpus(path: Path) -> Corpus:
-    """A corpus; of a folder with a corpus.csv and no CSV for each split, that one."""
-    single = path / "corpus.csv"
-    if single.is_file() and not any((path / f"{split}.csv").exists() for split in Split):
-        return read_corpus(single)
-    return read_corpus(path)
-=======
-def _notes(found: Found) -> tuple[str, ...]:
-    layers, dim = found.x.shape[1:]
-    if layers == 1 or found.format.startswith("conversations"):
-        return tuple(found.notes)
-    return (*found.notes, f"each row is {layers} layers of {dim}; if they are frames, import their "
-            "mean instead")  # fmt: skip
->>>>>>> theirs
-
-
 def _rows_digest(found: Found, dropped: Mapping[str | None, str]) -> str:
     """Which rows are which: another list of keys, split or drop is another import."""
     gone = sorted((key, int(status), why) for key, (status, why) in found.gone.items())
