@@ -9,6 +9,7 @@ import io
 import os
 import platform
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from erc_features.commands import commands as feature_commands
-from erc_features.errors import ErcError
+from erc_features.errors import ErcError, ErcWarning
+from erc_features.threads import let_waiting_threads_sleep, our_cores
 from erc_fusion.commands import commands as fusion_commands
 
 
@@ -27,6 +29,8 @@ class Verbs(TyperGroup):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # "±" in an ASCII locale is no reason to fail
+        let_waiting_threads_sleep()
+        warnings.showwarning = _show_warning
         try:
             return super().invoke(ctx)
         except ErcError as error:
@@ -34,6 +38,18 @@ class Verbs(TyperGroup):
             raise typer.Exit(1) from error
 
 
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: Any = None, line: str | None = None,
+) -> None:  # fmt: skip
+    """Our own warnings as a line; others as Python shows them."""
+    if issubclass(category, ErcWarning):
+        print(f"Warning: {message}", file=sys.stderr)
+    else:
+        _python_shows(message, category, filename, lineno, file, line)
+
+
+_python_shows = warnings.showwarning
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
@@ -65,7 +81,7 @@ def versions() -> list[str]:
         named("erc"),
         f"python {platform.python_version()}, {platform.platform()}",
         *map(named, REPORTED),
-        f"devices: {os.cpu_count()} CPU cores, {gpus()}",
+        f"devices: {os.cpu_count()} CPU cores, {our_cores()} of them ours, {gpus()}",
     ]
 
 

@@ -5,7 +5,6 @@ has most of them. Full scale is the largest number of the format: 32767/32768 an
 and more, and for lossy codecs, which decode to values beyond 1 too.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from erc_features.corpora.manifest import Corpus
 from erc_features.corpora.raw import Defect
 from erc_features.errors import MediaError
+from erc_features.threads import our_cores
 from erc_features.utterance import Modality
 
 KIND = "clipped sound"
@@ -50,7 +50,7 @@ def find_clipped(
     paths = [corpus.media_path(u, Modality.AUDIO) for u in corpus.utterances]
     heard = [path for path in dict.fromkeys(paths) if path is not None and files.get(path)]
     shares: dict[Path | None, float] = {}
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="listen") as threads:
+    with ThreadPoolExecutor(our_cores(), thread_name_prefix="listen") as threads:
         for path, share in zip(heard, threads.map(_share, heard), strict=True):
             shares[path] = share
             if progress:

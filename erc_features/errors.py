@@ -19,6 +19,10 @@ class ErcError(Exception):
     """
 
 
+class ErcWarning(UserWarning):
+    """Something that costs time or is likely not meant; the work goes on."""
+
+
 class CorpusError(ErcError):
     """A corpus, or the raw data it is made from, cannot be used as it is."""
 

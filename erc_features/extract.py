@@ -1,6 +1,5 @@
 """`erc extract`: a corpus -> feature files, once."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from erc_features.job import (
 )
 from erc_features.probe import EncoderProbe, Expected, versions_of
 from erc_features.store import PARTIAL, FeatureFile, FeatureWriter, Shape, Status, open_writer
+from erc_features.threads import let_waiting_threads_sleep, our_cores
 from erc_features.utterance import Modality
 
 
@@ -108,6 +108,7 @@ def extract(
             other provenance, or whose encoder gives other numbers now; a full disk. Rows
             already written are kept.
     """
+    let_waiting_threads_sleep()
     way = _Way(
         Path(features),
         choose("engine", engine, ENGINES),
@@ -215,7 +216,7 @@ def _settle(job: Job, way: _Way) -> tuple[Settings, Job, int]:
         # Here it only measures; the workers have the devices.
         return replace(job.settings, device="cpu"), job, workers
     settings = resolve(job.encoder, job.settings)
-    return settings, replace(job, settings=settings), way.workers or os.cpu_count() or 1
+    return settings, replace(job, settings=settings), way.workers or our_cores()
 
 
 def _run(

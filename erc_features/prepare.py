@@ -22,6 +22,7 @@ from erc_features.corpora.unpack import unpack
 from erc_features.decode import Decode, Outcome, Task, decode_clips
 from erc_features.errors import CorpusError, listed
 from erc_features.journal import JOURNAL, alone_in, clear, differences, read_journal
+from erc_features.threads import our_cores
 from erc_features.utterance import Utterance, make_key
 
 # Of real MELD clips: a mosaic's PNG takes 0.49 of its pixels' bytes, sound lasts 3.6 s.
@@ -95,7 +96,7 @@ def prepare(
             _need_space(tasks, decode, to, say)
             with open(to / JOURNAL, "a", encoding="utf-8") as journal:
                 total = len(tasks) + len(done)
-                for outcome in decode_clips(tasks, jobs or os.cpu_count() or 1):
+                for outcome in decode_clips(tasks, jobs or our_cores()):
                     done[outcome.key] = outcome
                     journal.write(json.dumps(asdict(outcome)) + "\n")
                     journal.flush()

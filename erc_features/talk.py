@@ -16,6 +16,7 @@ from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.decode import Decode, Task, decode_clips
 from erc_features.errors import CorpusError, ErcError
 from erc_features.media.picture import PICTURES
+from erc_features.threads import our_cores
 from erc_features.utterance import Split, Utterance
 
 # Left as they are: only clips with pictures are prepared.
@@ -99,7 +100,7 @@ def prepare_talk(
             tasks[clip] = Task(clip, Path(clip), picture, sound, decode, os.getpid())
         try:
             to.mkdir(parents=True, exist_ok=True)
-            for outcome in decode_clips(list(tasks.values()), os.cpu_count() or 1):
+            for outcome in decode_clips(list(tasks.values()), our_cores()):
                 outcomes[outcome.key] = outcome
                 if progress:
                     progress(len(outcomes), len(tasks))

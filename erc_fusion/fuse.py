@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from erc_features.errors import ErcError, RunError, choose
+from erc_features.threads import let_waiting_threads_sleep
 from erc_features.utterance import Split, corpus_name
 from erc_fusion import events, runs
 from erc_fusion.config import (
@@ -89,6 +90,7 @@ def fuse(
         ErcError: a setting, the feature files, or the splits are not what they must be.
         RunError: the run's folder holds something else, or can't be written.
     """
+    let_waiting_threads_sleep()
     began = time.perf_counter()
     events.check_log(log)
     asked = config

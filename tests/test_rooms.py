@@ -70,7 +70,7 @@ def test_arrows_and_keepers(path):
             assert top != "cli", f"{name} imports {module}: up the stream"
             if top == "erc_features" and name not in WHOLE_WAY:
                 room = module.split(".")[1]
-                assert room in ("errors", "utterance", "store", "plugins", "layers"), (
+                assert room in ("errors", "utterance", "store", "plugins", "layers", "threads"), (
                     f"{name}: {module}"
                 )
 

@@ -7,7 +7,6 @@ demonstrations and tests: what a model scores on it says nothing about people.
 """
 
 import csv
-import os
 import wave
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from erc_features.corpora.sample_face import FPS, draw_frames
 from erc_features.corpora.sample_script import SPLITS, Line, write_script
 from erc_features.corpora.sample_voice import RATE, speak
 from erc_features.errors import ErcError
+from erc_features.threads import our_cores
 from erc_features.utterance import Split
 
 # Dialogues of train, dev and test: about 310, 65 and 160 utterances.
@@ -134,7 +134,7 @@ def _film(
     # Threads, not processes: of a clip's 54 ms of CPU, 41 are ffmpeg's, in its own process.
     with (
         TemporaryDirectory(prefix="erc-sample-") as scratch,
-        ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+        ThreadPoolExecutor(jobs or our_cores()) as pool,
     ):
         clips = pool.map(lambda line: _render(line, seed, dest, Path(scratch)), lines)
         for done, _ in enumerate(clips, start=1):

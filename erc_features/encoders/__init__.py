@@ -65,13 +65,16 @@ def resolve(encoder: str, settings: Settings) -> Settings:
         EncoderError: CUDA was asked for and there is none.
     """
     from erc_features.encoders.base import pick_device, pick_precision
+    from erc_features.encoders.processor import warn_of_slow_precision
 
     if encoder == "baseline":  # a formula, on the CPU; it refuses anything else itself
         device = "cpu" if settings.device == "auto" else settings.device
         precision = "fp32" if settings.precision == "auto" else settings.precision
         return replace(settings, device=device, precision=precision)
     device = pick_device(settings.device)
-    return replace(settings, device=device, precision=pick_precision(settings.precision, device))
+    precision = pick_precision(settings.precision, device)
+    warn_of_slow_precision(precision, device)
+    return replace(settings, device=device, precision=precision)
 
 
 def default_name(encoder: str, modality: Modality | None = None) -> str:
