@@ -300,7 +300,10 @@ def test_a_lone_corpus_csv_is_the_corpus_of_its_folder(tmp_path, monkeypatch):
     assert len(doctor("mine").corpus.utterances) == 3
     assert [u.key for u in read_talk("mine")] == [u.key for u in read_corpus("mine").utterances]
     np.save("x.npy", np.ones((3, 4), np.float32))
-    assert import_features("x.npy", "mine", modality="audio", split=None).counts["ok"] == 3
+    keys = "\n".join(u.key for u in read_corpus("mine").utterances)
+    Path("keys.txt").write_text(keys)
+    made = import_features("x.npy", "mine", modality="audio", keys="keys.txt")
+    assert made.counts["ok"] == 3
     # A CSV for each split is the corpus, as before.
     Path("mine/test.csv").write_text("\n".join([head, "test,0,9,Ann,the ninth,,,joy"]))
     assert [u.key for u in read_corpus("mine").utterances] == ["test/d-0-seq-9"]

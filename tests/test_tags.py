@@ -104,7 +104,8 @@ def test_a_real_architecture_from_a_file_equals_open_clip_with_its_tag(tmp_path)
     assert torch.equal(encoder.prepare([FRAME], "cpu"), pixels)
     with torch.no_grad():
         embedding = model.eval().encode_image(pixels)[0].numpy()
-    assert np.abs(encoder.encode([(FRAME,)])[0, 0] - embedding).max() < 1e-5
+    apart = np.abs(encoder.encode([(FRAME,)])[0, 0] - embedding).max()
+    assert apart < 1e-4 * np.abs(embedding).max()  # a new model's numbers are small: 5e-5
 
 
 @pytest.mark.parametrize("tag", ["gelu", "quick", "squash"])
