@@ -53,7 +53,7 @@ def download(
     from erc_features import terminal
     from erc_features.download import download as run
 
-    with terminal.bar(of_bytes=True) as progress:
+    with terminal.bar(of_bytes=True) as progress, terminal.resumable():
         made = run(owner, name, subdir, to, unpack=unpack, keep_archives=keep_archives,
                    connections=connections, progress=progress,
                    announce=lambda needs: terminal.err.print(str(needs), markup=False))  # fmt: skip
@@ -77,7 +77,7 @@ def prepare(
     from erc_features.prepare import prepare as run
     from erc_features.upload import folder_of, is_url, upload
 
-    with terminal.bar() as progress:
+    with terminal.bar() as progress, terminal.resumable():
         made = run(raw, folder_of(to), kind=kind, decode=Decode(frames, height), jobs=jobs,
                    strict=strict, force=force, say=terminal.err.print,
                    progress=lambda *at: progress("prepare", *at))  # fmt: skip
@@ -160,9 +160,9 @@ def extract(
         seen = preview(corpus, **what, engine=engine, retry=retry, overwrite=overwrite)
         return (terminal.show_json([asdict(file) for file in seen]) if as_json
                 else shown.show_preview(seen))  # fmt: skip
-    with terminal.bar() as progress:
+    with terminal.working() as watch, terminal.resumable():
         files = run(corpus, **what, engine=engine, workers=workers, retry=retry,
-                    overwrite=overwrite, progress=progress)  # fmt: skip
+                    overwrite=overwrite, watch=watch)  # fmt: skip
     if as_json:
         return terminal.show_json([asdict(file) for file in files])
     return shown.show_extracted(files)

@@ -32,6 +32,7 @@ from erc_features.probe import EncoderProbe, Expected, versions_of
 from erc_features.store import PARTIAL, FeatureFile, FeatureWriter, Shape, Status, open_writer
 from erc_features.threads import let_waiting_threads_sleep, our_cores
 from erc_features.utterance import Modality
+from erc_features.work import Meter, Work
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def extract(
     overwrite: bool = False,
     check: Callable[[EncoderProbe], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    watch: Callable[[Work], None] | None = None,
 ) -> list[Extracted]:
     """Write `features/<corpus>/<modality>.<name>.h5` for one modality, or for all the corpus has.
 
@@ -102,6 +104,7 @@ def extract(
         workers: threads that decode, one a core by default; of `ray` its actors.
         check: called with the encoder's probe before anything is written; raises to refuse it.
         progress: called with (file stem, rows done, rows).
+        watch: called with a :class:`.work.Work`: rows, and what the work is made of.
 
     Raises:
         ErcError: nothing to encode, an unknown choice, weights that can't be had, a file of
@@ -117,6 +120,7 @@ def extract(
         overwrite,
         check,
         progress,
+        watch,
     )
     if workers is not None and workers < 1:
         raise ErcError("--workers is at least 1.")
@@ -142,6 +146,7 @@ class _Way:
     overwrite: bool
     check: Callable[[EncoderProbe], None] | None
     progress: Callable[[str, int, int], None] | None
+    watch: Callable[[Work], None] | None
 
 
 def _extract_one(job: Job, way: _Way) -> Extracted:
@@ -181,13 +186,22 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         planned, measured = plan_of(job, encoder)
         batches = [rows for rows in planned if (writer.status[rows] == Status.PENDING).any()]
         total = len(job.corpus.utterances)
+        meter = Meter(encoder, np.flatnonzero(job.has_medium), measured)
+        work = meter.of(planned)
+        work_done = work - meter.of(batches)
+        if way.watch:
+            way.watch(Work(stem, done_before, total, work_done, work))
         for batch in _run(batches, job, probe, way.engine, workers):
             ready = perf_counter()
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)
             writing += perf_counter() - ready
             waited, encoded = waited + batch.waited, encoded + batch.encoded
+            done = int((writer.status != Status.PENDING).sum())
+            work_done += meter.cost(batch.rows)
             if way.progress:
-                way.progress(stem, int((writer.status != Status.PENDING).sum()), total)
+                way.progress(stem, done, total)
+            if way.watch:
+                way.watch(Work(stem, done, total, work_done, work))
         writer.finish(measured.notes)
     seconds = perf_counter() - began
     rate = (total - done_before) / seconds

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -10,12 +11,17 @@ from erc_features.corpora.manifest import Corpus
 from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Encoder, Settings
 from erc_features.engines import ENGINES
+from erc_features.engines.local import run_local
 from erc_features.errors import EncoderError, choose
-from erc_features.items import known
+from erc_features.items import known, loader
 from erc_features.job import Job, make_jobs, plan_of, provenance_of, to_retry
 from erc_features.probe import EncoderProbe
 from erc_features.store import PARTIAL, SUFFIX, FeatureFile, Shape, Status, expected_size
+from erc_features.threads import our_cores
 from erc_features.utterance import Modality
+from erc_features.work import Meter
+
+_TIMED = 32  # rows of the batch that is timed
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,9 @@ class Preview:
         free: bytes free where it goes.
         differences: why the file there would be refused; empty where it would not.
         notes: what the encoder would leave out, and of how many rows.
+        seconds: how long it would take here, from one batch that was decoded, encoded and timed;
+            None where nothing is to be done or it could not be timed.
+        timed: rows of that batch.
     """
 
     path: Path
@@ -53,6 +62,8 @@ class Preview:
     free: int
     differences: tuple[str, ...]
     notes: dict[str, int]
+    seconds: float | None
+    timed: int
 
 
 def preview(
@@ -69,7 +80,7 @@ def preview(
     retry: bool = False,
     overwrite: bool = False,
 ) -> list[Preview]:
-    """Load the encoders, measure every row and plan the batches; decode and write nothing.
+    """Load the encoders, measure every row, plan the batches and time one; write nothing.
 
     Raises:
         ErcError: as :func:`erc_features.extract.extract` would.
@@ -79,10 +90,11 @@ def preview(
         batch_size=batch_size,
     )  # fmt: skip
     choose("engine", engine, ENGINES)
-    return [_preview(job, Path(features), retry, overwrite) for job in jobs]
+    here = engine == "local"
+    return [_preview(job, Path(features), retry, overwrite, here) for job in jobs]
 
 
-def _preview(job: Job, features: Path, retry: bool, overwrite: bool) -> Preview:
+def _preview(job: Job, features: Path, retry: bool, overwrite: bool, here: bool) -> Preview:
     settings = resolve(job.encoder, job.settings)
     job = replace(job, settings=settings)
     path = features / job.corpus.name / f"{job.stem}{SUFFIX}"
@@ -105,6 +117,9 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool) -> Preview:
                     if found == partial or pending.any():
                         differences = _probe_differs(encoder, settings, file)
     amount, unit = _amount(job)
+    todo = [batch for batch in planned if pending[batch].any()]
+    meter = Meter(encoder, np.flatnonzero(job.has_medium), measured)
+    seconds, timed = _time(job, encoder, todo, meter) if here and not differences else (None, 0)
     rows = int(job.has_medium.sum())
     return Preview(
         path=path,
@@ -118,14 +133,32 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool) -> Preview:
         missing=shape[0] - rows,
         amount=amount,
         unit=unit,
-        batches=(sum(bool(pending[batch].any()) for batch in planned), len(planned)),
+        batches=(len(todo), len(planned)),
         shape=shape,
         dtype=job.dtype,
         size=expected_size(shape[0], Shape(shape[1], shape[2], job.dtype)),
         free=shutil.disk_usage(_existing(features)).free,
         differences=tuple(differences),
         notes=dict(measured.notes),
+        seconds=seconds,
+        timed=timed,
     )
+
+
+def _time(
+    job: Job, encoder: Encoder, todo: list[np.ndarray], meter: Meter
+) -> tuple[float | None, int]:
+    """Seconds for all batches that are left, from one of median cost, after a row to warm up."""
+    if not todo:
+        return None, 0
+    batch = sorted(todo, key=meter.cost)[len(todo) // 2][:_TIMED]
+    load = loader(job.corpus, job.modality, job.settings.history)
+    list(run_local([batch[:1]], load, encoder, job.dtype, our_cores()))
+    began = perf_counter()
+    (done,) = run_local([batch], load, encoder, job.dtype, our_cores())
+    if not (done.status == Status.OK).any():
+        return None, 0
+    return (perf_counter() - began) * meter.of(todo) / meter.cost(batch), len(batch)
 
 
 def _probe_differs(encoder: Encoder, settings: Settings, file: FeatureFile) -> list[str]:

@@ -7,7 +7,7 @@ from erc_features.inspect import Inspection
 from erc_features.interchange.imported import ENCODER
 from erc_features.prepare import Prepared
 from erc_features.preview import Preview
-from erc_features.terminal import show, size, table
+from erc_features.terminal import duration, show, size, table
 from erc_features.verify import Verified
 
 _MOST_ROWS = 20  # of a file, that differ
@@ -57,6 +57,11 @@ def show_preview(files: Sequence[Preview]) -> None:
         show(f"  {file.rows:,} of {n:,} rows have {file.modality}, {file.done:,} are done; "
              f"{_amount(file)} {file.unit}")  # fmt: skip
         show(f"  {file.batches[0]:,} of {file.batches[1]:,} batches to encode")
+        if file.seconds is not None:
+            rows = "utterance" if file.timed == 1 else "utterances"
+            show(
+                f"  about {duration(file.seconds)} here, from a timed batch of {file.timed} {rows}"
+            )
         show(f"  about {size(file.size)}: {n:,} x {layers} x {dim} {file.dtype}; "
              f"{size(file.free)} are free there")  # fmt: skip
         show(*(f"  {count:,} {note}" for note, count in file.notes.items()))

@@ -1,6 +1,8 @@
 """What verbs look like in a terminal: progress bars, tables, plain lines elsewhere."""
 
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import mean
@@ -41,7 +43,7 @@ def bar(*, of_bytes: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     Where standard error is no terminal, it prints a line now and then.
     """
     if not err.is_terminal:
-        yield _plain_lines(size if of_bytes else str)
+        yield _plain_lines(size if of_bytes else "{:,}".format)
         return
     counts = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (
         MofNCompleteColumn(), _Rate())  # fmt: skip
@@ -57,16 +59,127 @@ def bar(*, of_bytes: bool = False) -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
+class Pace:
+    """Rate and time left, from what was done since it was first asked: not from what an earlier
+    run did, nor from the first batch, which is slow."""
+
+    def __init__(self, done: float) -> None:
+        self._begin, self._first, self.said = monotonic(), done, monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for another line; then the next is due later."""
+        if monotonic() - self.said < _SECONDS_BETWEEN_LINES:
+            return False
+        self.said = monotonic()
+        return True
+
+    def rate(self, done: float) -> float:
+        """A second."""
+        return (done - self._first) / max(monotonic() - self._begin, 1e-9)
+
+    def left(self, done: float, total: float) -> str:
+        """`, about 25 s left`; nothing where it can't be told."""
+        rate = self.rate(done)
+        return f", about {duration((total - done) / rate)} left" if rate > 0 else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them.
+
+    >>> duration(25.2), duration(754), duration(7400)
+    ('25 s', '13 min', '2 h 3 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def _plain_lines(form: Callable[[int], str]) -> Callable[[str, int, int], None]:
-    said: dict[str, float] = {}
+    paces: dict[str, Pace] = {}
 
     def update(what: str, done: int, total: int) -> None:
-        last = said.setdefault(what, monotonic())
-        if monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            said[what] = monotonic()
-            err.print(f"{what}: {form(done)} of {form(total)}", markup=False)
+        if what not in paces:
+            paces[what] = Pace(done)
+        pace = paces[what]
+        if pace.due():
+            rate = pace.rate(done)
+            speed = form(round(rate)) if rate >= 10 else f"{rate:.1f}"
+            share = done / max(total, 1)
+            err.print(f"{what}: {form(done)} of {form(total)}, {share:.0%}, {speed}/s"
+                      f"{pace.left(done, total)}", markup=False)  # fmt: skip
 
     return update
+
+
+class Amount(Protocol):
+    """What :func:`working` shows; `erc_features.work.Work` is one."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def work_done(self) -> float: ...
+    @property
+    def work_total(self) -> float: ...
+
+
+@contextmanager
+def working() -> Iterator[Callable[[Amount], None]]:
+    """A function (amount) that draws a bar of the work, with utterances and time left.
+
+    Where standard error is no terminal, it prints a line now and then.
+    """
+    paces: dict[str, tuple[Pace, Pace]] = {}
+    if not err.is_terminal:
+
+        def line(at: Amount) -> None:
+            if at.what not in paces:
+                paces[at.what] = Pace(at.work_done), Pace(at.done)
+            work, rows = paces[at.what]
+            if work.due():
+                share = at.work_done / max(at.work_total, 1e-9)
+                err.print(f"{at.what}: {at.done:,} of {at.total:,} utterances, {share:.0%} of the "
+                          f"work, {rows.rate(at.done):,.1f} utterances/s"
+                          f"{work.left(at.work_done, at.work_total)}", markup=False)  # fmt: skip
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=err, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def update(at: Amount) -> None:
+            rows = f"{at.done:,}/{at.total:,}"
+            if at.what not in tasks:
+                tasks[at.what] = progress.add_task(at.what, total=at.work_total, rows=rows)
+            progress.update(tasks[at.what], completed=at.work_done, rows=rows)
+
+        yield update
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Inside, Ctrl-C (exit code 130) and SIGTERM (143) say that the same command goes on."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread()  # others can't have a handler
+    before = signal.signal(signal.SIGTERM, end) if ours else None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        err.print("Interrupted. What was written stays; the same command goes on where it stopped.")
+        # A KeyboardInterrupt that leaves `python -m` can end it by the signal, without a code.
+        raise SystemExit(stopped.code if isinstance(stopped, SystemExit) else 130) from None
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
 
 
 class Epoch(Protocol):
