@@ -62,15 +62,13 @@ def test_interrupted_it_says_that_it_goes_on(tmp_path, number, code):
             if partial.exists() or process.poll() is not None:
                 break
             time.sleep(0.02)
-        time.sleep(0.1)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Interrupted. What was written stays; the same command goes on where it" in said
     assert "Traceback" not in said
     assert partial.exists()
-    (made,) = extract(root, features=tmp_path / "f", modality="text", encoder=str(folder),
-                      batch_size=1)  # fmt: skip
+    (made,) = extract(root, features=tmp_path / "f", modality="text", encoder=str(folder))
     assert sum(made.counts.values()) == 12_120 and made.counts["failed"] == 0
 
 
