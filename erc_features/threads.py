@@ -2,9 +2,9 @@
 
 torch computes with OpenMP, whose threads spin while they wait for the slowest of them, and so take
 the core that it needs. Beside a program that kept one of two cores busy, a tiny network on two
-threads ran at 373 rows a second with threads that spin and at 33,180 with threads that sleep, one of
-MiniLM's size at 27 and 334 (`benchmarks/bench_busy.py`). Numbers do not change: a product is divided
-as before.
+threads ran at 373 rows a second with threads that spin and at 33,180 with threads that sleep, and
+one of MiniLM's size at 27 and 334 (`benchmarks/bench_busy.py`). Numbers do not change: a product
+is divided as before.
 """
 
 import os
