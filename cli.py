@@ -1,8 +1,8 @@
 """The command line: the one place that catches ErcError.
 
-Commands parse, make one call and print; they stand in `erc_features/commands.py` and
-`erc_fusion/commands.py`. Everything a command does can be done from Python, by the function of the
-same name. Imports stand inside the commands, so that `erc --help` answers at once.
+Commands parse, make one call and print; they stand in `erc_features/cli/commands.py` and
+`erc_fusion/cli/commands.py`. Everything a command does can be done from Python, by the function of
+the same name. Imports stand inside the commands, so that `erc --help` answers at once.
 """
 
 import io
@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from erc_features.commands import commands as feature_commands
+from erc_features.cli.commands import commands as feature_commands
 from erc_features.errors import ErcError, ErcWarning
 from erc_features.threads import let_waiting_threads_sleep, our_cores
-from erc_fusion.commands import commands as fusion_commands
+from erc_fusion.cli.commands import commands as fusion_commands
 
 
 class Verbs(TyperGroup):

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from erc_fusion.config import LossConfig, ModelConfig, TrainingConfig
-from erc_fusion.losses import make_objective
-from erc_fusion.model import Split, build_model
-from erc_fusion.train import train
+from erc_fusion.config.config import LossConfig, ModelConfig, TrainingConfig
+from erc_fusion.model.fusion import Split, build_model
+from erc_fusion.training.losses import make_objective
+from erc_fusion.training.train import train
 
 FILES = {"text": 384, "visual": 512, "audio": 768}
 ROWS = {"train": 9_989, "dev": 1_109}

@@ -20,12 +20,12 @@ from measure import machine, markdown, write_section
 
 from erc_features.encoders.base import Settings
 from erc_features.errors import ErcError
-from erc_features.extract import extract
-from erc_features.prepare import prepare
-from erc_fusion.config import FuseConfig, with_options
+from erc_features.extraction.extract import extract
+from erc_features.preparation.prepare import prepare
+from erc_fusion.config.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse
 from erc_fusion.report import report
-from erc_fusion.runs import Run
+from erc_fusion.runs.run import Run
 
 ANNOTATIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "meld"
 MEAN, BOTH = "text.minilm", "text.minilm+poolmean-max"

@@ -23,8 +23,8 @@ from measure import Memory
 from PIL import Image
 
 from erc_features.corpora.meld import read_meld
-from erc_features.corpora.sample import sample
-from erc_features.prepare import prepare
+from erc_features.preparation.prepare import prepare
+from erc_features.sample.sample import sample
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 JOBS = os.cpu_count() or 1

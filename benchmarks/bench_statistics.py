@@ -28,9 +28,9 @@ from measure import in_turns, machine, markdown, write_section
 from scipy import stats
 from sklearn import metrics as sklearn
 
-from erc_fusion.bootstrap import RESAMPLES, Dialogues, resamples, weighted
-from erc_fusion.metrics import SCORES, Rows, confusions, score
-from erc_fusion.paired import Outcomes, _flips, compare
+from erc_fusion.evaluation.bootstrap import RESAMPLES, Dialogues, resamples, weighted
+from erc_fusion.evaluation.metrics import SCORES, Rows, confusions, score
+from erc_fusion.evaluation.paired_test import Outcomes, _flips, compare
 
 ROWS, DIALOGUES, SEEDS, CLASSES = 2610, 280, 10, 7
 LABELS = tuple("abcdefg")

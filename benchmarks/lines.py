@@ -17,9 +17,9 @@ import torch
 from erc_features.corpora.manifest import Corpus
 from erc_features.encoders import load_encoder
 from erc_features.encoders.base import Encoder, Settings, measure
-from erc_features.extract import extract
-from erc_features.items import known, loader
-from erc_features.plan import plan
+from erc_features.extraction.batch_plan import plan
+from erc_features.extraction.extract import extract
+from erc_features.extraction.items import known, loader
 from erc_features.utterance import Modality
 
 _PEER = "sentence_transformers"

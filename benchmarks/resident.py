@@ -10,7 +10,7 @@ import sys
 
 from measure import Memory
 
-from erc_features.extract import extract
+from erc_features.extraction.extract import extract
 
 
 def main(corpus: str, features: str, modality: str, encoder: str) -> None:

@@ -1,7 +1,7 @@
 """Precomputed features of multimodal dialogue corpora, in HDF5.
 
 The Python side of `erc extract`, `erc inspect` and the rest; every command is a function of the
-same name in a module of that name (`from erc_features.extract import extract`).
+same name in a module of that name (`from erc_features.extraction.extract import extract`).
 
 >>> import erc_features
 >>> with erc_features.open("features/meld/audio.wav2vec2-base.h5") as file:

@@ -113,7 +113,7 @@ def _plain_lines(form: Callable[[int], str]) -> Callable[[str, int, int], None]:
 
 
 class Amount(Protocol):
-    """What :func:`working` shows; `erc_features.work.Work` is one."""
+    """What :func:`working` shows; `erc_features.extraction.progress.Work` is one."""
 
     @property
     def what(self) -> str: ...
@@ -183,7 +183,7 @@ def resumable() -> Iterator[None]:
 
 
 class Epoch(Protocol):
-    """What :func:`training` shows; `erc_fusion.train.Progress` is one."""
+    """What :func:`training` shows; `erc_fusion.training.train.Progress` is one."""
 
     @property
     def epoch(self) -> int: ...

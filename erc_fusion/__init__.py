@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from erc_features.errors import ErcError
 
 if TYPE_CHECKING:
-    from erc_fusion.config import FuseConfig, load_config, with_options
-    from erc_fusion.dataset import DialogueDataset, UtteranceDataset, pad_dialogues
+    from erc_fusion.config.config import FuseConfig, load_config, with_options
     from erc_fusion.fuse import FuseResult, fuse
-    from erc_fusion.runs import Run
-    from erc_fusion.table import FeatureTable
+    from erc_fusion.inputs.dataset import DialogueDataset, UtteranceDataset, pad_dialogues
+    from erc_fusion.inputs.table import FeatureTable
+    from erc_fusion.runs.run import Run
 
 __all__ = [
     "DialogueDataset",
@@ -42,10 +42,17 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "DialogueDataset": "dataset", "FeatureTable": "table", "FuseConfig": "config",
-    "FuseResult": "fuse", "Run": "runs", "UtteranceDataset": "dataset", "fuse": "fuse",
-    "load_config": "config", "pad_dialogues": "dataset", "with_options": "config",
-}  # fmt: skip
+    "DialogueDataset": "inputs.dataset",
+    "FeatureTable": "inputs.table",
+    "FuseConfig": "config.config",
+    "FuseResult": "fuse",
+    "Run": "runs.run",
+    "UtteranceDataset": "inputs.dataset",
+    "fuse": "fuse",
+    "load_config": "config.config",
+    "pad_dialogues": "inputs.dataset",
+    "with_options": "config.config",
+}
 
 
 def load_table(
@@ -80,7 +87,7 @@ def load_table(
         ErcError: no file fits, or several (prints which); they are not of one corpus, or damaged.
     """
     from erc_features.utterance import corpus_name
-    from erc_fusion import sources, table
+    from erc_fusion.inputs import sources, table
 
     if files:
         if modalities:
@@ -97,7 +104,7 @@ def list_runs(corpus: str | None = None, *, runs: str | Path = "runs") -> list["
     >>> [run.name for run in erc_fusion.list_runs("meld")]
     ['mlp']
     """
-    from erc_fusion.runs import list_runs
+    from erc_fusion.runs.run import list_runs
 
     return list_runs(Path(runs), corpus)[0]
 

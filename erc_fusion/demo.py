@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erc_features.corpora.manifest import INFO
-from erc_features.corpora.sample import DIALOGUES, sample
-from erc_features.decode import Decode
 from erc_features.errors import ErcError
-from erc_features.extract import extract
-from erc_features.prepare import prepare
-from erc_fusion.config import FuseConfig, with_options
+from erc_features.extraction.extract import extract
+from erc_features.preparation.decode import Decode
+from erc_features.preparation.prepare import prepare
+from erc_features.sample.sample import DIALOGUES, sample
+from erc_fusion.config.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse
-from erc_fusion.runs import Run
+from erc_fusion.runs.run import Run
 
 if TYPE_CHECKING:
     from erc_fusion.report import Comparison

@@ -17,23 +17,24 @@ import numpy as np
 from erc_features.errors import ErcError, RunError, choose
 from erc_features.threads import let_waiting_threads_sleep
 from erc_features.utterance import Split, corpus_name
-from erc_fusion import events, runs
-from erc_fusion.config import (
+from erc_fusion.config.config import (
     FuseConfig,
     as_recorded,
     check_config,
     to_toml,
     without_place,
 )
-from erc_fusion.runs import Run
-from erc_fusion.score import score_splits
-from erc_fusion.seeds import seeds_warning
-from erc_fusion.sources import Source, find_sources
-from erc_fusion.splits import check_splits
-from erc_fusion.table import FeatureTable, load_table
+from erc_fusion.config.seeds import seeds_warning
+from erc_fusion.evaluation.score import score_splits
+from erc_fusion.inputs.sources import Source, find_sources
+from erc_fusion.inputs.splits import check_splits
+from erc_fusion.inputs.table import FeatureTable, load_table
+from erc_fusion.runs import run as runs
+from erc_fusion.runs.run import Run
+from erc_fusion.training import tensorboard as events
 
 if TYPE_CHECKING:
-    from erc_fusion.train import Progress, Trained
+    from erc_fusion.training.train import Progress, Trained
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ def fuse(
 
     Args:
         progress: called after each epoch.
-        log: `tensorboard` writes learning curves meanwhile, see :mod:`erc_fusion.events`; those
-            of a run that is there already, from its history.
+        log: `tensorboard` writes learning curves meanwhile, see
+            :mod:`erc_fusion.training.tensorboard`; those of a run that is there already, from its
+            history.
 
     Raises:
         ErcError: a setting, the feature files, or the splits are not what they must be.
@@ -122,9 +124,9 @@ def _run(
     progress: "Callable[[Progress], None] | None",
 ) -> FuseResult:
     """Train and score, then write. What a finished run left there stays until all is written."""
-    from erc_fusion.fit import fit, make_data
-    from erc_fusion.weighing import weigh_files, weigh_layers
-    from erc_fusion.weights import save_weights
+    from erc_fusion.training.checkpoint import save_weights
+    from erc_fusion.training.fit import fit, make_data
+    from erc_fusion.training.learned_weights import weigh_files, weigh_layers
 
     started = time.perf_counter()
     trained, weights = fit(config, make_data(table, config.place.device), progress)
@@ -160,11 +162,11 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
     Raises:
         ErcError: a setting is wrong, or no feature file fits.
     """
-    from erc_fusion.context import load_context
-    from erc_fusion.fit import pick_device
-    from erc_fusion.heads import load_head
-    from erc_fusion.losses import CONTRASTS, LOSSES
-    from erc_fusion.optimize import decide_precision
+    from erc_fusion.model.context import load_context
+    from erc_fusion.model.heads import load_head
+    from erc_fusion.training.fit import pick_device
+    from erc_fusion.training.losses import CONTRASTS, LOSSES
+    from erc_fusion.training.optimize import decide_precision
 
     check_config(config)
     if many := seeds_warning(config.seeds):
@@ -243,7 +245,7 @@ def _machine(config: FuseConfig) -> dict[str, Any]:
     """What last bits depend on, beside the versions."""
     import torch
 
-    from erc_fusion.fit import pick_device
+    from erc_fusion.training.fit import pick_device
 
     device = pick_device(config.place.device)
     return {"device": device.type, "threads": torch.get_num_threads()}

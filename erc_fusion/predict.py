@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from erc_features.decode import Decode
-from erc_features.downmix import must_be_made_alike
+from erc_features.corpora.downmix import must_be_made_alike
 from erc_features.encoders.base import LAST_LAYER, PREPROCESSING, Settings
 from erc_features.errors import ErcError, RunError, choose, listed
-from erc_features.extract import extract
-from erc_features.interchange.imported import must_have_encoder
-from erc_features.job import feature_stem
-from erc_features.probe import EncoderProbe
-from erc_features.store import FeatureFile, Probe, Status
-from erc_features.talk import prepare_talk
+from erc_features.extraction.extract import extract
+from erc_features.extraction.job import feature_stem
+from erc_features.extraction.probe import EncoderProbe
+from erc_features.preparation.decode import Decode
+from erc_features.preparation.live_dialogue import prepare_talk
+from erc_features.store import FeatureFile, Probe, Status, must_have_encoder
 from erc_features.utterance import Modality, Utterance
-from erc_fusion.runs import Run
-from erc_fusion.sources import find_sources
-from erc_fusion.table import load_table
+from erc_fusion.inputs.sources import find_sources
+from erc_fusion.inputs.table import load_table
+from erc_fusion.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def predict(
 ) -> Answers:
     """Prepare, extract and predict, as the run's own rows were.
 
-    A dialogue keeps its context: give all of its utterances. See :mod:`erc_features.talk` for
-    where utterances come from.
+    A dialogue keeps its context: give all of its utterances. See
+    :mod:`erc_features.preparation.live_dialogue` for where utterances come from.
 
     Args:
         encoders: stem -> where its encoder is now, if it has moved.
@@ -159,7 +158,7 @@ def _predict(
     work: Path,
     progress: Callable[[str, int, int], None] | None,
 ) -> Answers:
-    from erc_fusion.weights import load_weights
+    from erc_fusion.training.checkpoint import load_weights
 
     labels = tuple(run.inputs["labels"])
     for stem, file in files.items():

@@ -65,3 +65,19 @@ def media_corpus(root: Path, count: int = 6) -> Path:
     (root / "train/d-0-seq-2.png").write_bytes(b"\x89PNG garbage")
     write_rows(root / "train.csv", rows)
     return root
+
+
+HEADER = ["Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID",
+          "Season", "Episode", "StartTime", "EndTime"]  # fmt: skip
+
+
+def annotate(path: Path, rows: list[tuple]) -> None:
+    """Annotations as MELD has them: (text, emotion, dialogue, utterance, start, end) a row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\r\n")
+        writer.writerow(HEADER)
+        for number, (text, emotion, dialogue, utterance, start, end) in enumerate(rows):
+            writer.writerow(
+                [number, text, "Ann", emotion, "x", dialogue, utterance, 1, 2, start, end]
+            )

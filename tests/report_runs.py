@@ -1,7 +1,7 @@
 """Finished run directories for the report's tests: every file, and numbers that agree.
 
-Predictions are drawn, then scored by `erc_fusion.score` as `erc fuse` does; nothing of dev or test
-in `metrics.json` is invented.
+Predictions are drawn, then scored by `erc_fusion.evaluation.score` as `erc fuse` does; nothing of
+dev or test in `metrics.json` is invented.
 """
 
 import json
@@ -16,11 +16,11 @@ from safetensors.numpy import save_file
 
 from erc_features.corpora.manifest import INFO, read_corpus
 from erc_features.media import write_mosaic, write_wav
-from erc_fusion.ladder import Ladder, Rung, write_ladder
-from erc_fusion.runs import Run
-from erc_fusion.score import Predicted, score_splits
-from erc_fusion.sources import Source
-from erc_fusion.table import FeatureTable
+from erc_fusion.evaluation.score import Predicted, score_splits
+from erc_fusion.inputs.sources import Source
+from erc_fusion.inputs.table import FeatureTable
+from erc_fusion.runs.ladder import Ladder, Rung, write_ladder
+from erc_fusion.runs.run import Run
 
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 SHARES = (0.12, 0.03, 0.02, 0.17, 0.48, 0.07, 0.11)  # MELD's, nearly

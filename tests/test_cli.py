@@ -10,7 +10,7 @@ from corpora import text_corpus, write_rows
 from typer.testing import CliRunner
 
 import cli
-from erc_features.extract import extract
+from erc_features.extraction.extract import extract
 from erc_features.store import FeatureFile
 
 VERBS = ["demo", "doctor", "download", "export", "extract", "fuse", "import", "inspect", "predict",

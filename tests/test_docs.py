@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import cli
 from erc_features import plugins
-from erc_fusion.config import FuseConfig, with_options
+from erc_fusion.config.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -211,8 +211,13 @@ def test_the_reference_shows_examples_as_code_and_names_without_roles(site):
     assert 'class="gp">&gt;&gt;&gt;' in text  # the prompt, coloured
     assert not re.search(r":(mod|class|func|meth):", text)
     assert "<blockquote>" not in text
-    for name in ("erc_features.open", "erc_features.FeatureFile.x", "erc_fusion.load_table",
-                 "erc_fusion.config.LossConfig", "erc_fusion.heads.base.Head.weigh"):  # fmt: skip
+    for name in (
+        "erc_features.open",
+        "erc_features.FeatureFile.x",
+        "erc_fusion.load_table",
+        "erc_fusion.config.config.LossConfig",
+        "erc_fusion.model.heads.base.Head.weigh",
+    ):
         assert f'id="{name}"' in text
 
 

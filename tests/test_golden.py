@@ -23,8 +23,8 @@ from erc_features.store import (
     open_writer,
     read_probe,
 )
-from erc_fusion.sources import describe
-from erc_fusion.table import load_table
+from erc_fusion.inputs.sources import describe
+from erc_fusion.inputs.table import load_table
 
 GOLDEN = Path(__file__).with_name("golden") / "v1"
 PROBED, PROBED_PARTIAL = "visual.tiny.h5", "text.probed.h5.partial"

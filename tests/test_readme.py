@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corpora import text_corpus
 
-from erc_features.extract import extract
+from erc_features.extraction.extract import extract
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

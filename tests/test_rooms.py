@@ -1,4 +1,7 @@
-"""DESIGN.md section 2: who may import whom, and who keeps which outside world."""
+"""The house: which rooms there are, who may import whom, and who keeps which outside library.
+
+docs/architecture.md draws what stands here; DESIGN.md section 2 has the reasons.
+"""
 
 import ast
 import subprocess
@@ -8,77 +11,177 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted(
-    [*ROOT.glob("erc_features/**/*.py"), *ROOT.glob("erc_fusion/**/*.py"), ROOT / "cli.py"]
-)
+
+# Every room and every file beside the rooms, by floor: imports point to lower floors only, and
+# rooms of one floor do not know each other.
+FLOORS: dict[str, int] = {
+    "erc_features/errors.py": 0,
+    "erc_features/terminal.py": 0,
+    "erc_features/threads.py": 0,
+    "erc_features/utterance.py": 0,
+    "erc_features/media": 1,
+    "erc_features/plugins.py": 1,
+    "erc_features/sample": 1,
+    "erc_features/store": 1,
+    "erc_features/__init__.py": 2,
+    "erc_features/corpora": 2,
+    "erc_features/encoders": 2,
+    "erc_features/acquire": 3,
+    "erc_features/doctor": 3,
+    "erc_features/extraction": 3,
+    "erc_features/interchange": 4,
+    "erc_features/preparation": 4,
+    "erc_features/cli": 5,
+    "erc_fusion/config": 6,
+    "erc_fusion/runs": 6,
+    "erc_fusion/model": 7,
+    "erc_fusion/inputs": 8,
+    "erc_fusion/evaluation": 9,
+    "erc_fusion/report": 10,
+    "erc_fusion/training": 10,
+    "erc_fusion/fuse.py": 11,
+    "erc_fusion/predict.py": 11,
+    "erc_fusion/demo.py": 12,
+    "erc_fusion/search": 12,
+    "erc_fusion/__init__.py": 12,
+    "erc_fusion/cli": 13,
+    "cli.py": 14,
+}
+
+# An outside library is imported in these places and nowhere else.
 KEEPERS = {
     "h5py": ["erc_features/store/"],
     "av": ["erc_features/media/"],
-    "PIL": ["erc_features/media/", "erc_features/corpora/sample"],
-    "moviepy": ["erc_features/corpora/sample"],
+    "PIL": ["erc_features/media/", "erc_features/sample/"],
+    "moviepy": ["erc_features/sample/"],
     "transformers": ["erc_features/encoders/"],
     "open_clip": ["erc_features/encoders/"],
     "huggingface_hub": ["erc_features/encoders/"],
-    "kaggle": ["erc_features/corpora/kaggle.py"],
-    "kagglesdk": ["erc_features/corpora/kaggle.py"],
-    "ray": ["erc_features/engines"],
-    "optuna": ["erc_fusion/tune.py", "erc_fusion/space.py"],
-    "tensorboard": ["erc_fusion/events.py"],
-    "fsspec": ["erc_features/store/", "erc_features/upload.py", "erc_features/corpora/remote.py"],
-    "typer": [
-        "cli.py",
-        "erc_features/commands.py",
-        "erc_features/options.py",
-        "erc_fusion/commands.py",
-    ],
+    "kaggle": ["erc_features/acquire/"],
+    "kagglesdk": ["erc_features/acquire/"],
+    "ray": ["erc_features/extraction/engines/"],
+    "fsspec": ["erc_features/store/", "erc_features/acquire/"],
+    "pebble": ["erc_features/preparation/"],
+    "optuna": ["erc_fusion/search/"],
+    "tensorboard": ["erc_fusion/training/tensorboard.py"],
+    "typer": ["cli.py", "erc_features/cli/", "erc_fusion/cli/"],
     "click": ["cli.py"],
     "matplotlib": ["erc_fusion/report/"],
-    "jinja2": ["erc_fusion/report/", "erc_features/doctor_page.py"],
+    "jinja2": ["erc_fusion/report/", "erc_features/doctor/page.py"],
     "rich": ["erc_features/terminal.py", "erc_fusion/report/text.py"],
+    "tomli_w": ["erc_fusion/config/"],
 }
-WHOLE_WAY = {
-    "erc_fusion/predict.py", "erc_fusion/demo.py", "erc_fusion/commands.py", "erc_fusion/shown.py",
-    # A corpus's rows and media, for the few mistakes that a report shows; never for a figure.
-    "erc_fusion/report/mistakes.py",
-}  # fmt: skip
+
+# What `erc_fusion` may know of `erc_features`: the words of the domain and the store.
+BORDER = {"errors", "utterance", "store", "plugins", "terminal", "threads"}
+# A name of the past layers, which feature files and fusion both speak of.
+ACROSS = {("erc_fusion/inputs", "erc_features.encoders.layers")}
+# These walk the whole way by calling both sides; `mistakes` shows a corpus's rows and media for
+# the few mistakes on a page, never for a figure.
+WHOLE_WAY = ("erc_fusion/predict.py", "erc_fusion/demo.py", "erc_fusion/cli/",
+             "erc_fusion/report/mistakes.py")  # fmt: skip
 
 
-def imports(path: Path) -> set[str]:
-    found: set[str] = set()
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+FILES = sorted(
+    [*ROOT.glob("erc_features/**/*.py"), *ROOT.glob("erc_fusion/**/*.py"), ROOT / "cli.py"]
+)
+MODULES = {
+    name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path
+    for path in FILES
+}
+
+
+def room_of(path: Path) -> str:
+    """A folder of a package with all below it, or a file that stands beside the folders."""
+    return "/".join(name_of(path).split("/")[:2])
+
+
+def imports(path: Path) -> set[tuple[str, str]]:
+    """(module, what of it) of every import, those inside functions too; (module, "") the whole."""
+    found: set[tuple[str, str]] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {(alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add((whole, "") if whole in MODULES else (str(node.module), alias.name))
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_arrows_and_keepers(path):
-    name = str(path.relative_to(ROOT))
-    for module in imports(path):
-        top = module.split(".")[0]
-        for keeper in KEEPERS.get(top, [name]):
-            if name.startswith(keeper):
-                break
-        else:
-            pytest.fail(f"{name} imports {module}, which only {KEEPERS[top]} may")
+def open_to_others(path: Path) -> set[str]:
+    """The `__all__` of a face."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def arrows() -> dict[tuple[str, str], set[tuple[str, str, str]]]:
+    """(room, room it knows) -> (file, module, name) of each import."""
+    found: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
+    for path in FILES:
+        for module, name in imports(path):
+            if module in MODULES and room_of(MODULES[module]) != room_of(path):
+                pair = room_of(path), room_of(MODULES[module])
+                found.setdefault(pair, set()).add((name_of(path), module, name))
+    return found
+
+
+def test_every_room_has_a_floor_and_a_face():
+    assert {room_of(path) for path in FILES} == set(FLOORS)
+    for room in FLOORS:
+        if not room.endswith(".py"):
+            text = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text()))
+            assert text, f"{room}/__init__.py says what it is for"
+            assert text.count(".") >= 2, f"{room}: what it is for, and what may never enter it"
+
+
+def test_the_floors_that_the_architecture_page_draws():
+    page = (ROOT / "docs/architecture.md").read_text()
+    for room in FLOORS:
+        if not room.endswith("__init__.py"):
+            assert f"`{room}`" in page, f"docs/architecture.md lacks {room}"
+
+
+@pytest.mark.parametrize("pair", sorted(arrows()), ids=" to ".join)
+def test_arrows_point_down(pair):
+    upper, lower = pair
+    assert FLOORS[lower] < FLOORS[upper], f"{upper} may not import {arrows()[pair]}"
+
+
+def test_rooms_are_entered_by_their_face():
+    """`from room import name`, or a file that the room's `__all__` names; the rest is private."""
+    private = []
+    for uses in arrows().values():
+        for file, module, name in uses:
+            steps = [*module.split("."), *([name] if name else [])]
+            for depth in range(2, len(steps)):
+                face = ROOT.joinpath(*steps[:depth]) / "__init__.py"
+                if face.is_file() and steps[depth] not in open_to_others(face):
+                    private.append(f"{file}: {'.'.join(steps)}")
+    assert private == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_keepers_and_the_border(path):
+    name = name_of(path)
+    for module, what in imports(path):
+        top, _, rest = module.partition(".")
+        keepers = KEEPERS.get(top, [name])
+        assert name.startswith(tuple(keepers)), f"{name} imports {module}, which only {keepers} may"
         if name.startswith("erc_features/"):
             assert top not in ("erc_fusion", "cli"), f"{name} imports {module}: up the stream"
-        if name.startswith("erc_fusion/"):
-            assert top != "cli", f"{name} imports {module}: up the stream"
-            if top == "erc_features" and name not in WHOLE_WAY:
-                room = module.split(".")[1]
-                assert room in ("errors", "utterance", "store", "plugins", "layers", "threads"), (
-                    f"{name}: {module}"
-                )
-
-
-@pytest.mark.parametrize("name", ["utterance", "errors"])
-def test_the_domain_imports_nothing_of_ours(name):
-    found = imports(ROOT / "erc_features" / f"{name}.py")
-    assert not any(module.startswith("erc_") for module in found)
+        elif name.startswith("erc_fusion/") and top == "erc_features":
+            room = (rest or what).split(".")[0]
+            assert (
+                room in BORDER or name.startswith(WHOLE_WAY) or (room_of(path), module) in ACROSS
+            ), f"{name} imports {module}"
 
 
 @pytest.mark.parametrize("module", ["cli", "erc_features", "erc_fusion", "erc_fusion.fuse"])
@@ -92,5 +195,5 @@ def test_nothing_heavy_at_import(module):
 
 
 def test_files_stay_short():
-    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in FILES}
+    long = {name_of(path): len(path.read_text().splitlines()) for path in FILES}
     assert {name: count for name, count in long.items() if count > 330} == {}

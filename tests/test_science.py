@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from fusion_files import embeddings, make_corpus, write_features
 
-from erc_features.corpora.sample import sample
-from erc_features.decode import Decode
-from erc_features.extract import extract
-from erc_features.prepare import prepare
+from erc_features.extraction.extract import extract
+from erc_features.preparation.decode import Decode
+from erc_features.preparation.prepare import prepare
+from erc_features.sample.sample import sample
 from erc_features.utterance import Split
-from erc_fusion.config import FuseConfig, with_options
+from erc_fusion.config.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse, resolve
-from erc_fusion.table import load_table
-from erc_fusion.weights import load_weights
+from erc_fusion.inputs.table import load_table
+from erc_fusion.training.checkpoint import load_weights
 
 
 @pytest.fixture(scope="module")

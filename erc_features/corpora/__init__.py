@@ -1,8 +1,10 @@
-"""Corpora by name. A reader turns raw data into a :class:`RawCorpus`.
+"""Corpora by name: readers of raw data, and the 1NF manifest that every later room works on.
+
+Readers say what stands in the files: nothing is decoded, downloaded or encoded here.
 
 `CORPORA` holds "module:function" strings, so that nothing is imported before it is used. A
-reader takes a folder and returns None where the folder does not hold its corpus. Packages add
-readers through entry points of the group `erc.corpora`.
+reader takes a folder and returns a :class:`RawCorpus`, or None where the folder does not hold its
+corpus. Packages add readers through entry points of the group `erc.corpora`.
 """
 
 from pathlib import Path
@@ -10,6 +12,18 @@ from pathlib import Path
 from erc_features.corpora.raw import RawCorpus
 from erc_features.errors import CorpusError, choose
 from erc_features.plugins import load, with_plugins
+
+__all__ = [
+    "CORPORA",
+    "cells",
+    "clipping",
+    "downmix",
+    "manifest",
+    "media_files",
+    "raw",
+    "read_raw",
+    "times",
+]
 
 CORPORA = {
     "meld": "erc_features.corpora.meld:read_meld",

@@ -15,10 +15,6 @@ from typing import Any
 from erc_features.corpora.raw import Defect
 from erc_features.utterance import Modality, Split, Utterance
 
-# What pictures, sounds and clips are called; other files beside them are nobody's orphans.
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-_SOUNDS = (".wav", ".mp3", ".m4a", ".ogg", ".flac", ".aac", ".opus")
-_CLIPS = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 # "dia1_utt1.mp4 cannot be opened" and "ends at 1.02 s" are of one kind with their like.
 _PARTICULAR = re.compile(r"\S*[0-9]\S*")
 # Noted where a row, or a whole split, has no clip: its reason, where `missing` has none.
@@ -130,7 +126,10 @@ def _noted_reasons(info: Mapping[str, Any], modality: Modality) -> dict[str, str
 
 
 def _orphans(folders: set[Path], named: Mapping[Path, object]) -> Iterator[Path]:
-    """Media files that stand beside named ones, or in a split's folder."""
+    """Media files that stand beside named ones, or in a split's folder; others are nobody's."""
+    from erc_features.media import CLIPS, PICTURES, SOUNDS
+
+    endings = CLIPS | PICTURES | SOUNDS
     resolved = {os.path.normpath(path) for path in named}
     for folder in sorted(folders):
         try:
@@ -140,7 +139,7 @@ def _orphans(folders: set[Path], named: Mapping[Path, object]) -> Iterator[Path]
         for entry in entries:
             path = Path(entry.path)
             if (
-                path.suffix.lower() in _PICTURES + _SOUNDS + _CLIPS
+                path.suffix.lower() in endings
                 and not path.name.startswith("._")  # a Mac's archives hold one for each file
                 and os.path.normpath(path) not in resolved
                 and entry.is_file()

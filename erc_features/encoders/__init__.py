@@ -1,4 +1,8 @@
-"""Encoders by name. `ENCODERS` holds "module:function" strings; nothing is imported before use.
+"""Frozen encoders by name: items in, float32 embeddings (B, L, D) out, each row alone.
+
+No path, no disk but that of weights, and no HDF5 may enter; nothing here knows a corpus.
+
+`ENCODERS` holds "module:function" strings; nothing is imported before use.
 
 A factory takes (name, modality, settings) and returns an :class:`~.base.Encoder`. Packages add
 encoders through entry points of the group `erc.encoders`. A name that is not in the table is a
@@ -14,6 +18,17 @@ from erc_features.encoders.base import Encoder, Settings
 from erc_features.errors import EncoderError
 from erc_features.plugins import load, with_plugins
 from erc_features.utterance import Modality
+
+__all__ = [
+    "DEFAULTS",
+    "ENCODERS",
+    "base",
+    "clean_name",
+    "default_name",
+    "layers",
+    "load_encoder",
+    "resolve",
+]
 
 ENCODERS = {"baseline": "erc_features.encoders.baseline:load_baseline"}
 PRETRAINED = {
@@ -65,7 +80,7 @@ def resolve(encoder: str, settings: Settings) -> Settings:
         EncoderError: CUDA was asked for and there is none.
     """
     from erc_features.encoders.base import pick_device, pick_precision
-    from erc_features.encoders.processor import warn_of_slow_precision
+    from erc_features.encoders.cpu_precision import warn_of_slow_precision
 
     if encoder == "baseline":  # a formula, on the CPU; it refuses anything else itself
         device = "cpu" if settings.device == "auto" else settings.device

@@ -33,7 +33,8 @@ from erc_features.encoders.base import (
     pooled_dim,
     to_device,
 )
-from erc_features.encoders.states import layers_of, recorded_last
+from erc_features.encoders.hidden_states import layers_of, recorded_last
+from erc_features.encoders.layers import pick_layers
 from erc_features.encoders.weights import (
     DTYPES,
     Place,
@@ -43,7 +44,6 @@ from erc_features.encoders.weights import (
     place_model,
 )
 from erc_features.errors import EncoderError
-from erc_features.layers import pick_layers
 from erc_features.utterance import Modality
 
 RATE = 16_000

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from erc_features.encoders.layers import pick_layers
 from erc_features.errors import EncoderError, ErcError, choose
-from erc_features.layers import pick_layers
 from erc_features.utterance import Modality
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from erc_features.encoders.base import (
     pooled_dim,
     to_device,
 )
-from erc_features.encoders.states import layers_of, recorded_last
+from erc_features.encoders.hidden_states import layers_of, recorded_last
+from erc_features.encoders.layers import pick_layers
 from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, lost_capital, wrap
 from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.errors import EncoderError
-from erc_features.layers import pick_layers
 from erc_features.utterance import Modality
 
 _LONGEST = 512  # tokens: BERT's own limit, and memory's for models that take more

@@ -21,8 +21,7 @@ from erc_features.encoders.base import (
     pooled_dim,
     weights_revision,
 )
-from erc_features.encoders.pixels import Preprocess, preprocess
-from erc_features.encoders.tags import (
+from erc_features.encoders.open_clip_tags import (
     CONFIG,
     WEIGHTS,
     known,
@@ -31,6 +30,7 @@ from erc_features.encoders.tags import (
     of_tag,
     recorded_of,
 )
+from erc_features.encoders.pixels import Preprocess, preprocess
 from erc_features.encoders.weights import (
     DTYPES,
     RANDOM,

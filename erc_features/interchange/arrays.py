@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from erc_features.errors import ErcError, choose, listed
-from erc_features.interchange.found import Asked, Found, must_be_about
+from erc_features.interchange.base import Asked, Found, must_be_about
 from erc_features.interchange.frames import lengths_beside, settle
-from erc_features.interchange.names import SPLITS, Named
+from erc_features.interchange.row_keys import SPLITS, Named
 from erc_features.store import Status
 
 _NAMES = ("key", "keys", "id", "ids", "name", "names", "file", "files", "utterances")

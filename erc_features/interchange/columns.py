@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from erc_features.errors import ErcError, choose, listed
-from erc_features.interchange.found import Asked
+from erc_features.interchange.base import Asked
 from erc_features.interchange.parquet import ListColumn
 
 # A name made of these alone, or of these and a label, is no feature: y_true, anger_prob, …

@@ -18,11 +18,11 @@ import numpy as np
 
 from erc_features.corpora.manifest import Corpus
 from erc_features.errors import ErcError, choose, listed
-from erc_features.interchange.found import Asked, Found
-from erc_features.interchange.labels import REMEDY, compare_labels
-from erc_features.interchange.lists_of_keys import read_columns
-from erc_features.interchange.names import SPLITS
-from erc_features.interchange.values import Budget, numbers, unwrap
+from erc_features.interchange.base import Asked, Found
+from erc_features.interchange.conversation_labels import REMEDY, compare_labels
+from erc_features.interchange.key_files import read_columns
+from erc_features.interchange.pickle_values import Budget, numbers, unwrap
+from erc_features.interchange.row_keys import SPLITS
 from erc_features.utterance import Modality, Split, Utterance
 
 _HEAD = ("videoIDs", "videoSpeakers", "videoLabels", "videoText")

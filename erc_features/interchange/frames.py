@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from erc_features.errors import ErcError, listed
-from erc_features.interchange.found import Asked, as_rows
+from erc_features.interchange.base import Asked, as_rows
 from erc_features.store import Status
 
 POOLS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -13,13 +13,12 @@ import numpy as np
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.encoders import clean_name
 from erc_features.errors import ErcError, choose, listed
-from erc_features.interchange.found import Asked, Found
+from erc_features.extraction.job import DTYPES, rows_of
+from erc_features.interchange.base import Asked, Found
 from erc_features.interchange.frames import POOLS
-from erc_features.interchange.imported import ENCODER
-from erc_features.interchange.names import Names, split_named
 from erc_features.interchange.read import read
-from erc_features.job import DTYPES, rows_of
-from erc_features.store import FeatureFile, Provenance, Shape, Status, open_writer
+from erc_features.interchange.row_keys import Names, split_named
+from erc_features.store import IMPORTED, FeatureFile, Provenance, Shape, Status, open_writer
 from erc_features.utterance import Modality
 
 _BATCH = 4096
@@ -149,7 +148,7 @@ def import_features(
     config = {"format": found.format, "source": source.name, "pooling": found.pooling,
               "dtype": dtype, "rows": _rows_digest(found, dropped),
               **({"field": found.field} if found.field else {})}  # fmt: skip
-    made = Provenance(corpus.name, corpus.fingerprint, str(of), ENCODER, digest, config)
+    made = Provenance(corpus.name, corpus.fingerprint, str(of), IMPORTED, digest, config)
     path = Path(features) / corpus.name / f"{of}.{clean_name(name or source.stem)}.h5"
     versions = {"erc": version("erc"), "numpy": np.__version__}
     record = {"versions": dumps(versions), "imported_from": str(source.resolve())}

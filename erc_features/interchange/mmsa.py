@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from erc_features.errors import ErcError, choose
-from erc_features.interchange.found import Asked, Found
+from erc_features.interchange.base import Asked, Found
 from erc_features.interchange.frames import pool, true_frames
-from erc_features.interchange.names import SPLITS, Named
-from erc_features.interchange.values import Budget, numbers, unwrap
+from erc_features.interchange.pickle_values import Budget, numbers, unwrap
+from erc_features.interchange.row_keys import SPLITS, Named
 from erc_features.store import Status
 from erc_features.utterance import Modality
 

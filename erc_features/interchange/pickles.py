@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from erc_features.errors import ErcError
-from erc_features.interchange.values import Array, Budget, Refused
+from erc_features.interchange.pickle_values import Array, Budget, Refused
 
 _CONTAINER = 64  # bytes of an empty one, which is one byte in the file; a set has four times that
 _PLAIN_KEYS = (str, int, float, bytes, bool, NoneType)

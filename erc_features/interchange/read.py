@@ -6,13 +6,13 @@ import numpy as np
 
 from erc_features.errors import ErcError
 from erc_features.interchange.arrays import from_named, read_arrays
+from erc_features.interchange.base import Asked, Found
 from erc_features.interchange.conversations import name_items, read_conversations
-from erc_features.interchange.found import Asked, Found
 from erc_features.interchange.mmsa import is_mmsa, read_mmsa
-from erc_features.interchange.names import SPLITS
+from erc_features.interchange.pickle_values import Budget, numbers, unwrap
 from erc_features.interchange.pickles import read_pickle
+from erc_features.interchange.row_keys import SPLITS
 from erc_features.interchange.tables import read_csv, read_parquet
-from erc_features.interchange.values import Budget, numbers, unwrap
 
 PICKLES = (".pkl", ".pickle", ".p")
 ARRAYS = (".npy", ".npz", ".safetensors", ".pt", ".pth")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from erc_features.errors import ErcError, listed
+from erc_features.interchange.base import Asked, Found, must_be_about
 from erc_features.interchange.columns import (
     choose_columns,
     must_be_text,
@@ -25,10 +26,9 @@ from erc_features.interchange.columns import (
     score_notes,
     scores_in,
 )
-from erc_features.interchange.found import Asked, Found, must_be_about
 from erc_features.interchange.frames import Settled, pool, settle
-from erc_features.interchange.names import NAMING, Named, names_in
 from erc_features.interchange.parquet import ListColumn, read_parquet_table
+from erc_features.interchange.row_keys import NAMING, Named, names_in
 from erc_features.store import Status
 
 _TIMES = {"frametime", "start", "end", "frameindex"}

@@ -1,12 +1,18 @@
-"""The only room that opens audio, video or pictures: clips and sound with PyAV, pictures with
-Pillow."""
+"""The only room that opens media: clips and sound with PyAV, pictures with Pillow.
+
+It knows paths and arrays; no utterance, corpus or encoder may enter.
+"""
 
 from erc_features.media.clip import RATE, Clip, read_clip
+from erc_features.media.endings import CLIPS, PICTURES, SOUNDS
 from erc_features.media.picture import read_frames, write_jpeg, write_mosaic
 from erc_features.media.sound import clipped_share, duration, read_audio, write_wav
 
 __all__ = [
+    "CLIPS",
+    "PICTURES",
     "RATE",
+    "SOUNDS",
     "Clip",
     "clipped_share",
     "duration",

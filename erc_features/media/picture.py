@@ -7,8 +7,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from erc_features.errors import MediaError
 from erc_features.media.clip import brief, read_clip
+from erc_features.media.endings import PICTURES
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 _FRAMES_FIELD = "frames"
 
 

@@ -1,7 +1,11 @@
-"""The feature store: the only room that imports h5py. `layout.py` specifies the format."""
+"""The feature store, the only room that imports h5py: format, writer, reader, inspection.
+
+`layout.py` specifies the format. It knows rows and arrays; no corpus, media or encoder may enter.
+"""
 
 from erc_features.store.create import Shape, expected_size
 from erc_features.store.file import FeatureFile, list_features
+from erc_features.store.imported import IMPORTED, must_have_encoder
 from erc_features.store.layout import (
     FORMAT,
     FORMAT_VERSION,
@@ -17,6 +21,7 @@ from erc_features.store.writer import FeatureWriter, open_writer
 __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
+    "IMPORTED",
     "PARTIAL",
     "SUFFIX",
     "FeatureFile",
@@ -27,7 +32,9 @@ __all__ = [
     "Shape",
     "Status",
     "expected_size",
+    "inspect",
     "list_features",
+    "must_have_encoder",
     "open_writer",
     "read_probe",
 ]

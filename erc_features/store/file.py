@@ -5,6 +5,7 @@ import os
 import weakref
 from collections.abc import Iterable
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +14,7 @@ import h5py
 import numpy as np
 
 from erc_features.errors import FeatureFileError, choose, listed
+from erc_features.store.html import as_html, count_rows
 from erc_features.store.layout import (
     PARTIAL,
     SUFFIX,
@@ -22,7 +24,6 @@ from erc_features.store.layout import (
     read_provenance,
 )
 from erc_features.store.remote import Remote, explained, is_url, open_remote
-from erc_features.store.shown import as_html
 from erc_features.utterance import Split
 
 if TYPE_CHECKING:
@@ -239,7 +240,23 @@ class FeatureFile:
         return f"FeatureFile({str(self.path)!r}, N={n}, L={layers}, D={dim}{state})"
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        n, layers, dim = self.shape
+        about = {
+            "corpus": self.provenance.corpus,
+            "encoder": self.provenance.encoder,
+            "x": f"N={n:,}, L={layers}, D={dim}, {self.dtype.name}",
+            "labels": ", ".join(self.labels),
+            "file": str(self.path),
+        }
+        if not self.complete:
+            about["complete"] = "no: unfinished, or being written"
+        try:
+            # Of a file elsewhere only the status is read, a byte a row.
+            split = np.full(n, "all") if self._remote else self.split.astype(str)
+            rows = count_rows(self.status, split)
+        except FeatureFileError as error:  # closed, or out of reach
+            rows = f"<p>{escape(str(error))}</p>"
+        return as_html(self.stem, about, rows)
 
 
 def _close(file: h5py.File, remote: Remote | None) -> None:

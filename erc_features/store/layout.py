@@ -45,7 +45,7 @@ import h5py
 import numpy as np
 
 from erc_features.errors import FeatureFileError
-from erc_features.store.sound import check_dataset
+from erc_features.store.validation import check_dataset
 
 FORMAT = "erc-features"
 FORMAT_VERSION = 1

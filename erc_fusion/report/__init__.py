@@ -1,6 +1,8 @@
-"""Runs -> a table, and one HTML file.
+"""Runs become a table and one HTML file that say what helped, and how sure that is.
 
-rows        a run's metrics, typed
+Nothing trains or chooses here: a report may only show what runs hold.
+
+results     a run's metrics, typed
 comparison  the runs of one corpus side by side, a ladder's rungs, the paired tests
 table       the headline table as cells, for every medium
 summary     what it says, in sentences
@@ -16,13 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from erc_features.errors import RunError
-from erc_fusion.ladder import Ladder, ladder_path, read_ladder
 from erc_fusion.report.comparison import Comparison, compare
 from erc_fusion.report.export import write_csv, write_latex
 from erc_fusion.report.summary import footnotes, sentences, warnings
 from erc_fusion.report.table import tabulate
 from erc_fusion.report.text import as_dict, rich_table
-from erc_fusion.runs import Run, find_runs
+from erc_fusion.runs.ladder import Ladder, ladder_path, read_ladder
+from erc_fusion.runs.run import Run, find_runs
 
 __all__ = [
     "Comparison",

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erc_features.errors import RunError, listed
-from erc_fusion.ladder import Ladder, Rung
-from erc_fusion.report.rows import Row, Scores, row
-from erc_fusion.runs import Run
+from erc_fusion.report.results import Row, Scores, row
+from erc_fusion.runs.ladder import Ladder, Rung
+from erc_fusion.runs.run import Run
 
 if TYPE_CHECKING:
-    from erc_fusion.paired import Paired
+    from erc_fusion.evaluation.paired_test import Paired
 
 PAIRED = ("accuracy", "weighted_f1")  # what runs are compared by in pairs
 
@@ -220,7 +220,7 @@ def _pairs(comparison: Comparison) -> dict[tuple[str, str], Pair]:
     couples = comparison.couples()
     if not couples:
         return {}
-    from erc_fusion import paired
+    from erc_fusion.evaluation import paired_test as paired
 
     rows = {row.name: row for row in comparison.rows}
     names = dict.fromkeys(name for couple in couples for name in couple)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from erc_features.errors import ErcError
 from erc_fusion.report.comparison import PAIRED, Comparison, Pair
-from erc_fusion.report.rows import Row
+from erc_fusion.report.results import Row
 from erc_fusion.report.summary import footnotes
 from erc_fusion.report.table import NAMES, STAR, Cell, Line, Table, tabulate
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from erc_features.errors import RunError
 from erc_fusion.report.comparison import Comparison
-from erc_fusion.report.rows import Row
+from erc_fusion.report.results import Row
 
 MOST = 600  # points of one map: more hide each other, and weigh on the page
 

@@ -14,7 +14,7 @@ import numpy as np
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.errors import MediaError, RunError
 from erc_features.utterance import Modality, Utterance
-from erc_fusion.report.rows import Row
+from erc_fusion.report.results import Row
 
 MOST = 8
 _TEXT = 400  # characters

@@ -8,17 +8,17 @@ from itertools import groupby
 from pathlib import Path
 
 from erc_features.errors import ErcError
-from erc_fusion.ladder import Ladder, Rung
 from erc_fusion.report import plots, plots_map
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.maps import maps
 from erc_fusion.report.mistakes import pick
 from erc_fusion.report.published import ROWS as MELD_TEST
 from erc_fusion.report.published import published_for, published_note
-from erc_fusion.report.section import section
+from erc_fusion.report.run_section import section
 from erc_fusion.report.summary import footnotes, sentences
 from erc_fusion.report.table import NAMES, percent, probability, spread, tabulate
-from erc_fusion.runs import DONE
+from erc_fusion.runs.ladder import Ladder, Rung
+from erc_fusion.runs.run import DONE
 
 _HERE = Path(__file__).parent
 _SLICES = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from erc_fusion.report import svg
-from erc_fusion.report.rows import Layers, Weight
+from erc_fusion.report.results import Layers, Weight
 from erc_fusion.report.svg import WIDTH, short
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from erc_fusion.report import svg
-from erc_fusion.report.rows import Row, SplitResult
+from erc_fusion.report.results import Row, SplitResult
 from erc_fusion.report.svg import WIDTH, short
 
 

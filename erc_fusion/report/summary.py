@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from erc_fusion.report.comparison import PAIRED, Comparison, Pair
-from erc_fusion.report.rows import Row, SplitResult
+from erc_fusion.report.results import Row, SplitResult
 from erc_fusion.report.table import (
     LEVEL,
     NAMES,
@@ -16,7 +16,7 @@ from erc_fusion.report.table import (
 )
 
 if TYPE_CHECKING:
-    from erc_fusion.paired import Paired
+    from erc_fusion.evaluation.paired_test import Paired
 
 _NO_DEV = (
     "The dev split has no labelled rows, so nothing here was chosen on dev; "

@@ -7,9 +7,9 @@ run; then the other runs in the order given. Scores are in percent, differences 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from erc_fusion.ladder import Rung
 from erc_fusion.report.comparison import PAIRED, Comparison, Pair
-from erc_fusion.report.rows import Row, Stat
+from erc_fusion.report.results import Row, Stat
+from erc_fusion.runs.ladder import Rung
 
 NAMES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 NONE = "–"

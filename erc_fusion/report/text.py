@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from erc_fusion.report.comparison import Comparison, Pair
 from erc_fusion.report.published import published_for
-from erc_fusion.report.rows import Row, SplitResult
+from erc_fusion.report.results import Row, SplitResult
 from erc_fusion.report.summary import footnotes, sentences, warnings
 from erc_fusion.report.table import Cell, Line, Table, tabulate
 

@@ -1,0 +1,94 @@
+"""A diagnosis as one self-contained HTML file: no scripts, nothing fetched."""
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from erc_features.corpora.raw import Defect
+from erc_features.doctor.doctor import Diagnosis
+from erc_features.doctor.examples import choose_examples, load_examples
+from erc_features.doctor.tables import count, done, printable, sentences, tables
+from erc_features.errors import ErcError
+
+_HERE = Path(__file__).parent
+_PLACES = 100  # of each kind of defect
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The defects of one kind: as many (where, detail) as a page can hold, and how many more."""
+
+    name: str
+    count: str
+    done: str
+    places: Sequence[tuple[str, str]]
+    more: int
+
+
+def write_page(diagnosis: Diagnosis, to: Path | str) -> Path:
+    """Write the page to `to`, whole or not at all.
+
+    Raises:
+        ErcError: `to` is a folder or can't be written.
+    """
+    to = Path(to)
+    part = to.with_name(f".{to.name}.{os.getpid()}.part")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if to.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        part.touch()  # a place that can't be written shows before clips are decoded
+        try:
+            part.write_text(render(diagnosis), encoding="utf-8", errors="replace")
+            os.replace(part, to)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise ErcError(
+            f"{to}: the page cannot be written ({error.strerror}); choose another file with --html."
+        ) from error
+    return to
+
+
+def render(diagnosis: Diagnosis) -> str:
+    """The page as text; it decodes the media of the examples."""
+    import jinja2
+    from markupsafe import Markup, escape
+
+    def softly(cell: str) -> str:
+        """A cell with its share, "4,710 (47.2%)", in small."""
+        number, bracket, share = cell.partition(" (")
+        return Markup("{} <small>({}</small>").format(number, share) if bracket else escape(cell)
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(printable=printable, softly=softly)
+    corpus = diagnosis.corpus
+    return environment.get_template("doctor.html").render(
+        name=printable(corpus.name or str(corpus.root)),
+        path=printable(str(corpus.root)),
+        kind=diagnosis.kind,
+        labels=[printable(label) for label in corpus.labels],
+        fingerprint=corpus.fingerprint,
+        sentences=sentences(diagnosis),
+        tables=tables(diagnosis),
+        kinds=[_kind(name, found) for name, found in diagnosis.by_kind.items()],
+        examples=load_examples(corpus, choose_examples(corpus)),
+    )
+
+
+def _kind(name: str, defects: Sequence[Defect]) -> Kind:
+    return Kind(
+        printable(name),
+        count(defects),
+        printable(done(defects)),
+        [(printable(d.where), printable(d.detail)) for d in defects[:_PLACES]],
+        max(0, len(defects) - _PLACES),
+    )

@@ -1,0 +1,131 @@
+"""What looks wrong in the rows of a corpus. Every defect is told, none mended, no row dropped."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, pairwise
+
+from erc_features.corpora.cells import plain_text
+from erc_features.corpora.raw import Defect
+from erc_features.corpora.times import seconds
+from erc_features.doctor.census import LONG, length
+from erc_features.utterance import Split, Utterance
+
+TIME_KINDS = frozenset(
+    {"malformed time", "end before start", "no duration", "too short", "whole scene"}
+)
+_TOO_SHORT = 0.1  # seconds, as in times.py
+_SUBTITLE = re.compile(r"[0-9]{2}:[0-5][0-9]:[0-5][0-9],[0-9]{3}")
+_KEPT = "kept as it is"
+
+
+def symptoms(utterances: Sequence[Utterance], written: Mapping[str, str]) -> list[Defect]:
+    """The defects that rows show: times, numbering, labels, texts.
+
+    Args:
+        written: the text of each key before it was brought into plain form, where that is known.
+    """
+    found = [defect for u in utterances for defect in _time(u)]
+    found += _gaps(utterances)
+    found += _shared_ids(utterances)
+    found += _absent_labels(utterances)
+    for u in utterances:
+        found += _text(u, written.get(u.key))
+    found += _repeated(utterances)
+    return found
+
+
+def _time(u: Utterance) -> Iterator[Defect]:
+    start, end = (u.more.get(name, "").strip() for name in ("start", "end"))
+    if not start and not end:
+        return
+    seen = f"{start[:40]} to {end[:40]}"
+    done = "kept; times cut nothing"
+    duration = length(u)
+    if duration is None:
+        yield Defect("malformed time", u.key, seen, done)
+    elif duration < 0:
+        yield Defect("end before start", u.key, seen, done)
+    elif duration == 0:
+        yield Defect("no duration", u.key, seen, done)
+    elif duration < _TOO_SHORT:
+        yield Defect("too short", u.key, f"{duration:.3f} s by its times", done)
+    elif duration > LONG:
+        yield Defect("whole scene", u.key, f"{duration:.0f} s by its times", done)
+    odd = [c for c in (start, end) if seconds(c) is not None and not _SUBTITLE.fullmatch(c)]
+    if odd and duration is not None:
+        yield Defect("time of another form", u.key, seen, "read as hours, minutes, seconds")
+
+
+def _gaps(utterances: Sequence[Utterance]) -> Iterator[Defect]:
+    dialogues: dict[tuple[Split, int], list[int]] = defaultdict(list)
+    for u in utterances:
+        dialogues[u.split, u.dialogue].append(u.sequence)
+    for (split, dialogue), numbers in dialogues.items():
+        if gap := _missing(numbers):
+            done = "kept; the utterances beside a gap count as neighbours"
+            yield Defect("gap in utterance numbers", f"{split}/d-{dialogue}", f"no {gap}", done)
+    for split in Split:
+        if gap := _missing([number for found, number in dialogues if found == split]):
+            yield Defect("gap in dialogue numbers", split.value, f"no {gap}", _KEPT)
+
+
+def _missing(numbers: Sequence[int]) -> str:
+    """What lacks between 0 and the largest, as "3, 5 to 9"; ranges, for numbers may be huge."""
+    gaps = [
+        str(low + 1) if high - low == 2 else f"{low + 1} to {high - 1}"
+        for low, high in pairwise([-1, *sorted(numbers)])
+        if high - low > 1
+    ]
+    return ", ".join(gaps[:20]) + (f" and {len(gaps) - 20} more gaps" if len(gaps) > 20 else "")
+
+
+def _shared_ids(utterances: Sequence[Utterance]) -> Iterator[Defect]:
+    ids: dict[Split, set[tuple[int, int]]] = defaultdict(set)
+    for u in utterances:
+        ids[u.split].add((u.dialogue, u.sequence))
+    for first, second in combinations((s for s in Split if s in ids), 2):
+        if both := len(ids[first] & ids[second]):
+            detail = f"{both:,} pairs of dialogue and utterance number"
+            done = "kept apart: the split is in every key and path"
+            yield Defect("numbers shared by splits", f"{first}-{second}", detail, done)
+
+
+def _absent_labels(utterances: Sequence[Utterance]) -> Iterator[Defect]:
+    labels: dict[Split, set[str]] = defaultdict(set)
+    for u in utterances:
+        if u.label:
+            labels[u.split].add(u.label)
+    every = set().union(*labels.values())
+    for split in labels:
+        if lacking := sorted(every - labels[split]):
+            detail = f"no {', '.join(lacking[:20])}"
+            done = "can't be learned" if split == Split.TRAIN else "can't be scored there"
+            yield Defect("label absent from a split", split.value, detail, done)
+
+
+def _text(u: Utterance, written: str | None) -> Iterator[Defect]:
+    text = u.x_text if written is None else written
+    done = _KEPT if written is None else "erc prepare writes the plain form"
+    if not text.strip():
+        yield Defect("blank text", u.key, "no text", "kept; text features say missing")
+        return
+    if text.isascii() and text.isprintable():
+        return
+    control = sorted({f"U+{ord(c):04X}" for c in text if c < " " or "\x7f" <= c <= "\x9f"})
+    if control:
+        yield Defect("control character in a text", u.key, ", ".join(control[:10]), done)
+    if "\ufffd" in text:
+        yield Defect("undecodable text", u.key, "U+FFFD where letters were", _KEPT)
+    signs = sorted({c for c in text if c > "\x9f" and plain_text(c) != c})
+    if signs:
+        shown = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in signs)
+        yield Defect("typographic signs in a text", u.key, shown, done)
+
+
+def _repeated(utterances: Sequence[Utterance]) -> Iterator[Defect]:
+    for one, two in pairwise(utterances):
+        same = (one.split, one.dialogue, one.speaker) == (two.split, two.dialogue, two.speaker)
+        if same and two.x_text.strip() and one.x_text == two.x_text:
+            detail = f"as {one.key}: {two.x_text.strip()[:60]}"
+            yield Defect("same text twice in a row", two.key, detail, _KEPT)

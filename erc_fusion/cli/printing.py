@@ -1,0 +1,165 @@
+"""What verbs of fusion print: the scores of a run, the answers of a prediction."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from erc_features.terminal import err, out, show, table
+from erc_fusion.config.seeds import describe_seeds, seeds_warning
+from erc_fusion.fuse import FuseResult
+from erc_fusion.predict import Answer
+from erc_fusion.runs.ladder import Ladder
+from erc_fusion.search.overfit import Overfit
+from erc_fusion.search.tune import Tuned
+from erc_fusion.training.tensorboard import events_folder
+
+if TYPE_CHECKING:
+    from erc_fusion.search.study import Studied
+
+
+def show_answers(answers: Sequence["Answer"]) -> None:
+    """What `erc predict` prints: a line for each utterance, and what it did without."""
+    rows = []
+    for answer in answers:
+        ranked = sorted(answer.probability.items(), key=lambda item: -item[1])[:3]
+        said = " ".join(answer.text.split())
+        rows.append(
+            [
+                f"{answer.dialogue}/{answer.sequence}",
+                answer.speaker,
+                said if len(said) <= 48 else said[:47] + "…",
+                answer.emotion,
+                ", ".join(f"{label} {p:.2f}" for label, p in ranked),
+                f"{answer.agreement:.0%}",
+            ]
+        )
+    table(("utterance", "speaker", "text", "emotion", "probability", "seeds agree"), rows)
+    for answer in answers:
+        show(*(f"{answer.key} without {stem}: {why}" for stem, why in answer.without.items()))
+
+
+def show_seeds(seeds: Sequence[int], of: str) -> None:
+    """The first line of a command that trains: --seeds 100 is a hundred, --seeds 100, is one."""
+    err.print(f"{of} {describe_seeds(seeds)}.", markup=False)
+    if many := seeds_warning(seeds):
+        err.print(f"Warning: {many}", markup=False)
+        warnings.filterwarnings("ignore", message=re.escape(many))  # Python need not say it again
+
+
+def show_run(result: FuseResult, *, log: str = "") -> None:
+    """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
+    path, metrics, already = result.run.path, result.run.metrics, result.already
+    rows, names = [], ("accuracy", "weighted_f1", "macro_f1")
+    seeds = len(metrics["seeds"])
+    for split in ("dev", "test"):
+        found = metrics[split]
+        if found is None:
+            show(f"{split} has no labelled rows: no scores.")
+            continue
+        figures = [f"{100 * found[s]['mean']:.1f} ± {100 * found[s]['std']:.1f}" for s in names]
+        floor = f"{100 * found['majority']['weighted_f1']:.1f}"
+        rows.append([split, found["labelled"], *figures, floor])
+        if seeds > 1:
+            together = [f"{100 * found['ensemble'][name]:.1f}" for name in names]
+            rows.append([f"{split}, ensemble", found["labelled"], *together, floor])
+    show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over "
+         f"{seeds} seed{'s' if seeds > 1 else ''}:")  # fmt: skip
+    table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
+    if seeds > 1 and rows:
+        show("Ensemble: the seeds' mean probabilities, one model of several.")
+    show(*(f"Warning: {warning}" for warning in result.warnings))
+    if already:
+        show(f"{path}: already run; --overwrite runs it again.")
+    else:
+        show(f"{path}: done in {metrics['seconds']['total']:.1f} s.")
+    if log:
+        show(f"Curves: tensorboard --logdir {events_folder(path).parent}")
+
+
+def show_overfit(found: Overfit) -> None:
+    """What `erc fuse --overfit` prints: a line for each width, and what it says."""
+    rows = [
+        [
+            fit.width, f"{fit.parameters:,}", fit.epochs, f"{100 * fit.train_accuracy:.1f}",
+            f"{fit.train_loss:.3f}", f"{100 * fit.dev_accuracy:.1f}",
+            f"{100 * fit.best_dev_accuracy:.1f}",
+        ]
+        for fit in found.fits
+    ]  # fmt: skip
+    columns = ("width", "parameters", "epochs", "train acc.", "train loss", "dev acc.", "best dev")
+    table(columns, rows)  # fmt: skip
+    last = found.fits[-1]
+    if found.fitted:
+        show(f"Width {last.width} fits train ({last.train_accuracy:.1%}): there is something to "
+             "regularise. `erc tune` does that on dev.")  # fmt: skip
+    else:
+        show(f"Not even width {last.width} fits train ({last.train_accuracy:.1%}, and "
+             f"{found.enough:.0%} would be enough): try more --epochs or a larger --lr, more "
+             "layers, or other features. Rows alike with different labels can't be fitted."
+        )  # fmt: skip
+
+
+def show_ladder(ladder: Ladder) -> None:
+    """What the two phases of each rung chose, for which run."""
+    rows: list[list[object]] = []
+    for rung in ladder.rungs:
+        if not rung.run:
+            continue
+        width = fits = "-"
+        if rung.scaled:
+            width, fits = rung.scaled.width, f"{100 * rung.scaled.train_accuracy:.1f}"
+        best = max(rung.tried, key=lambda tried: tried.dev).settings if rung.tried else {}
+        chosen = ", ".join(f"{name} {_short(value)}" for name, value in best.items()) or "-"
+        rows.append([rung.title, width, fits, chosen, rung.run])
+    table(("rung", "width", "fits train", "chosen on dev", "run"), rows)
+
+
+def show_study(found: "Studied") -> None:
+    """What `erc study` prints: the headline table, what was chosen, what it says, where it is."""
+    from erc_fusion.report import rich_table, sentences
+
+    out.print(rich_table(found.comparison), "")
+    show_ladder(found.ladder)
+    show("", *sentences(found.comparison), f"The ladder: {found.path}",
+         f"The page: {found.page.resolve()}")  # fmt: skip
+
+
+def study_as_dict(found: "Studied") -> dict[str, Any]:
+    """The same for `--json`."""
+    from erc_fusion.report import as_dict
+
+    return as_dict(found.comparison) | {"ladder_file": found.path, "page": found.page}
+
+
+def show_tuned(found: Tuned) -> None:
+    """What `erc tune` prints: the best trials, how the others ended, and what to type next."""
+    names = list(dict.fromkeys(name for trial in found.best[:5] for name in trial.options))
+    rows = [
+        [name, *(_short(trial.options.get(name, "-")) for trial in found.best[:5])]
+        for name in names
+    ]
+    scores = [f"{100 * trial.score:.2f}" for trial in found.best[:5]]
+    table((found.config.monitor, *scores), rows)
+    ended = ", ".join(f"{count} {how}" for how, count in sorted(found.counts.items()))
+    show(f"{sum(found.counts.values())} trials ({ended}) in {found.seconds:.0f} s.",
+         "A score that was searched for is too good: the run below scores dev again, with other "
+         "seeds, and test once.",
+         f"erc fuse --config {found.path}")  # fmt: skip
+
+
+def tuned_as_dict(found: Tuned) -> dict[str, Any]:
+    """The same for `--json`."""
+    return {
+        "path": str(found.path),
+        "monitor": found.config.monitor,
+        "counts": dict(found.counts),
+        "seconds": found.seconds,
+        "best": [
+            {"trial": t.number, "score": t.score, "options": dict(t.options)} for t in found.best
+        ],
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,6 @@
+"""How good predictions are and how sure that is: metrics, intervals, paired tests, slices.
+
+Nothing may be chosen here, and nothing trains: it sees predictions that are already made.
+"""
+
+__all__ = ["metrics", "paired_test", "score"]

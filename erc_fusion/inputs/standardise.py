@@ -1,0 +1,132 @@
+"""What a model reads of a table: inputs to mean 0 and deviation 1, by what train's rows say,
+within three deviations; and who speaks.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from erc_fusion.inputs.table import FeatureTable
+from erc_fusion.model.fusion import Split
+
+CLAMP = 3.0
+FREQUENT = 100  # utterances in train of a speaker that a model may know, as the friends of MELD
+SPEAKERS = 32  # at most
+CHUNK = 2048  # rows converted at a time: a float64 copy of a whole file would be four times it
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Mean and scale of every file, layer and column, and known speakers; kept with a run.
+
+    Attributes:
+        mean, scale: stem -> (L, D) float32. Scale is 1 where a column is constant in train.
+        speakers: names that are frequent in train, numbered from 1; other names are 0.
+    """
+
+    mean: Mapping[str, np.ndarray]
+    scale: Mapping[str, np.ndarray]
+    speakers: tuple[str, ...] = ()
+
+    def apply(self, stem: str, x: np.ndarray, ok: np.ndarray) -> np.ndarray:
+        """x (n, L, D), ok (n,) -> float32 (n, L, D) within ±3, zero where not ok.
+
+        A column that is seldom other than 0, as a hashed n-gram, has values of many deviations,
+        and a network learns those rows by heart. On MELD's dev split, n-grams: accuracy 0.554
+        within ±3, 0.546 within ±6, 0.540 without.
+        """
+        out = np.empty(x.shape, dtype=np.float32)
+        for start in range(0, len(x), CHUNK):
+            part = slice(start, start + CHUNK)
+            np.subtract(x[part], self.mean[stem], out=out[part], dtype=np.float32)
+            out[part] /= self.scale[stem]
+            np.clip(out[part], -CLAMP, CLAMP, out=out[part])
+        out[~ok] = 0
+        return out
+
+    def split(self, table: FeatureTable, rows: np.ndarray, device: torch.device | str) -> Split:
+        """Some rows of a table, ready for the model on `device`; whole dialogues in order."""
+        x = {
+            source.stem: torch.from_numpy(
+                self.apply(source.stem, table.x[source.stem][rows], table.present[rows, m])
+            ).to(device)
+            for m, source in enumerate(table.sources)
+        }
+        names = np.char.add(
+            np.char.add(table.split[rows].astype(str), "/"), table.dialogue[rows].astype(str)
+        )
+        changes = np.concatenate([[False], names[1:] != names[:-1]]) if len(rows) else []
+        dialogue = np.cumsum(changes, dtype=np.int64)
+        known = {name: number for number, name in enumerate(self.speakers, start=1)}
+        speaker = np.array([known.get(name, 0) for name in table.speaker[rows]], dtype=np.int64)
+        return Split(
+            x=x,
+            present=torch.from_numpy(table.present[rows]).to(device),
+            label=torch.from_numpy(table.label[rows]).to(device),
+            dialogue=torch.from_numpy(dialogue).to(device),
+            speaker=torch.from_numpy(speaker).to(device),
+            party=torch.from_numpy(_parties(dialogue, table.speaker[rows])).to(device),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Mean and scale as `model.safetensors` keeps them: `input.<stem>.mean` and `.scale`."""
+        return {
+            f"input.{stem}.{name}": torch.from_numpy(values[stem])
+            for name, values in (("mean", self.mean), ("scale", self.scale))
+            for stem in values
+        }
+
+
+def fit_standardiser(table: FeatureTable, rows: np.ndarray) -> Standardiser:
+    """Mean and scale over those of `rows` (train's) that are ok, in float64; their speakers.
+
+    A file without one gets mean 0 and scale 1. The speakers are those of at least 100 of `rows`,
+    the most frequent first, 32 of them at most.
+    """
+    mean, scale = {}, {}
+    for m, source in enumerate(table.sources):
+        ok = rows[table.present[rows, m]]
+        mean[source.stem], scale[source.stem] = _moments(table.x[source.stem], ok)
+    counts = Counter(name for name in table.speaker[rows].tolist() if name)
+    order = sorted(counts, key=lambda name: (-counts[name], name))
+    frequent = tuple(name for name in order if counts[name] >= FREQUENT)
+    return Standardiser(mean, scale, frequent[:SPEAKERS])
+
+
+def from_tensors(tensors: Mapping[str, Tensor], speakers: Sequence[str] = ()) -> Standardiser:
+    """The inverse of :meth:`Standardiser.tensors`; other tensors are passed over."""
+    kept: dict[str, dict[str, np.ndarray]] = {"mean": {}, "scale": {}}
+    for name, values in tensors.items():
+        if name.startswith("input."):
+            stem, _, which = name.removeprefix("input.").rpartition(".")
+            kept[which][stem] = values.numpy()
+    return Standardiser(kept["mean"], kept["scale"], tuple(speakers))
+
+
+def _parties(dialogue: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """(N,) int64: a dialogue's speakers, numbered as they first speak.
+
+    A speaker without a name is nobody else: nothing says that two such are the same.
+    """
+    party, met, last = np.empty(len(names), dtype=np.int64), {}, -1
+    for row, (number, name) in enumerate(zip(dialogue.tolist(), names.tolist(), strict=True)):
+        if number != last:
+            met, last = {}, number
+        party[row] = met.setdefault(name or row, len(met))
+    return party
+
+
+def _moments(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, scale), each (L, D) float32."""
+    count, shape = max(1, len(rows)), x.shape[1:]
+    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    mean = sum((x[c].sum(0, dtype=np.float64) for c in chunks), np.zeros(shape)) / count
+    squares = (np.square(x[c].astype(np.float64) - mean).sum(0) for c in chunks)
+    deviation = np.sqrt(sum(squares, np.zeros(shape)) / count)
+    # Below float32's resolution a deviation is rounding, and dividing by it makes noise of it.
+    varies = deviation > 1e-6 * np.maximum(1e-3, np.abs(mean))
+    return mean.astype(np.float32), np.where(varies, deviation, 1).astype(np.float32)

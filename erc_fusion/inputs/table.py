@@ -1,0 +1,170 @@
+"""Feature files of one corpus joined by key: what fusion trains on."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from erc_features.encoders.layers import pick_layers
+from erc_features.errors import ErcError, listed
+from erc_features.store import FeatureFile, Status
+from erc_features.utterance import Split
+from erc_fusion.inputs.sources import Source
+
+_ORDER = {split: place for place, split in enumerate(Split)}
+
+
+@dataclass(frozen=True, repr=False)
+class FeatureTable:
+    """N utterances and M feature files, in the order split, dialogue, sequence.
+
+    >>> import erc_fusion
+    >>> table = erc_fusion.load_table("meld")
+    >>> dev = table.rows("dev")
+    >>> table.key[dev][:2].tolist(), table.label[dev][:2].tolist()
+    (['dev/d-0-seq-0', 'dev/d-1-seq-0'], [2, 2])
+
+    Attributes:
+        sources: the M files, by modality and name.
+        key, split, speaker, text: (N,) str.
+        dialogue, sequence: (N,) int32.
+        label: (N,) int64, a place in `labels`, -1 where unlabelled.
+        x: stem -> (N, L, D) as stored, zero where not present.
+        present: (N, M) bool, the row's status is ok.
+    """
+
+    sources: tuple[Source, ...]
+    labels: tuple[str, ...]
+    key: np.ndarray
+    split: np.ndarray
+    dialogue: np.ndarray
+    sequence: np.ndarray
+    speaker: np.ndarray
+    text: np.ndarray
+    label: np.ndarray
+    x: Mapping[str, np.ndarray]
+    present: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    @property
+    def corpus(self) -> str:
+        return self.sources[0].corpus
+
+    @property
+    def fingerprint(self) -> str:
+        return self.sources[0].fingerprint
+
+    def __repr__(self) -> str:
+        """Short: the arrays of a corpus would fill a notebook."""
+        files = ", ".join(f"{source.stem} {source.shape[1:]}" for source in self.sources)
+        return f"FeatureTable({self.corpus}: {len(self):,} utterances; {files})"
+
+    def digest(self) -> str:
+        """A hash of all that a run learns from: keys, labels, embeddings, and which are there."""
+        digest = hashlib.blake2b(digest_size=32)
+        for column in (self.key, self.speaker, self.text):
+            digest.update("\0".join(column).encode("utf-8", "surrogatepass"))
+        digest.update(json.dumps(self.labels).encode())
+        for values in (self.label, self.present, *(self.x[name] for name in sorted(self.x))):
+            digest.update(np.ascontiguousarray(values).view(np.uint8).data)
+        return digest.hexdigest()
+
+    def rows(self, split: Split | str) -> np.ndarray:
+        """Row numbers of a split."""
+        return np.flatnonzero(self.split == str(split))
+
+
+def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
+    """Read the files and join them by key, never by row number.
+
+    Of each file those `layers` alone; the table's sources have the shape of what was taken.
+
+    Raises:
+        ErcError: their keys or labels disagree, a row that is ok holds NaN or infinity
+            (names file and keys), or a file has no such layer.
+    """
+    sources = tuple(sources)
+    picked = {source.stem: _pick_layers(source, layers) for source in sources}
+    first = sources[0]
+    with FeatureFile(first.path) as file:
+        ranks = np.array([_ORDER[Split(split)] for split in file.split])
+        order = np.lexsort((file.sequence, file.dialogue, ranks))
+        key, truth = file.key[order], file.label[order]
+        columns = {
+            name: getattr(file, name)[order]
+            for name in ("split", "dialogue", "sequence", "speaker", "text")
+        }
+    x, present = {}, []
+    for source in sources:
+        with FeatureFile(source.path) as file:
+            rows = _rows(file, key, first)
+            _labels_must_agree(file, file.label[rows], key, truth, first)
+            ok = file.status[rows] == Status.OK
+            values = file.x()[rows][:, picked[source.stem]]
+        values[~ok] = 0
+        _must_be_finite(source, values, key)
+        x[source.stem] = values
+        present.append(ok)
+    places = {label: place for place, label in enumerate(first.labels)} | {"": -1}
+    unknown = sorted(set(truth) - places.keys())
+    if unknown:
+        raise ErcError(
+            f"{first.path}: rows are labelled {', '.join(unknown)}, outside its label set "
+            f"{', '.join(first.labels)}. Extract it again with --overwrite."
+        )
+    return FeatureTable(
+        sources=tuple(
+            replace(source, shape=(len(key), *x[source.stem].shape[1:])) for source in sources
+        ),
+        labels=first.labels,
+        key=key,
+        label=np.array([places[label] for label in truth], dtype=np.int64),
+        x=x,
+        present=np.stack(present, axis=1),
+        **columns,
+    )
+
+
+def _pick_layers(source: Source, layers: str) -> list[int]:
+    if source.shape[1] == 1 and re.fullmatch(r"[\d,:-]+", layers):
+        return [0]  # a baseline's only one, beside a file of many
+    try:
+        return pick_layers(layers, source.shape[1])
+    except ErcError as error:
+        raise ErcError(f"{source.path}: {error} -4: takes what there is.") from error
+
+
+def _rows(file: FeatureFile, key: np.ndarray, first: Source) -> np.ndarray:
+    """Where the keys stand in the file."""
+    if len(np.unique(file.key)) < len(file.key):
+        raise ErcError(f"{file.path}: keys occur twice. Extract it again with --overwrite.")
+    apart = sorted(set(file.key) ^ set(key))
+    if apart:
+        raise ErcError(
+            f"{file.path} and {first.path} have {len(apart)} keys that the other lacks:"
+            f"{listed(apart, 5)}\nExtract one of them again with --overwrite."
+        )
+    return file.rows(keys=key)
+
+
+def _labels_must_agree(
+    file: FeatureFile, labels: np.ndarray, key: np.ndarray, truth: np.ndarray, first: Source
+) -> None:
+    apart = np.flatnonzero(labels != truth)
+    if len(apart):
+        lines = (f"{key[i]}: {labels[i]!r}, {truth[i]!r} there" for i in apart)
+        raise ErcError(f"{file.path}: labels differ from those of {first.path}:{listed(lines, 5)}")
+
+
+def _must_be_finite(source: Source, values: np.ndarray, key: np.ndarray) -> None:
+    bad = ~np.isfinite(values).all(axis=(1, 2))
+    if bad.any():
+        raise ErcError(
+            f"{source.path}: {int(bad.sum())} rows are marked ok but hold NaN or infinity:"
+            f"{listed(key[bad], 5)}\nExtract it again with --overwrite."
+        )

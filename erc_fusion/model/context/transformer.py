@@ -1,0 +1,120 @@
+"""`transformer`: self-attention over the utterances of a dialogue."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from erc_fusion.model.context.base import (
+    Context,
+    ContextShape,
+    Dialogues,
+    Sequences,
+    SpeakerEmbedding,
+)
+from erc_fusion.model.layers import ALIGNED, Dropout, LayerNorm, Linear, Stack
+
+LAYERS = 2
+HEADS = 4
+REACH = 10  # utterances, beyond which distances are one
+
+
+class TransformerContext(Context):
+    """Two layers of self-attention over the dialogue (Vaswani et al. 2017, pre-normalised).
+
+    An utterance weighs another by what both say, how far apart they are (Shaw et al. 2018), and
+    whether one speaker said both, as the self and listener attention of DialogXL (Shen et al.
+    2021). For the past, it sees itself and those before. Parameters a seed: about 16 · E².
+    """
+
+    def __init__(self, stack: Stack, shape: ContextShape) -> None:
+        super().__init__(stack, shape)
+        self.past, self.speakers = shape.past, shape.speakers
+        self.speaker = SpeakerEmbedding(stack, shape)
+        self.layers = nn.ModuleList(Layer(stack, shape) for _ in range(LAYERS))
+        self.norm = LayerNorm(stack, shape.width)
+
+    def forward(self, embedding: Tensor, dialogues: Dialogues | None) -> Tensor:
+        assert dialogues is not None
+        # Whole cache lines for every dialogue, see ALIGNED.
+        place = F.pad(dialogues.place, (0, -dialogues.place.shape[-1] % ALIGNED), value=-1)
+        sequences = Sequences(place, embedding.shape[1], HEADS)
+        relation = distances(place.shape[-1], self.past, place.device)
+        if self.speakers:
+            who = dialogues.party.gather(1, place.clamp(min=0).flatten(1)).view_as(place)
+            same = who[..., :, None] == who[..., None, :]  # (S, G, T, T)
+            relation = relation + same * _distances(self.past)
+        step = torch.arange(place.shape[-1], device=place.device)
+        seen = (place >= 0)[..., None, :]
+        if self.past:
+            seen = seen & (step <= step[:, None])
+        seen = seen | (step == step[:, None])  # cells past the end: else a softmax of nothing
+        x = self.speaker(embedding, dialogues.speaker)
+        for layer in self.layers:
+            x = layer(x, sequences, relation, seen)
+        return self.norm(x)
+
+
+class Layer(nn.Module):
+    """x + attention(norm(x)), then x + perceptron(norm(x)) of 2E units."""
+
+    def __init__(self, stack: Stack, shape: ContextShape) -> None:
+        super().__init__()
+        width = shape.width
+        self.norms = nn.ModuleList(LayerNorm(stack, width) for _ in range(2))
+        self.attention = RelativeAttention(stack, shape)
+        self.hidden = Linear(stack, width, 2 * width)
+        self.out = Linear(stack, 2 * width, width)
+        self.dropout = Dropout(stack, shape.dropout)
+
+    def forward(self, x: Tensor, sequences: Sequences, relation: Tensor, seen: Tensor) -> Tensor:
+        found = self.attention(self.norms[0](x), sequences, relation, seen)
+        x = x + self.dropout(found)
+        # ReLU and no GELU, whose vectors round unlike the rest at odd sizes.
+        hidden = self.dropout(F.relu(self.hidden(self.norms[1](x))))
+        return x + self.dropout(self.out(hidden))
+
+
+class RelativeAttention(nn.Module):
+    """Attention within dialogues: (q_i · k_j + q_i · r) / sqrt(D), r by the relation of i and j.
+
+    Shaw et al. 2018's representations on the keys, shared among the attention heads. No dropout
+    of its weights: dialogues are padded together, and a seed would draw for the others' sizes.
+    """
+
+    def __init__(self, stack: Stack, shape: ContextShape) -> None:
+        super().__init__()
+        width, self.size = shape.width, -(-shape.width // HEADS)
+        inner, relations = HEADS * self.size, _distances(shape.past) * (1 + shape.speakers)
+        self.query = Linear(stack, width, inner)
+        self.key = Linear(stack, width, inner, bias=False)  # see :class:`stacked.Attention`
+        self.value = Linear(stack, width, inner)
+        self.relation = Linear(stack, self.size, relations, bias=False)
+        self.out = Linear(stack, inner, width)
+
+    def forward(self, x: Tensor, sequences: Sequences, relation: Tensor, seen: Tensor) -> Tensor:
+        """x (S, B, E), relation int64 and seen bool, both (S, G, T, T) or as large -> (S, B, E)."""
+        query = self.query(x)
+        towards = self.relation(query.unflatten(-1, (HEADS, self.size))).flatten(2)  # (S, B, H·R)
+        parts = (query, self.key(x), self.value(x), towards)
+        q, k, v, r = (sequences.read(part) for part in parts)  # (S, G, H, T, D or R)
+        relation = relation[:, :, None].expand(*q.shape[:3], *relation.shape[-2:])
+        scores = q @ k.transpose(-1, -2) + r.gather(-1, relation)  # (S, G, H, T, T)
+        scores = (scores * self.size**-0.5).masked_fill(~seen[:, :, None], float("-inf"))
+        mixed = scores.softmax(-1).to(v.dtype) @ v  # (S, G, H, T, D)
+        return self.out(sequences.write(mixed))
+
+
+def distances(longest: int, past: bool, device: torch.device | str = "cpu") -> Tensor:
+    """(1, 1, T, T): how far j is after i, clipped, counted from 0.
+
+    >>> distances(3, past=False)[0, 0].tolist()
+    [[10, 11, 12], [9, 10, 11], [8, 9, 10]]
+    """
+    step = torch.arange(longest, device=device)
+    after = (step - step[:, None]).clamp(-REACH, 0 if past else REACH)
+    return (after + REACH)[None, None]
+
+
+def _distances(past: bool) -> int:
+    """How many of them there are."""
+    return REACH + 1 if past else 2 * REACH + 1

@@ -1,0 +1,123 @@
+"""The stacked network of a run: head, context, classifier."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from erc_fusion.config.config import ModelConfig
+from erc_fusion.model.context import load_context
+from erc_fusion.model.context.base import ContextShape, Dialogues
+from erc_fusion.model.heads import load_head
+from erc_fusion.model.heads.base import HeadShape
+from erc_fusion.model.layers import Linear, Stack
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split on the device, in order of dialogue and sequence.
+
+    Attributes:
+        x: stem -> (N, L, D) float32, standardised, zero where absent.
+        present: (N, M) bool.
+        label: (N,) int64, -1 where unlabelled.
+        dialogue: (N,) int64, numbered from 0 without gaps.
+        speaker: (N,) int64, from 1 a speaker that is frequent in train, 0 any other; None: all 0.
+        party: (N,) int64, who speaks within the dialogue, numbered from 0 in each; None: nobody
+            speaks twice.
+    """
+
+    x: Mapping[str, Tensor]
+    present: Tensor
+    label: Tensor
+    dialogue: Tensor
+    speaker: Tensor | None = None
+    party: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+class FusionModel(nn.Module):
+    """All seeds' networks: head -> context -> classifier.
+
+    Raises:
+        ErcError: unknown head or context (names the choices).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        files: Mapping[str, tuple[int, int]],
+        classes: int,
+        stack: Stack,
+        speakers: int = 0,
+    ) -> None:
+        super().__init__()
+        shape = HeadShape(files, config.width, config.dropout)
+        self.noise = stack.noise
+        self.modality_dropout = config.modality_dropout if len(files) > 1 else 0.0
+        self.head = load_head(config.head)(stack, shape)
+        around = ContextShape(
+            config.width, config.dropout, config.reach == "past", config.speakers, speakers
+        )
+        self.context = load_context(config.context)(stack, around)
+        self.classifier = Linear(stack, config.width, classes)
+
+    def forward(
+        self, x: Mapping[str, Tensor], present: Tensor, dialogues: Dialogues | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """x: stem -> (S, B, L, D), present (S, B, M) -> logits (S, B, C), embedding (S, B, E).
+
+        `dialogues` are needed where the context looks at them.
+        """
+        if self.training and self.modality_dropout > 0:
+            present = self._hide(present)
+        embedding = self.head(x, present)
+        if dialogues is not None:
+            # An utterance of which nothing is known keeps its place in the dialogue, as zeros.
+            embedding = embedding * present.any(-1, keepdim=True)
+        embedding = self.context(embedding, dialogues)
+        if not self.head.unit:
+            return self.classifier(embedding), embedding
+        # Components of a unit vector are about E ** -0.5, too small for the classifier: it would
+        # spend its epochs on growing. A context leaves the sphere, hence the norm once more.
+        embedding = nn.functional.normalize(embedding, dim=-1)
+        return self.classifier(embedding * embedding.shape[-1] ** 0.5), embedding
+
+    def _hide(self, present: Tensor) -> Tensor:
+        """Modality dropout (Neverova et al. 2016), never of all that an utterance has."""
+        like = present.to(self.classifier.weight.dtype)
+        kept = present & (self.noise.keep(1 - self.modality_dropout, like) > 0)
+        return torch.where(kept.any(-1, keepdim=True), kept, present)
+
+    @property
+    def seeds(self) -> int:
+        """S, seeds in the stack now."""
+        return len(self.classifier.weight)
+
+    @property
+    def parameters_per_seed(self) -> int:
+        return sum(parameter[0].numel() for parameter in self.parameters())
+
+
+def build_model(
+    config: ModelConfig,
+    files: Mapping[str, tuple[int, int]],
+    classes: int,
+    seeds: tuple[int, ...],
+    device: torch.device | str = "cpu",
+    speakers: int = 0,
+) -> FusionModel:
+    """A model with each seed's initial weights, on `device`; it knows so many `speakers`."""
+    return FusionModel(config, files, classes, Stack(seeds, device), speakers).to(device)
+
+
+def load_state(model: FusionModel, state: Mapping[str, Tensor]) -> None:
+    """Replace every weight; the number of seeds may change, nothing else."""
+    parameters = dict(model.named_parameters())
+    assert parameters.keys() == state.keys()
+    for name, parameter in parameters.items():
+        assert parameter.shape[1:] == state[name].shape[1:]
+        parameter.data = state[name].to(parameter.device)

@@ -1,0 +1,76 @@
+"""What a head is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from erc_fusion.model.layers import Projection, Stack
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """What a head is built for.
+
+    Attributes:
+        files: stem -> (L, D), in the order of the columns of `present`.
+        width: E, dimensions of the embedding.
+        dropout: share of units dropped in training.
+    """
+
+    files: Mapping[str, tuple[int, int]]
+    width: int
+    dropout: float
+
+
+class Head(nn.Module, ABC):
+    """Fuses the files' embeddings of each utterance, all seeds at once.
+
+    A subclass takes `(stack, shape)`. An utterance's output must not depend on its
+    batch-mates, nor a seed's on the other seeds: build it from :mod:`erc_fusion.model.layers`.
+
+    Attributes:
+        contrastive: the contrastive loss that the head is made for; other than `none`, it is
+            the default with this head, and `none` is refused.
+        unit: the embedding has norm 1.
+    """
+
+    contrastive: ClassVar[str] = "none"
+    unit: ClassVar[bool] = False
+
+    def __init__(self, stack: Stack, shape: HeadShape) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """x: stem -> (S, B, L, D), standardised; present (S, B, M) bool -> (S, B, E).
+
+        `present` is all that says that a file has no embedding of an utterance; its x is zero
+        then in prediction, but not where modality dropout hides it. All absent is allowed.
+        """
+
+    def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor | None:
+        """What each file is given in each utterance: (S, B, M), 0 to 1, 0 where absent.
+
+        Of the same arguments as `forward`. None, unless the head has such a figure.
+        """
+        return None
+
+
+class Projections(nn.Module):
+    """Every file projected to E: {stem: (S, B, L, D)}, (S, B, M) -> M tensors (S, B, E)."""
+
+    def __init__(self, stack: Stack, shape: HeadShape) -> None:
+        super().__init__()
+        self.stems = tuple(shape.files)
+        self.files = nn.ModuleList(
+            Projection(stack, layers, dim, shape.width) for layers, dim in shape.files.values()
+        )
+
+    def forward(self, x: Mapping[str, Tensor], present: Tensor) -> list[Tensor]:
+        return [
+            project(x[stem], present[..., m])
+            for m, (stem, project) in enumerate(zip(self.stems, self.files, strict=True))
+        ]

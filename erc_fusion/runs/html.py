@@ -1,0 +1,55 @@
+"""A run as Jupyter shows it: what it is, and its scores on dev and test."""
+
+from html import escape
+from typing import Any
+
+_SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1",
+           "ece": "calibration error"}  # fmt: skip
+
+
+_LEFT = 'style="text-align: left"'  # Jupyter sets numbers and texts to the right
+
+
+def as_html(name: str, corpus: str, folder: str, metrics: dict[str, Any]) -> str:
+    """What a run is and its scores, as two small tables."""
+    seeds = ", ".join(map(str, metrics["seeds"]))
+    lines = {
+        "corpus": corpus,
+        "head": metrics["head"],
+        "files": ", ".join(metrics["files"]),
+        "seeds": f"{seeds}; the best epoch of each by dev {metrics['monitor']}",
+        "folder": folder,
+    }
+    if warnings := metrics.get("warnings"):
+        lines["warnings"] = "; ".join(warnings)
+    rows = (f"<tr><th>{escape(k)}</th><td {_LEFT}>{escape(v)}</td></tr>" for k, v in lines.items())
+    about = f'<table class="dataframe"><tbody>{"".join(rows)}</tbody></table>'
+    return f"<p><b>{escape(name)}</b></p>{about}{_scores(metrics)}"
+
+
+def _scores(metrics: dict[str, Any]) -> str:
+    """Percent: mean over seeds ± deviation, and the 95% interval over dialogues."""
+    head = "".join(f"<th>{name}</th>" for name in ("split", "rows", *_SCORES.values()))
+    body = ""
+    for split in ("dev", "test"):
+        found = metrics[split]
+        if found is None:
+            body += f"<tr><th>{split}</th><td colspan='{len(_SCORES) + 1}'>no labels</td></tr>"
+            continue
+        cells = "".join(f"<td>{_score(found[name])}</td>" for name in _SCORES)
+        rows = f"<td>{found['labelled']:,}</td>"
+        body += f"<tr><th>{split}</th>{rows}{cells}</tr>"
+        if len(metrics["seeds"]) > 1:  # the ensemble has no calibration error
+            together = (found["ensemble"].get(name) for name in _SCORES)
+            cells = "".join(f"<td>{'' if x is None else f'{100 * x:.1f}'}</td>" for x in together)
+            body += f"<tr><th>{split}, the seeds' ensemble</th>{rows}{cells}</tr>"
+    return (
+        f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "<p><small>%, mean ± deviation over seeds [95% interval over whole dialogues]</small></p>"
+    )
+
+
+def _score(score: dict[str, Any]) -> str:
+    mean, low, high = (100 * score[name] for name in ("mean", "low", "high"))
+    spread = "" if score["std"] is None else f" ± {100 * score['std']:.1f}"
+    return f"{mean:.1f}{spread} <small>[{low:.1f}, {high:.1f}]</small>"

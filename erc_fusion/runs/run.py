@@ -1,0 +1,253 @@
+"""A run directory: what one `erc fuse` leaves behind. Format version 1.
+
+runs/<corpus>/<name>/
+  config.toml           every setting (`erc fuse --config` takes it)
+  inputs.json           format, format_version, corpus, fingerprint, labels, counts by split,
+                        files: [{stem, modality, encoder, revision, config, shape, path,
+                        versions, probe (see :class:`erc_features.store.Probe`, or null)}],
+                        speakers (frequent in train, by number), versions, command
+  history.jsonl         a line for each seed and epoch: {"seed": 0, "epoch": 1,
+                        "train": {"loss", "accuracy"},
+                        "dev": {"loss", "accuracy", "weighted_f1"}}
+  metrics.json          see :mod:`erc_fusion.evaluation.metrics`
+  predictions.parquet   a row for each utterance of dev, test (and new) and each seed:
+                        key, split, dialogue, sequence, speaker, text, label, seed, predicted,
+                        the probability of each label in `p_<label>`, `missing` (stems without
+                        an embedding of it, with commas), and `pca_1`, `pca_2` of its embedding
+  model.safetensors     weights, every tensor with the seeds leading: (S, …)
+  DONE                  written last: without it the run is unfinished and begins anew
+
+The folder appears, or changes into another run, in one step: see :mod:`erc_fusion.runs.writing`.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erc_features.errors import RunError
+from erc_fusion.runs import writing
+from erc_fusion.runs.html import as_html
+from erc_fusion.runs.writing import DONE, recover
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "erc-run"
+FORMAT_VERSION = 1
+_PART = ".part"  # what an older erc wrote beside the files of a run
+_TAKEN = ("DONE", "tensorboard")  # in the folder of a corpus's runs
+FILES = (
+    "config.toml",
+    "inputs.json",
+    "history.jsonl",
+    "metrics.json",
+    "predictions.parquet",
+    "model.safetensors",
+)
+_OURS = frozenset({DONE, *FILES, *(f"{name}{_PART}" for name in FILES)})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read on demand. In Jupyter it shows itself as a table.
+
+    >>> from pathlib import Path
+    >>> run = Run(Path("runs/meld/mlp"))
+    >>> run.name, run.corpus, round(run.metrics["test"]["accuracy"]["mean"], 2)
+    ('mlp', 'meld', 0.66)
+    >>> run.predictions().query("split == 'test'")["key"].nunique()
+    260
+
+    Raises:
+        RunError: where a file of it is absent, damaged or of a newer format.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        recover(self.path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def corpus(self) -> str:
+        return self.inputs["corpus"]
+
+    @property
+    def done(self) -> bool:
+        return (self.path / DONE).is_file()
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings as nested tables, as in `config.toml`."""
+        try:
+            return tomllib.loads(self._read("config.toml").decode())
+        except ValueError as error:
+            raise self._damaged("config.toml", error) from error
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        found = self._json("inputs.json")
+        version = found.get("format_version", 0)
+        if found.get("format") != FORMAT or not isinstance(version, int):
+            raise RunError(f"{self.path / 'inputs.json'}: not the inputs of an erc run.")
+        if version > FORMAT_VERSION:
+            raise RunError(
+                f"{self.path}: a run of format version {version}; this erc reads up to "
+                f"{FORMAT_VERSION}. Upgrade erc to read it."
+            )
+        return found
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        return self._json("metrics.json")
+
+    def history(self) -> list[dict[str, Any]]:
+        """Loss and accuracy of train and dev, one entry for each seed and epoch."""
+        lines = self._read("history.jsonl").decode().splitlines()
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise self._damaged("history.jsonl", error) from error
+
+    def predictions(self) -> "pd.DataFrame":
+        """A row for each utterance and seed; columns in the module's docstring."""
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(self.path / "predictions.parquet")
+        except (OSError, ValueError) as error:
+            raise self._damaged("predictions.parquet", error) from error
+
+    def _repr_html_(self) -> str:
+        try:
+            return as_html(self.name, self.corpus, str(self.path), self.metrics)
+        except RunError as error:
+            return f"<p><b>{escape(self.name)}</b></p><p>{escape(str(error))}</p>"
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads(self._read(name))
+        except ValueError as error:
+            raise self._damaged(name, error) from error
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise RunError(
+                f"{self.path / name}: cannot be read ({error.strerror}). "
+                "Run `erc fuse` again with --overwrite."
+            ) from error
+
+    def _damaged(self, name: str, error: Exception) -> RunError:
+        return RunError(
+            f"{self.path / name} is damaged ({error}). Run `erc fuse` again with --overwrite."
+        )
+
+
+def check_name(name: str) -> str:
+    """`name`, if it can be a run's.
+
+    Raises:
+        RunError: it would leave the folder of runs, or be hidden in it.
+    """
+    if name and (not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name.startswith(".")):
+        raise RunError(
+            f"--name {name}: letters, digits, '.', '_' and '-' work, and no '.' in front."
+        )
+    if name in _TAKEN or name.endswith((".toml", ".json", ".html")):
+        raise RunError(f"--name {name}: erc has files of such names beside runs; choose another.")
+    return name
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Write the run of a folder, alone; the lock goes with the process.
+
+    Raises:
+        RunError: another process runs it, something that is not a run is there, or the folder
+            can't be written.
+    """
+    with writing.claim(path):
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path}: cannot be written (it is a file); choose --name or --runs.")
+        strangers = [e.name for e in path.iterdir() if e.name not in _OURS] if path.exists() else ()
+        if strangers:
+            raise RunError(
+                f"{path} holds files that no run wrote ({', '.join(sorted(strangers)[:5])}); "
+                "choose another --name or --runs."
+            )
+        yield
+
+
+def part(path: Path, name: str) -> Path:
+    """Where a file of a run is written, until all are."""
+    return writing.new(path) / name
+
+
+def finish(path: Path) -> Run:
+    """Sync what was written, mark it with DONE, and put it in the place of what was there."""
+    for name in FILES:
+        writing.sync(part(path, name))
+    done = part(path, DONE)
+    done.write_text(datetime.now(UTC).isoformat(timespec="seconds") + "\n", encoding="utf-8")
+    writing.sync(done)
+    writing.settle(path, _OURS)
+    return Run(path)
+
+
+def list_runs(root: Path, corpus: str | None = None) -> tuple[list[Run], list[Path]]:
+    """(finished runs, directories of unfinished ones) below `root`, by path."""
+    corpora = [folder for folder in root.glob(corpus or "*") if folder.is_dir()]
+    for path in (each for folder in corpora for each in writing.waiting(folder)):
+        recover(path)
+    found = (path for folder in corpora for path in folder.glob("*"))
+    folders = sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
+    finished = [Run(folder) for folder in folders if (folder / DONE).is_file()]
+    unfinished = [folder for folder in folders if not (folder / DONE).is_file() and _begun(folder)]
+    return finished, unfinished
+
+
+def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run], list[Path]]:
+    """(finished runs, unfinished ones): those named, or all of the corpus where none is.
+
+    A run is named by its folder, or by its name below `root/corpus`.
+
+    Raises:
+        RunError: a name leads to no run; lists those that are there.
+    """
+    if not named:
+        return list_runs(root, corpus)
+    finished: list[Run] = []
+    unfinished: list[Path] = []
+    for name in named:
+        places = (name, root / corpus / name)
+        folder = next((path for path in places if _holds_a_run(path)), None)
+        if folder is None:
+            known = ", ".join(run.name for run in list_runs(root, corpus)[0]) or "none"
+            raise RunError(f"No run {name}. Finished runs in {root / corpus}: {known}.")
+        if (folder / DONE).is_file():
+            finished.append(Run(folder))
+        else:
+            unfinished.append(folder)
+    return finished, unfinished
+
+
+def _holds_a_run(folder: Path) -> bool:
+    recover(folder)
+    return (folder / DONE).is_file() or _begun(folder)
+
+
+def _begun(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _OURS)

@@ -1,0 +1,106 @@
+"""`erc fuse --overfit`: can this head fit the training data at all?
+
+"Scaling up" of the workflow that HLM12ERC follows (Chollet 2021, "Deep Learning with Python",
+chapter 5): before regularising, find a network that overfits. What can't fit train, however wide,
+lacks information or has a mistake in it; what can is then regularised on dev, by `erc tune`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from erc_fusion.config.config import FuseConfig
+from erc_fusion.fuse import resolve
+from erc_fusion.inputs.splits import check_splits
+from erc_fusion.inputs.table import load_table
+from erc_fusion.training.train import Progress
+
+ENOUGH = 0.95  # of train, right
+_WIDEST = 1024
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One width, without any regularisation; scores are means over the seeds, 0 to 1.
+
+    Attributes:
+        parameters: of one seed.
+        train_accuracy, train_loss: of the last epoch.
+        dev_accuracy, best_dev_accuracy: of the last epoch, and the best of any.
+    """
+
+    width: int
+    parameters: int
+    epochs: int
+    train_accuracy: float
+    train_loss: float
+    dev_accuracy: float
+    best_dev_accuracy: float
+
+
+@dataclass(frozen=True)
+class Overfit:
+    """The widths tried, from `config`'s on, and whether the last of them fits train."""
+
+    fits: tuple[Fit, ...]
+    enough: float
+
+    @property
+    def fitted(self) -> bool:
+        return self.fits[-1].train_accuracy >= self.enough
+
+
+def overfit(config: FuseConfig, *, progress: Callable[[Progress], None] | None = None) -> Overfit:
+    """Train without regularisation, twice as wide each time, until train is fitted.
+
+    Dropout, modality dropout, weight decay, label smoothing, averaging, a contrastive loss and
+    early stopping are off. Nothing is written, and test is never touched.
+
+    Raises:
+        ErcError: a setting, the feature files, or the splits are not what they must be.
+    """
+    from erc_fusion.training.fit import fit, make_data
+
+    config, sources = resolve(config)
+    table = load_table(sources, config.layers)
+    check_splits(table)
+    data = make_data(table, config.place.device)
+    fits: list[Fit] = []
+    width = config.model.width
+    while True:
+        free = _without_regularisation(config, width)
+        trained, weights = fit(free, data, progress)
+        last = [
+            record
+            for record in trained.history
+            if record["epoch"] == trained.epochs[config.seeds.index(record["seed"])]
+        ]
+        best = [
+            max(r["dev"]["accuracy"] for r in trained.history if r["seed"] == seed)
+            for seed in config.seeds
+        ]
+        fits.append(
+            Fit(
+                width,
+                weights.model.parameters_per_seed,
+                config.training.epochs,
+                float(np.mean([record["train"]["accuracy"] for record in last])),
+                float(np.mean([record["train"]["loss"] for record in last])),
+                float(np.mean([record["dev"]["accuracy"] for record in last])),
+                float(np.mean(best)),
+            )
+        )
+        if fits[-1].train_accuracy >= ENOUGH or 2 * width > max(_WIDEST, config.model.width):
+            return Overfit(tuple(fits), ENOUGH)
+        width *= 2
+
+
+def _without_regularisation(config: FuseConfig, width: int) -> FuseConfig:
+    training = config.training
+    return replace(
+        config,
+        model=replace(config.model, width=width, dropout=0.0, modality_dropout=0.0),
+        loss=replace(config.loss, label_smoothing=0.0, contrastive="none"),
+        training=replace(training, weight_decay=0.0, average=0.0, patience=training.epochs),
+    )

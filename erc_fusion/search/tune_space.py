@@ -1,0 +1,99 @@
+"""What `erc tune` searches over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from erc_features.errors import ErcError, choose
+from erc_fusion.config.config import CLASS_WEIGHTS
+from erc_fusion.inputs.sources import Source
+
+if TYPE_CHECKING:
+    import optuna
+
+HEADS = ("linear", "mlp", "late", "gated", "attention", "lowrank")
+CONTEXTS = ("none", "gru", "transformer")
+LOSSES = ("cross-entropy", "focal", "dice")
+CONTRASTS = ("none", "triplet", "supcon")
+LAYERS = ("all", "last", "-4:")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched over; a choice of one thing is fixed."""
+
+    heads: tuple[str, ...] = HEADS
+    contexts: tuple[str, ...] = CONTEXTS
+    losses: tuple[str, ...] = LOSSES
+    contrasts: tuple[str, ...] = CONTRASTS
+    layers: tuple[str, ...] = LAYERS
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+
+    @classmethod
+    def of(
+        cls,
+        heads: tuple[str, ...] | None,
+        contexts: tuple[str, ...] | None,
+        losses: tuple[str, ...] | None,
+        contrasts: tuple[str, ...] | None,
+    ) -> "Space":
+        """The default space, with some choices replaced; None keeps what stands."""
+        usual = cls()
+        return cls(
+            heads or usual.heads, contexts or usual.contexts, losses or usual.losses,
+            contrasts or usual.contrasts,
+        )  # fmt: skip
+
+    def ask(self, trial: "optuna.Trial", sources: Sequence[Source]) -> dict[str, Any]:
+        """The settings of a trial, by their names in the configuration."""
+        pick = trial.suggest_categorical
+        head = str(pick("head", self.heads))
+        found: dict[str, Any] = {
+            "head": head,
+            "context": pick("context", self.contexts),
+            "loss": pick("loss", self.losses),
+            "class_weights": pick("class_weights", CLASS_WEIGHTS),
+            "width": pick("width", self.widths),
+            "dropout": trial.suggest_float("dropout", 0.0, 0.7),
+            "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
+            "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1.0, log=True),
+            "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
+            "average": pick("average", (0.0, 0.99)),
+            "schedule": pick("schedule", ("constant", "cosine")),
+        }
+        if any(source.shape[1] > 1 for source in sources):
+            found["layers"] = pick("layers", self.layers)
+        if len(sources) > 1:
+            found["modality_dropout"] = trial.suggest_float("modality_dropout", 0.0, 0.4)
+        if found["loss"] == "focal":
+            found["gamma"] = trial.suggest_float("gamma", 0.5, 4.0)
+        contrasts = tuple(c for c in self.contrasts if not (head == "triplet" and c == "none"))
+        name = "contrastive" if contrasts == self.contrasts else "contrastive of triplet"
+        found["contrastive"] = pick(name, contrasts)
+        if found["contrastive"] != "none":
+            found["contrastive_weight"] = trial.suggest_float("contrastive_weight", 0.1, 1.0)
+        if found["context"] != "none":
+            found["speakers"] = pick("speakers", (True, False))
+        return found
+
+    def check(self) -> None:
+        """Raises ErcError: an unknown choice, or none."""
+        from erc_fusion.model.context import CONTEXTS as contexts
+        from erc_fusion.model.heads import head_table
+        from erc_fusion.training.losses import CONTRASTS as contrasts
+        from erc_fusion.training.losses import LOSSES as losses
+
+        for what, chosen, known in (
+            ("head", self.heads, head_table()),
+            ("context", self.contexts, contexts),
+            ("loss", self.losses, losses),
+            ("contrastive loss", self.contrasts, contrasts),
+        ):
+            if not chosen:
+                raise ErcError(f"Nothing to search over: no {what} is left.")
+            for name in chosen:
+                choose(what, name, known)
+        if "triplet" in self.heads and set(self.contrasts) == {"none"}:
+            raise ErcError(
+                "Head 'triplet' is made for a contrastive loss; give it triplet or supcon to try."
+            )

@@ -1,0 +1,157 @@
+"""Which rows go through the network together: each seed has its own order.
+
+Every seed has equally many batches in an epoch, and what a seed draws depends on its own
+generator only. All index tensors are made on the CPU.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from erc_features.errors import ErcError
+from erc_fusion.model.context.base import Dialogues
+from erc_fusion.model.fusion import Split
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a split, one set a seed (or one for all, S = 1).
+
+    Attributes:
+        rows: (S, B) int64.
+        real: (S, B) bool, false where a seed's batch is padded.
+        counts: real rows of each seed; None where none is padded.
+        place: (S, G, T) int64, where in B the dialogues' utterances stand, -1 past their end
+            (from the start where a seed has fewer dialogues); None where batches are not whole
+            dialogues.
+    """
+
+    rows: Tensor
+    real: Tensor
+    counts: Sequence[int] | None = None
+    place: Tensor | None = None
+
+
+def shuffled(pool: Tensor, size: int, generators: Sequence[torch.Generator]) -> Iterator[Batch]:
+    """Every row of `pool` once, in batches of at most `size` that differ by one row at most."""
+    order = torch.stack([pool[torch.randperm(len(pool), generator=g)] for g in generators])
+    for rows in order.tensor_split(max(1, -(-len(pool) // size)), dim=1):
+        yield _plain(rows)
+
+
+def balanced(
+    pool: Tensor, label: Tensor, size: int, generators: Sequence[torch.Generator]
+) -> Iterator[Batch]:
+    """Batches of P classes x K utterances (Hermans et al. 2017); as many as `shuffled` gives.
+
+    `label` (N,) of every row of the split. P is every class of them. A class runs through all
+    its rows before any comes again; one of fewer rows than K stands in a batch more than once.
+
+    Raises:
+        ErcError: `size` leaves a class less than two rows.
+    """
+    classes = [pool[label[pool] == c] for c in label[pool].unique()]
+    each = size // len(classes)
+    if each < 2:
+        raise ErcError(
+            f"--batch-size {size}: with a contrastive loss a batch holds two rows or more of each "
+            f"of {len(classes)} classes; {2 * len(classes)} is the least."
+        )
+    count = max(1, -(-len(pool) // size))
+    drawn = [_draw(classes, each, count, g) for g in generators]
+    for rows in torch.stack(drawn, dim=1):  # (count, S, P·K)
+        yield _plain(rows)
+
+
+def whole_dialogues(
+    split: Split, size: int, generators: Sequence[torch.Generator] | None
+) -> Iterator[Batch]:
+    """Whole dialogues, about `size` utterances a batch; in order without generators (S = 1).
+
+    All of an epoch's batches are padded to the same number of rows, that which no order can
+    exceed, and not to the largest of the seeds' at hand: a sum over more rows of zeros is
+    rounded in another order, and a seed's result would depend on the others'. Dialogues are
+    padded to the longest of all, for the same reason.
+    """
+    _, lengths = split.dialogue.cpu().unique_consecutive(return_counts=True)
+    starts = lengths.cumsum(0) - lengths
+    longest = int(lengths.max())
+    # A dialogue goes into the batch where it begins. None is empty: each is as long as any.
+    batches = max(1, min(-(-len(split) // size), len(split) // longest))
+    if generators is None:
+        whole = torch.arange(len(lengths))
+        for chosen in whole[None].tensor_split(min(batches, len(whole)), dim=1):
+            yield _of_dialogues(starts[chosen], lengths[chosen])
+        return
+    most = -(-len(split) // batches) + longest - 1
+    orders = [torch.randperm(len(lengths), generator=g) for g in generators]
+    begins = [(lengths[order].cumsum(0) - lengths[order]) * batches for order in orders]
+    for batch in range(batches):
+        chosen = [o[b // len(split) == batch] for o, b in zip(orders, begins, strict=True)]
+        padded = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
+        here = padded >= 0
+        yield _of_dialogues(starts[padded], lengths[padded] * here, most, longest)
+
+
+def in_order(split: Split, size: int) -> Iterator[Batch]:
+    """Every row once, in order, the same for all seeds (S = 1)."""
+    for rows in torch.arange(len(split)).split(size):
+        yield _plain(rows[None])
+
+
+def gather(
+    split: Split, batch: Batch
+) -> tuple[Mapping[str, Tensor], Tensor, Tensor, Dialogues | None]:
+    """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B), what a context is told).
+
+    Padding is absent and has label -1. There are dialogues where the batch is made of them.
+    """
+    device = split.label.device
+    rows, real = batch.rows.to(device), batch.real.to(device)
+    flat = rows.flatten()
+    x = {
+        stem: values.index_select(0, flat).view(*rows.shape, *values.shape[1:])
+        for stem, values in split.x.items()
+    }
+    present = split.present[rows] & real[..., None]
+    label = split.label[rows].masked_fill(~real, -1)
+    if batch.place is None:
+        return x, present, label, None
+    speaker = torch.zeros_like(rows) if split.speaker is None else split.speaker[rows]
+    party = torch.arange(rows.shape[1], device=device).expand_as(rows)
+    if split.party is not None:
+        party = split.party[rows]
+    return x, present, label, Dialogues(batch.place.to(device), speaker, party)
+
+
+def _plain(rows: Tensor) -> Batch:
+    return Batch(rows, torch.ones_like(rows, dtype=torch.bool))
+
+
+def _draw(classes: list[Tensor], each: int, count: int, source: torch.Generator) -> Tensor:
+    """(count, classes · each) rows."""
+    columns = []
+    for members in classes:
+        rounds = range(-(-count * each // len(members)))
+        stream = [members[torch.randperm(len(members), generator=source)] for _ in rounds]
+        columns.append(torch.cat(stream)[: count * each].view(count, each))
+    return torch.cat(columns, dim=1)
+
+
+def _of_dialogues(starts: Tensor, lengths: Tensor, size: int = 0, longest: int = 0) -> Batch:
+    """starts, lengths (S, G), length 0 for none -> those dialogues.
+
+    Padded to `size` rows and `longest` utterances a dialogue, where they have fewer.
+    """
+    step = torch.arange(max(longest, int(lengths.max())))  # (T,)
+    inside = step < lengths[..., None]  # (S, G, T)
+    before = lengths.cumsum(1) - lengths
+    place = torch.where(inside, before[..., None] + step, -1)
+    counts = lengths.sum(1)
+    seed, _, _ = inside.nonzero(as_tuple=True)
+    rows = torch.zeros(len(starts), max(size, int(counts.max())), dtype=torch.int64)
+    rows[seed, place[inside]] = (starts[..., None] + step)[inside]
+    real = torch.arange(rows.shape[1]) < counts[:, None]
+    return Batch(rows, real, counts.tolist(), place)

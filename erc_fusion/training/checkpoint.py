@@ -1,0 +1,125 @@
+"""A trained model with all that it needs to read a table: `model.safetensors`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from erc_features.errors import RunError
+from erc_fusion.config.config import from_tables
+from erc_fusion.evaluation.score import Predicted
+from erc_fusion.inputs.standardise import Standardiser, from_tensors
+from erc_fusion.inputs.table import FeatureTable
+from erc_fusion.model.fusion import FusionModel, build_model, load_state
+from erc_fusion.runs.run import Run
+from erc_fusion.training.train import PREDICT_ROWS, nearest, predict
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a run has learned.
+
+    Attributes:
+        prototypes: (S, C, E), the mean train embedding of each class, where the run has a
+            contrastive loss.
+    """
+
+    model: FusionModel
+    standardiser: Standardiser
+    prototypes: Tensor | None
+
+    def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
+        """Some rows of a table, on the model's device; of a dialogue all or none."""
+        device = next(self.model.parameters()).device
+        found = predict(self.model, self.standardiser.split(table, rows, device))
+        closest = None if self.prototypes is None else nearest(found, self.prototypes)
+        embedding = found.embedding.cpu().numpy()
+        return Predicted(found.probability.cpu().numpy(), closest, principal(embedding))
+
+    @torch.inference_mode()
+    def weigh(self, table: FeatureTable, rows: np.ndarray) -> np.ndarray | None:
+        """(S, n, M): what the head gives each file in some rows; None if it has no such thing."""
+        model = self.model.eval()
+        device = next(model.parameters()).device
+        found = []
+        for start in range(0, len(rows), PREDICT_ROWS):
+            split = self.standardiser.split(table, rows[start : start + PREDICT_ROWS], device)
+            x = {
+                stem: values.expand(model.seeds, *values.shape) for stem, values in split.x.items()
+            }
+            given = model.head.weigh(x, split.present.expand(model.seeds, -1, -1))
+            if given is None:
+                return None
+            found.append(given.cpu().numpy())
+        return np.concatenate(found, axis=1)
+
+
+def principal(embedding: np.ndarray) -> np.ndarray:
+    """The first two principal components of each seed's rows: (S, n, E) -> (S, n, 2) float32.
+
+    About the seed's own mean. An axis could as well point the other way: its largest entry is made
+    positive. Zeros of fewer than three rows.
+    """
+    seeds, rows, width = embedding.shape
+    found = np.zeros((seeds, rows, 2), dtype=np.float32)
+    if rows < 3:
+        return found
+    kept = min(2, width)
+    for seed, own in enumerate(embedding):
+        centred = own - own.mean(0, dtype=np.float64)
+        # MELD's test split, E 256: 25 ms, where a singular value decomposition takes 220.
+        _, axes = np.linalg.eigh(centred.T @ centred)
+        axes = axes[:, : -kept - 1 : -1]  # (E, 2): eigenvalues rise
+        largest = axes[np.abs(axes).argmax(0), np.arange(kept)]
+        found[seed, :, :kept] = centred @ (axes * np.sign(largest))
+    return found
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Write `model.…` and `prototypes` (S, …), and `input.<stem>.mean` and `.scale` (L, D)."""
+    tensors: dict[str, Tensor] = {
+        f"model.{name}": value for name, value in weights.model.named_parameters()
+    }
+    if weights.prototypes is not None:
+        tensors["prototypes"] = weights.prototypes
+    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # Not save_file: it leaves mode 600, and a full disk is no OSError there.
+    path.write_bytes(save(kept | weights.standardiser.tensors()))
+
+
+def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
+    """What a finished run has learned.
+
+    Raises:
+        RunError: its weights are absent, damaged, or do not fit its settings.
+    """
+    path = run.path / "model.safetensors"
+    config = from_tables(run.config, where=str(run.path / "config.toml"))
+    files = {file["stem"]: tuple(file["shape"][1:]) for file in run.inputs["files"]}
+    speakers, labels = run.inputs.get("speakers", ()), run.inputs["labels"]
+    model = build_model(config.model, files, len(labels), config.seeds, device, len(speakers))
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}). Run `erc fuse` again with --overwrite."
+        ) from error
+    state = {
+        name.removeprefix("model."): value
+        for name, value in tensors.items()
+        if name.startswith("model.")
+    }
+    shapes = {name: value.shape for name, value in model.named_parameters()}
+    if shapes != {name: value.shape for name, value in state.items()}:
+        raise RunError(
+            f"{path} does not fit the settings beside it. Run `erc fuse` again with --overwrite."
+        )
+    load_state(model, state)
+    prototypes = tensors.get("prototypes")
+    model.eval()
+    centres = None if prototypes is None else prototypes.to(device)
+    return Weights(model, from_tensors(tensors, speakers), centres)

@@ -1,0 +1,57 @@
+"""What a trained model learned to weigh: an encoder's layers, and files in its head."""
+
+from typing import Any
+
+import numpy as np
+
+from erc_features.utterance import Split
+from erc_fusion.inputs.table import FeatureTable
+from erc_fusion.model.fusion import FusionModel
+from erc_fusion.model.heads.base import Projections
+from erc_fusion.model.layers import Projection
+from erc_fusion.training.checkpoint import Weights
+
+
+def weigh_layers(model: FusionModel) -> dict[str, dict[str, list[float]]]:
+    """{stem: {"weight", "std"}}: of each layer of the files that have several.
+
+    Mean and sample deviation over seeds of the softmax that mixes them.
+    """
+    found = {}
+    for module in model.modules():
+        if isinstance(module, Projections):
+            for stem, file in zip(module.stems, module.files, strict=True):
+                assert isinstance(file, Projection)
+                shares = file.mix.shares()
+                if shares is not None:
+                    mean, std = _over_seeds(shares.detach().cpu().numpy())
+                    found[stem] = {"weight": mean.tolist(), "std": std.tolist()}
+    return found
+
+
+def weigh_files(weights: Weights, table: FeatureTable) -> dict[str, dict[str, float]] | None:
+    """{stem: {"mean", "std"}}: what the head gives a file, :meth:`Head.weigh`, 0 to 1.
+
+    A seed's figure is the mean over those rows of test (else of dev) that have the file; a file
+    that none has is left out. Std is the sample deviation over seeds. None where the head has no
+    such thing.
+    """
+    rows = table.rows(Split.TEST)
+    rows = rows if len(rows) else table.rows(Split.DEV)
+    given = weights.weigh(table, rows)  # (S, n, M)
+    if given is None:
+        return None
+    found: dict[str, dict[str, Any]] = {}
+    for m, source in enumerate(table.sources):
+        present = table.present[rows, m]
+        if present.any():
+            of_seeds = [seed[present, m].mean(dtype=np.float64) for seed in given]
+            mean, std = _over_seeds(np.array(of_seeds))
+            found[source.stem] = {"mean": float(mean), "std": float(std)}
+    return found
+
+
+def _over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(S, …) -> mean and sample deviation (…), in float64; of one seed the latter is 0."""
+    values = values.astype(np.float64)
+    return values.mean(0), values.std(0, ddof=1 if len(values) > 1 else 0)

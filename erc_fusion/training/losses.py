@@ -1,0 +1,183 @@
+"""What is minimised. Every loss gives one value a seed, (S,); seeds never share a term.
+
+Rows with target -1 (unlabelled, or padding) take no part.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from erc_features.errors import choose
+from erc_fusion.config.config import LossConfig
+
+UNLABELLED = -1
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
+    """Weighted cross-entropy with label smoothing (Szegedy et al. 2016).
+
+    logits (S, B, C), target (S, B), weight (C,) of a row's class -> (S,), the weighted mean
+    over labelled rows; 0 for a seed without any.
+    """
+    return _mean_over_rows(logits.log_softmax(-1), target, weight, config)
+
+
+def focal(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
+    """Focal loss (Lin et al. 2017), its softmax form: -(1 - p)^gamma log p of the row's class.
+
+    Shapes, and the weighted mean over rows, as :func:`cross_entropy`, which it is at gamma 0:
+    the weight of a row's class is the paper's alpha. With label smoothing, every class has its
+    own such term, with the share of the target that it has in cross-entropy.
+    """
+    # The slope of a power below 1 is infinite at 0, where p is 1.
+    rest = (1 - logits.softmax(-1)).clamp(min=1e-12)
+    # Seed by seed: torch rounds powers otherwise after a tensor's last whole vector (AVX) than
+    # before, so a seed's would depend on its place in the stack.
+    factor = torch.stack([own.pow(config.gamma) for own in rest])
+    return _mean_over_rows(factor * logits.log_softmax(-1), target, weight, config)
+
+
+def dice(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
+    """Soft Dice loss over the batch, with squares below as in V-Net (Milletari et al. 2016).
+
+    For each class 1 - 2 Σ w·p·g / (Σ w·p² + Σ w·g²) over the labelled rows: p the softmax's
+    probability, g the one-hot target (smoothed by label smoothing: 0 is reached at p = g), w the
+    weight of the row's class. The mean over those classes that occur in a seed's rows with a
+    weight above 0: the others' p is pressed down by those that do.
+
+    logits (S, B, C), target (S, B), weight (C,) -> (S,); 0 for a seed without labelled rows.
+    """
+    classes = logits.shape[-1]
+    p = logits.softmax(-1)
+    hot = torch.nn.functional.one_hot(target.clamp(min=0), classes).to(p.dtype)
+    g = (1 - config.label_smoothing) * hot + config.label_smoothing / classes
+    w = _row_weights(target, weight)[..., None]
+    terms = torch.stack([2 * w * p * g, w * (p.square() + g.square()), w * hot])
+    # Rows last: torch sums along rows alike for every number of seeds.
+    above, below, count = terms.transpose(2, 3).contiguous().sum(-1)  # (S, C) each
+    occurs = count > 0
+    losses = (1 - above / below.masked_fill(~occurs, 1)) * occurs
+    return losses.sum(1) / occurs.sum(1).clamp(min=1)
+
+
+def no_contrast(unit: Tensor, target: Tensor, config: LossConfig) -> Tensor:
+    """Zero for every seed."""
+    return unit.new_zeros(len(unit))
+
+
+def batch_hard_triplet(unit: Tensor, target: Tensor, config: LossConfig) -> Tensor:
+    """Batch-hard triplets (Hermans et al. 2017, "In Defense of the Triplet Loss").
+
+    unit (S, B, E) of norm 1, target (S, B) -> (S,): the mean over anchors of
+    max(0, margin + distance to the farthest of its class - distance to the nearest other).
+    An anchor without a positive or without a negative is passed over.
+    """
+    same, other = _pairs(target)
+    square = (2 - 2 * unit @ unit.transpose(1, 2)).clamp(min=1e-6)  # the root's slope is bounded
+    distance = square.sqrt()  # (S, B, B)
+    farthest = distance.masked_fill(~same, -torch.inf).amax(-1)
+    nearest = distance.masked_fill(~other, torch.inf).amin(-1)
+    anchor = same.any(-1) & other.any(-1)
+    gap = (farthest - nearest).masked_fill(~anchor, -torch.inf)
+    return (config.margin + gap).clamp(min=0).sum(1) / anchor.sum(1).clamp(min=1)
+
+
+def supervised_contrast(unit: Tensor, target: Tensor, config: LossConfig) -> Tensor:
+    """Supervised contrastive loss, L_out of Khosla et al. 2020.
+
+    unit (S, B, E) of norm 1, target (S, B) -> (S,), the mean over anchors that have a positive.
+    """
+    same, other = _pairs(target)
+    scores = unit @ unit.transpose(1, 2) / config.temperature  # (S, B, B)
+    everyone = (same | other).logical_or(_empty_rows(same | other))
+    log_p = scores - scores.masked_fill(~everyone, -torch.inf).logsumexp(-1, keepdim=True)
+    positives = same.sum(-1)
+    row = -(log_p * same).sum(-1) / positives.clamp(min=1)
+    return row.sum(1) / (positives > 0).sum(1).clamp(min=1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, LossConfig], Tensor]] = {
+    "cross-entropy": cross_entropy,
+    "focal": focal,
+    "dice": dice,
+}
+CONTRASTS: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {
+    "none": no_contrast,
+    "triplet": batch_hard_triplet,
+    "supcon": supervised_contrast,
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The losses of a run.
+
+    Attributes:
+        config: with `contrastive` decided (not `auto`).
+        weight: (C,) of each class, for rows drawn as the corpus has them.
+        balanced: (C,) the same for batches that draw every class equally often: each row counts
+            as often as its class is in train, so the classifier still learns the corpus's
+            distribution.
+    """
+
+    config: LossConfig
+    weight: Tensor
+    balanced: Tensor
+
+    @property
+    def contrasts(self) -> bool:
+        return self.config.contrastive != "none"
+
+    def classification(self, logits: Tensor, target: Tensor, *, balanced: bool = False) -> Tensor:
+        """logits (S, B, C), target (S, B) -> (S,)."""
+        weight = self.balanced if balanced else self.weight
+        return LOSSES[self.config.loss](logits, target, weight, self.config)
+
+    def contrastive(self, embedding: Tensor, target: Tensor) -> Tensor:
+        """embedding (S, B, E), any norm; target (S, B) -> (S,), not yet weighted."""
+        unit = torch.nn.functional.normalize(embedding, dim=-1)
+        return CONTRASTS[self.config.contrastive](unit, target, self.config)
+
+
+def make_objective(config: LossConfig, counts: Tensor) -> Objective:
+    """The objective for a train split with `counts` (C,) rows of each class.
+
+    Raises:
+        ErcError: unknown loss (names the choices).
+    """
+    choose("loss", config.loss, LOSSES)
+    choose("contrastive loss", config.contrastive, CONTRASTS)
+    share = counts.float() / counts.sum()
+    power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[config.class_weights]
+    weight = (len(counts) * share.clamp(min=1e-12)) ** -power
+    if power:
+        weight = torch.where(counts > 0, weight, 0.0)
+    return Objective(config, weight, weight * share * (counts > 0).sum())
+
+
+def _mean_over_rows(log_p: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
+    """log_p (S, B, C) -> (S,): the smoothed target's mean of -log_p, then that over rows."""
+    smoothing = config.label_smoothing
+    picked = log_p.gather(-1, target.clamp(min=0)[..., None])[..., 0]
+    row = -(1 - smoothing) * picked - smoothing * log_p.mean(-1)  # (S, B)
+    weights = _row_weights(target, weight)
+    return (row * weights).sum(1) / weights.sum(1).clamp(min=1e-12)
+
+
+def _row_weights(target: Tensor, weight: Tensor) -> Tensor:
+    return weight[target.clamp(min=0)] * (target != UNLABELLED)
+
+
+def _pairs(target: Tensor) -> tuple[Tensor, Tensor]:
+    """(same class, another class) for every pair of rows, (S, B, B); never a row with itself."""
+    known = (target != UNLABELLED)[:, :, None] & (target != UNLABELLED)[:, None]
+    equal = target[:, :, None] == target[:, None]
+    alone = torch.eye(target.shape[1], dtype=torch.bool, device=target.device)
+    return known & equal & ~alone, known & ~equal
+
+
+def _empty_rows(mask: Tensor) -> Tensor:
+    """Where a row of the mask has nothing: a logsumexp over nothing has no gradient."""
+    return ~mask.any(-1, keepdim=True)

@@ -1,0 +1,152 @@
+"""`erc fuse --log tensorboard`: learning curves as TensorBoard's event files, while it trains.
+
+runs/<corpus>/tensorboard/<run>/seed-<n>/   a scalar for each figure of `history.jsonl`: loss/train,
+                                            loss/dev, accuracy/train, …; the step is the epoch
+runs/<corpus>/tensorboard/<run>/mean/       their means over seeds, as far as all of them train
+
+Beside the runs' folders: one of those holds its own files and nothing else, and a run does not
+depend on whether it was watched.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erc_features.errors import ErcError, RunError, choose
+from erc_fusion.runs.run import Run
+
+if TYPE_CHECKING:
+    from erc_fusion.training.train import Progress
+
+LOGS = ("tensorboard",)
+Record = Mapping[str, Any]  # a line of `history.jsonl`
+
+
+def check_log(log: str) -> None:
+    """Nothing, if curves can be written so; "" is none.
+
+    Raises:
+        ErcError: unknown, or its package is not installed.
+    """
+    if not log:
+        return
+    choose("log", log, LOGS)
+    try:
+        import tensorboard.summary.writer.record_writer  # noqa: F401
+    except ImportError as error:
+        raise ErcError(
+            f"--log tensorboard needs TensorBoard ({error}): pip install 'erc[tensorboard]'"
+        ) from error
+
+
+def events_folder(run: Path) -> Path:
+    """Where the curves of a run's folder are."""
+    return run.parent / "tensorboard" / run.name
+
+
+@contextmanager
+def followed(
+    log: str, run: Path, seeds: Sequence[int], progress: "Callable[[Progress], None] | None"
+) -> "Iterator[Callable[[Progress], None] | None]":
+    """What to call after an epoch: `progress`, and with a log what writes it too.
+
+    Raises:
+        RunError: the curves cannot be written.
+    """
+    if not log:
+        yield progress
+        return
+    with _event_files(events_folder(run), seeds) as write:
+
+        def both(at: "Progress") -> None:
+            write(at.records)
+            if progress is not None:
+                progress(at)
+
+        yield both
+
+
+def write_events(run: Run) -> None:
+    """The curves of a finished run, from its history.
+
+    Raises:
+        RunError: the history cannot be read, or the curves not written.
+    """
+    epochs: dict[int, list[Record]] = {}
+    for record in run.history():
+        epochs.setdefault(record["epoch"], []).append(record)
+    with _event_files(events_folder(run.path), run.metrics["seeds"]) as write:
+        for epoch in sorted(epochs):
+            write(epochs[epoch])
+
+
+@contextmanager
+def _event_files(
+    folder: Path, seeds: Sequence[int]
+) -> Iterator[Callable[[Sequence[Record]], None]]:
+    """A function that writes an epoch's records. Curves that were there are replaced."""
+    # Not torch's SummaryWriter: it writes from a thread, where a full disk is a traceback.
+    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[attr-defined]
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    files: dict[str, RecordWriter] = {}
+    opened = ExitStack()
+
+    def add(name: str, **content: Any) -> None:
+        files[name].write(Event(wall_time=time.time(), **content).SerializeToString())
+        files[name].flush()
+
+    def write(records: Sequence[Record]) -> None:
+        rows = [(f"seed-{record['seed']}", record) for record in records]
+        if len(records) == len(seeds):
+            rows.append(("mean", _mean(records)))
+        with _writing(folder):
+            for name, record in rows:
+                values = [
+                    Summary.Value(tag=f"{metric}/{split}", simple_value=value)
+                    for split in ("train", "dev")
+                    for metric, value in record[split].items()
+                ]
+                add(name, step=record["epoch"], summary=Summary(value=values))
+
+    try:
+        with _writing(folder):
+            for old in folder.glob("*/events.out.tfevents.*"):
+                old.unlink()
+            for name in (*(f"seed-{seed}" for seed in seeds), "mean"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                path = folder / name / f"events.out.tfevents.{time.time():.0f}.{os.getpid()}"
+                file = opened.enter_context(open(path, "wb"))  # noqa: SIM115
+                files[name] = RecordWriter(file)
+                add(name, file_version="brain.Event:2")
+        yield write
+    finally:
+        with _writing(folder):
+            opened.close()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{folder}: cannot be written ({error.strerror or error}). Free some space or choose "
+            "another folder with --runs, or leave --log out."
+        ) from error
+
+
+def _mean(records: Sequence[Record]) -> Record:
+    """A record of the means of one epoch's."""
+    splits = {
+        split: {
+            metric: sum(record[split][metric] for record in records) / len(records)
+            for metric in records[0][split]
+        }
+        for split in ("train", "dev")
+    }
+    return {"epoch": records[0]["epoch"]} | splits

@@ -1,0 +1,84 @@
+import subprocess
+import sys
+
+import pytest
+
+from erc_features.encoders.cpu_precision import cpu_flags, slow_precision, warn_of_slow_precision
+from erc_features.errors import ErcWarning
+from erc_features.threads import _quota, our_cores
+
+SHOW = """
+import os, sys
+from pathlib import Path
+{begin}
+import torch
+print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+def seen(begin: str, **environment: str) -> str:
+    import os
+
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    plain = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW.format(begin=begin)], env=plain | environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()[-1]
+
+
+EXTRACT = (
+    "from erc_features.extraction.extract import extract\ntry: extract('nowhere')\n"
+    "except Exception: pass"
+)
+FUSE = (
+    "from erc_fusion import FuseConfig, fuse\ntry: fuse(FuseConfig(corpus='nowhere'))\n"
+    "except Exception: pass"
+)
+COMMAND = (
+    "from cli import app\ntry: app(['inspect', 'nowhere'])\nexcept (SystemExit, Exception): pass"
+)
+
+
+@pytest.mark.parametrize("begin", [EXTRACT, FUSE, COMMAND], ids=["extract", "fuse", "command"])
+def test_waiting_threads_sleep_before_torch_is_loaded(begin):
+    assert seen(begin) == "PASSIVE 0"
+
+
+def test_what_the_environment_says_stays():
+    assert seen(EXTRACT, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE None"
+    assert seen("import torch\n" + EXTRACT) == "None None"  # OpenMP is loaded: nothing to choose
+
+
+def test_the_cores_that_a_control_group_grants(tmp_path):
+    limit = tmp_path / "cpu.max"
+    for text, cores in (("150000 100000", 2), ("50000 100000", 1), ("max 100000", 1 << 16)):
+        limit.write_text(text)
+        assert _quota(limit) == cores
+    assert _quota(tmp_path / "none") == 1 << 16
+    assert our_cores() >= 1
+
+
+def test_a_precision_without_instructions_is_told(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nflags\t\t: fpu sse2 avx2 avx512f\n")
+    flags = cpu_flags(info)
+    assert "avx2" in flags and cpu_flags(tmp_path / "none") == frozenset()
+    for precision in ("bf16", "fp16"):
+        assert "use --precision fp32" in slow_precision(precision, flags)
+        assert slow_precision(precision, [*flags, f"avx512_{precision}"]) == ""
+        assert slow_precision(precision, []) == ""
+    assert slow_precision("fp32", flags) == ""
+
+
+def test_extract_warns_of_it_and_auto_never_picks_it(monkeypatch):
+    from erc_features.encoders import cpu_precision as processor
+    from erc_features.encoders import resolve
+    from erc_features.encoders.base import Settings
+
+    monkeypatch.setattr(processor, "cpu_flags", lambda: frozenset({"avx2"}))
+    with pytest.warns(ErcWarning, match="no instructions for bf16, so it is 4 to 11 times slower"):
+        resolve("any-model", Settings(precision="bf16", device="cpu"))
+    assert resolve("any-model", Settings(precision="auto", device="cpu")).precision == "fp32"
+    warn_of_slow_precision("bf16", "cuda")  # none on a GPU
