@@ -19,6 +19,7 @@ from erc_features.preparation.decode import Decode
 from erc_features.preparation.live_dialogue import prepare_talk
 from erc_features.store import FeatureFile, Probe, Status, must_have_encoder
 from erc_features.utterance import Modality, Utterance
+from erc_features.whole_file import whole_file
 from erc_fusion.inputs.sources import find_sources
 from erc_fusion.inputs.table import load_table
 from erc_fusion.runs.run import Run
@@ -128,10 +129,9 @@ def write_answers(answers: Answers, path: Path) -> None:
     import pandas as pd
 
     choose("ending", path.suffix, (".csv", ".jsonl"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, "choose another file with --to") as part:
         if path.suffix == ".jsonl":
-            path.write_text("".join(f"{line}\n" for line in json_lines(answers)), encoding="utf-8")
+            part.write_text("".join(f"{line}\n" for line in json_lines(answers)), encoding="utf-8")
             return
         rows: list[dict[str, Any]] = []
         for answer in answers.rows:
@@ -139,9 +139,7 @@ def write_answers(answers: Answers, path: Path) -> None:
             row |= {f"p_{label}": p for label, p in row.pop("probability").items()}
             row["without"] = "; ".join(f"{stem}: {why}" for stem, why in answer.without.items())
             rows.append(row)
-        pd.DataFrame(rows).to_csv(path, index=False)
-    except OSError as error:
-        raise ErcError(f"{path}: cannot be written ({error.strerror}).") from error
+        pd.DataFrame(rows).to_csv(part, index=False)
 
 
 def json_lines(answers: Answers) -> list[str]:

@@ -22,30 +22,31 @@ FLOORS: dict[str, int] = {
     "erc_features/media": 1,
     "erc_features/plugins.py": 1,
     "erc_features/sample": 1,
-    "erc_features/store": 1,
-    "erc_features/__init__.py": 2,
-    "erc_features/corpora": 2,
-    "erc_features/encoders": 2,
-    "erc_features/acquire": 3,
-    "erc_features/doctor": 3,
-    "erc_features/extraction": 3,
-    "erc_features/interchange": 4,
-    "erc_features/preparation": 4,
-    "erc_features/cli": 5,
-    "erc_fusion/config": 6,
-    "erc_fusion/runs": 6,
-    "erc_fusion/model": 7,
-    "erc_fusion/inputs": 8,
-    "erc_fusion/evaluation": 9,
-    "erc_fusion/report": 10,
-    "erc_fusion/training": 10,
-    "erc_fusion/fuse.py": 11,
-    "erc_fusion/predict.py": 11,
-    "erc_fusion/demo.py": 12,
-    "erc_fusion/search": 12,
-    "erc_fusion/__init__.py": 12,
-    "erc_fusion/cli": 13,
-    "cli.py": 14,
+    "erc_features/whole_file.py": 1,
+    "erc_features/store": 2,
+    "erc_features/__init__.py": 3,
+    "erc_features/corpora": 3,
+    "erc_features/encoders": 3,
+    "erc_features/acquire": 4,
+    "erc_features/doctor": 4,
+    "erc_features/extraction": 4,
+    "erc_features/interchange": 5,
+    "erc_features/preparation": 5,
+    "erc_features/cli": 6,
+    "erc_fusion/config": 7,
+    "erc_fusion/runs": 7,
+    "erc_fusion/model": 8,
+    "erc_fusion/inputs": 9,
+    "erc_fusion/evaluation": 10,
+    "erc_fusion/report": 11,
+    "erc_fusion/training": 11,
+    "erc_fusion/fuse.py": 12,
+    "erc_fusion/predict.py": 12,
+    "erc_fusion/demo.py": 13,
+    "erc_fusion/search": 13,
+    "erc_fusion/__init__.py": 13,
+    "erc_fusion/cli": 14,
+    "cli.py": 15,
 }
 
 # An outside library is imported in these places and nowhere else.
@@ -73,7 +74,7 @@ KEEPERS = {
 }
 
 # What `erc_fusion` may know of `erc_features`: the words of the domain and the store.
-BORDER = {"errors", "utterance", "store", "plugins", "terminal", "threads"}
+BORDER = {"errors", "utterance", "store", "plugins", "terminal", "threads", "whole_file"}
 # A name of the past layers, which feature files and fusion both speak of.
 ACROSS = {("erc_fusion/inputs", "erc_features.encoders.layers")}
 # These walk the whole way by calling both sides; `mistakes` shows a corpus's rows and media for

@@ -11,6 +11,7 @@ from erc_features.acquire.archive import is_archive, safe_path, stem
 from erc_features.acquire.remote import Dataset, RemoteFile
 from erc_features.acquire.unpack import read_mark
 from erc_features.errors import CorpusError, listed
+from erc_features.whole_file import whole_file
 
 MANIFEST = "download.json"
 WORK = ".download"
@@ -145,6 +146,5 @@ def write_manifest(folder: Path, dataset: Dataset, subdir: str, items: Sequence[
         "size": sum(item.remote.size for item in items),
         "files": files,
     }
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, folder / MANIFEST)
+    with whole_file(folder / MANIFEST, "choose another folder with --to", CorpusError) as part:
+        part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -10,7 +10,6 @@ Media cells are relative to the CSV. Further columns are kept.
 import csv
 import hashlib
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any
 from erc_features.corpora.cells import read_table
 from erc_features.errors import CorpusError, listed
 from erc_features.utterance import Modality, Split, Utterance, corpus_name
+from erc_features.whole_file import whole_file
 
 COLUMNS = ("dialogue", "sequence", "speaker", "x_text", "x_visual", "x_audio", "label")
 INFO = "corpus.json"
@@ -154,7 +154,8 @@ def write_corpus(
             "counts": dict(counts),
             "fingerprint": corpus.fingerprint,
         }
-        _replace(root / INFO, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        with whole_file(root / INFO, error=CorpusError) as part:
+            part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
         raise CorpusError(f"{root}: cannot be written ({error.strerror}).") from error
     return Corpus(root, corpus.name, corpus.utterances, corpus.labels, MappingProxyType(document))
@@ -245,22 +246,12 @@ def _labels(info: Mapping[str, Any], utterances: Sequence[Utterance]) -> tuple[s
 
 
 def _write_csv(path: Path, utterances: Sequence[Utterance], more: Sequence[str]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8", newline="") as file:
+    with (
+        whole_file(path, error=CorpusError) as part,
+        open(part, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow(["", *COLUMNS, *more])
         for number, u in enumerate(utterances):
             known = (u.dialogue, u.sequence, u.speaker, u.x_text, u.x_visual, u.x_audio, u.label)
             writer.writerow([number, *known, *(u.more.get(name, "") for name in more)])
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

@@ -1,7 +1,5 @@
 """A diagnosis as one self-contained HTML file: no scripts, nothing fetched."""
 
-import errno
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from erc_features.corpora.raw import Defect
 from erc_features.doctor.doctor import Diagnosis
 from erc_features.doctor.examples import choose_examples, load_examples
 from erc_features.doctor.tables import count, done, printable, sentences, tables
-from erc_features.errors import ErcError
+from erc_features.whole_file import whole_file
 
 _HERE = Path(__file__).parent
 _PLACES = 100  # of each kind of defect
@@ -34,21 +32,8 @@ def write_page(diagnosis: Diagnosis, to: Path | str) -> Path:
         ErcError: `to` is a folder or can't be written.
     """
     to = Path(to)
-    part = to.with_name(f".{to.name}.{os.getpid()}.part")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        if to.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        part.touch()  # a place that can't be written shows before clips are decoded
-        try:
-            part.write_text(render(diagnosis), encoding="utf-8", errors="replace")
-            os.replace(part, to)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise ErcError(
-            f"{to}: the page cannot be written ({error.strerror}); choose another file with --html."
-        ) from error
+    with whole_file(to, "choose another file with --html") as part:
+        part.write_text(render(diagnosis), encoding="utf-8", errors="replace")
     return to
 
 

@@ -5,7 +5,6 @@ All but MMSA's hold `key`, `x`, `status` and `reason`, with the rows in the file
 """
 
 import json
-import os
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from erc_features.interchange.mmsa import FIELDS
 from erc_features.interchange.read import ARRAYS, PICKLES, TABLES
 from erc_features.store import FeatureFile, Status
 from erc_features.utterance import Modality, Split
+from erc_features.whole_file import whole_file
 
 _OTHERS = (*ARRAYS, *TABLES, *PICKLES)  # what is imported, not exported
 _MMSA_SPLITS = {Split.TRAIN: "train", Split.DEV: "valid", Split.TEST: "test", Split.NEW: "new"}
@@ -81,20 +81,15 @@ def export_features(
     if kind != "mmsa" and (len(paths) > 1 or layer is not None):
         raise ErcError(f"{kind} takes one file, with all its layers; mmsa takes --layer and more.")
     opened: list[FeatureFile] = []
-    partial = to.with_name(to.name + ".partial")
     try:
         opened += [FeatureFile(path) for path in paths]
         if unfinished := [str(file.path) for file in opened if not file.complete]:
             raise ErcError(f"{unfinished[0]} is incomplete: finish it first.")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        write(opened, partial, layer)
-        os.replace(partial, to)
+        with whole_file(to, "choose another file with --to") as part:
+            write(opened, part, layer)
         status = opened[0].status
         return Exported(to, kind, len(status), int((status == Status.OK).sum()), to.stat().st_size)
-    except OSError as error:
-        raise ErcError(f"{to}: cannot be written ({error.strerror or error}).") from error
     finally:
-        partial.unlink(missing_ok=True)
         for file in opened:
             file.close()
 

@@ -12,6 +12,7 @@ from erc_features.corpora.manifest import INFO, tables_in
 from erc_features.errors import CorpusError
 from erc_features.preparation.decode import Outcome
 from erc_features.utterance import Split
+from erc_features.whole_file import whole_file
 
 JOURNAL = ".prepare.jsonl"
 
@@ -82,9 +83,8 @@ def read_journal(
         if is_there(to, outcome):
             done[outcome.key] = outcome
             kept.append(line)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path, error=CorpusError) as part:
+        part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     return done
 
 

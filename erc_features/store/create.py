@@ -23,6 +23,7 @@ from erc_features.store.layout import (
     Status,
 )
 from erc_features.store.probe import DEVICE, INPUT, Probe
+from erc_features.whole_file import sync
 
 # HDF5 reports the disk's errors as any of these, the number only in its text.
 HDF5_ERRORS = (OSError, ValueError, RuntimeError)
@@ -152,11 +153,3 @@ def disk_error(path: Path, error: Exception) -> FeatureFileError:
 def now() -> str:
     """This moment in UTC, ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

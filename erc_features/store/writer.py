@@ -21,12 +21,12 @@ from erc_features.store.create import (
     create,
     disk_error,
     now,
-    sync,
 )
 from erc_features.store.file import FeatureFile
 from erc_features.store.layout import REASON_BYTES, SUFFIX, Provenance, Rows, Status, check_layout
 from erc_features.store.lock import only_writer
 from erc_features.store.probe import ProbeMaker
+from erc_features.whole_file import sync
 
 _CHUNK = 1024  # rows read at a time
 

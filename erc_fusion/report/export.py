@@ -2,11 +2,10 @@
 
 import csv
 import io
-import os
 from itertools import groupby
 from pathlib import Path
 
-from erc_features.errors import ErcError
+from erc_features.whole_file import whole_file
 from erc_fusion.report.comparison import PAIRED, Comparison, Pair
 from erc_fusion.report.results import Row
 from erc_fusion.report.summary import footnotes
@@ -192,15 +191,5 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def _write(to: Path, text: str, option: str) -> None:
-    part = to.with_name(f".{to.name}.{os.getpid()}.part")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, to)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise ErcError(
-            f"{to}: cannot be written ({error.strerror}); choose another file with {option}."
-        ) from error
+    with whole_file(to, f"choose another file with {option}") as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,13 +1,11 @@
 """The comparison as one self-contained HTML file: no scripts, nothing fetched, pictures as SVG."""
 
-import errno
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
-from erc_features.errors import ErcError
+from erc_features.whole_file import whole_file
 from erc_fusion.report import plots, plots_map
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.maps import maps
@@ -42,22 +40,8 @@ def write(
         RunError: a run lacks a file, or one is damaged.
         ErcError: `to` is a folder or can't be written.
     """
-    part = to.with_name(f".{to.name}.{os.getpid()}.part")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        if to.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        part.touch()  # a place that can't be written shows before the pictures, which take seconds
-        try:
-            text = render(comparison, corpus_root=corpus_root, sound=sound)
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, to)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise ErcError(
-            f"{to}: the report cannot be written ({error.strerror}); choose another file with --to."
-        ) from error
+    with whole_file(to, "choose another file with --to") as part:
+        part.write_text(render(comparison, corpus_root=corpus_root, sound=sound), encoding="utf-8")
     return to
 
 

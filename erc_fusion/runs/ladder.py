@@ -5,7 +5,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from erc_features.errors import RunError
+from erc_features.whole_file import whole_file
 
 FORMAT_VERSION = 1
 _ENDING = ".ladder.json"
@@ -102,14 +102,8 @@ def write_ladder(ladder: Ladder, runs: Path) -> Path:
         RunError: it cannot be written.
     """
     path = ladder_path(runs, ladder.corpus, ladder.name)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, "choose another folder with --runs", RunError) as part:
         part.write_text(json.dumps(asdict(ladder), indent=1, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written ({error.strerror}); choose --runs.") from error
     return path
 
 

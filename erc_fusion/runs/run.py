@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erc_features.errors import RunError
+from erc_features.whole_file import sync
 from erc_fusion.runs import writing
 from erc_fusion.runs.html import as_html
 from erc_fusion.runs.writing import DONE, recover
@@ -199,10 +200,10 @@ def part(path: Path, name: str) -> Path:
 def finish(path: Path) -> Run:
     """Sync what was written, mark it with DONE, and put it in the place of what was there."""
     for name in FILES:
-        writing.sync(part(path, name))
+        sync(part(path, name))
     done = part(path, DONE)
     done.write_text(datetime.now(UTC).isoformat(timespec="seconds") + "\n", encoding="utf-8")
-    writing.sync(done)
+    sync(done)
     writing.settle(path, _OURS)
     return Run(path)
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from erc_features.errors import RunError
+from erc_features.whole_file import sync
 
 DONE = "DONE"
 _SUFFIX = ".writing"
@@ -135,15 +136,6 @@ def exchange(one: Path, other: Path) -> bool:
     if code in _CANNOT:  # NFS and the like
         return False
     raise OSError(code, os.strerror(code), str(one))
-
-
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _put_back(path: Path, work: Path, names: tuple[str, ...] = ("new", "old")) -> None:

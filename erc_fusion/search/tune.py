@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from erc_features.errors import ErcError
+from erc_features.whole_file import whole_file
 from erc_fusion.config.config import (
     FuseConfig,
     as_recorded,
@@ -298,9 +299,6 @@ def _write(study: "optuna.Study", search: _Search, to: Path | str | None, second
         f"# The best of {len(ranked)} trials that came to an end: {config.monitor} "
         f"{ranked[0].value:.4f} on dev, mean over seeds {list(config.seeds)}.\n"
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(note + to_toml(chosen), encoding="utf-8")
-    except OSError as error:
-        raise ErcError(f"{path}: cannot be written ({error.strerror}).") from error
+    with whole_file(path, "choose another file with --to") as part:
+        part.write_text(note + to_toml(chosen), encoding="utf-8")
     return Tuned(chosen, path, best, dict(counts), seconds)
