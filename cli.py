@@ -1,7 +1,7 @@
 """The command line: the one place that catches ErcError.
 
-Commands parse, make one call and print; they stand in `erc_features/cli/commands.py` and
-`erc_fusion/cli/commands.py`. Everything a command does can be done from Python, by the function of
+Commands parse, make one call and print; they stand in `erc_features/cli` and
+`erc_fusion/cli`. Everything a command does can be done from Python, by the function of
 the same name. Imports stand inside the commands, so that `erc --help` answers at once.
 """
 
@@ -16,7 +16,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from erc_features.cli.commands import commands as feature_commands
+from erc_features.cli.corpora import commands as corpus_commands
+from erc_features.cli.features import commands as feature_commands
+from erc_features.cli.options import command_of, option
 from erc_features.errors import ErcError, ErcWarning
 from erc_features.threads import let_waiting_threads_sleep, our_cores
 from erc_fusion.cli.commands import commands as fusion_commands
@@ -119,12 +121,15 @@ def options(
     pass
 
 
-@app.command(epilog="Example: erc demo --to demo")
+@command_of(app)(epilog="Example: erc demo --to demo")
 def demo(
-    to: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Of the rendered corpus.")] = 0,
+    to: Annotated[Path, option("Folder for everything that is made.")] = Path("demo"),
+    seed: Annotated[int, option("Random seed of the rendered corpus.")] = 0,
 ) -> None:
-    """The whole way, offline: sample, prepare, extract, fuse, report."""
+    """Walk the whole way offline, from a rendered corpus to a report.
+
+    The steps are those of sample, prepare, extract, fuse and report.
+    """
     from erc_features import terminal
     from erc_fusion.demo import demo as run
     from erc_fusion.report import rich_table, sentences
@@ -135,8 +140,8 @@ def demo(
     terminal.show(*sentences(made.comparison), f"The report: {made.report.resolve()}")
 
 
-app.add_typer(feature_commands)
-app.add_typer(fusion_commands)
+for group in (corpus_commands, feature_commands, fusion_commands):
+    app.add_typer(group)
 
 if __name__ == "__main__":
     app()

@@ -6,6 +6,7 @@
 `make format` runs it, and `tests/test_docs.py` checks that it was run.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -84,20 +85,23 @@ def _table(command: Any) -> str:
     rows = ["| | takes | |", "| --- | --- | --- |"]
     for one in command.params:
         shown = " / ".join(f"`{part}`" for part in spelled(one).split(" / "))
-        takes = "" if getattr(one, "is_flag", False) else _takes(str(hints.get(one.name, "")))
+        choices = "" if _is_argument(one) else one.metavar
+        takes = f"`{choices}`".replace("|", "\\|") if choices else _takes(one, hints)
         rows.append(f"| {shown} | {takes} | {_help(one)} |")
     return "\n".join(rows)
 
 
-def _takes(annotation: str) -> str:
-    """In words: "list[pathlib.Path] | None" -> "paths"."""
+def _takes(parameter: Any, hints: dict[str, Any]) -> str:
+    """In words: "list[pathlib.Path] | None" -> "path, repeatable"; nothing for a flag."""
+    annotation = "" if getattr(parameter, "is_flag", False) else str(hints.get(parameter.name, ""))
     kinds = {"Path": "path", "str": "text", "int": "whole number", "float": "number"}
     word = next((word for kind, word in kinds.items() if kind in annotation), "")
     return f"{word}, repeatable" if "list[" in annotation else word
 
 
 def _help(parameter: Any) -> str:
-    words = [(parameter.help or "").replace("|", "\\|").replace("<", "&lt;")]
+    text = re.sub(r" \[default: (.*)\]$", r" Default: \1.", parameter.help or "")
+    words = [text.replace("|", "\\|").replace("<", "&lt;")]
     if parameter.required:
         words.append("**Required.**")
     elif parameter.default is True:

@@ -4,4 +4,4 @@ Nothing may be decided here that cannot be done from Python, and nothing heavy i
 command runs.
 """
 
-__all__ = ["commands", "options"]
+__all__ = ["corpora", "features", "options"]

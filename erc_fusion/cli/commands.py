@@ -1,120 +1,63 @@
 """The commands from the feature files on: parse, one call, print. See `cli.py`."""
 
-import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from erc_features.cli.options import (
     CORPUS,
+    DEVICES,
+    INPUTS,
+    OUTPUT,
     RUNS,
     CorpusOption,
     JsonOption,
     RunsOption,
+    command_of,
+    option,
 )
 from erc_features.errors import ErcError
-from erc_fusion.config.config import DEFAULTS
+from erc_fusion.cli.settings import SEEDS, SETTINGS, TRAINING, takes_settings
+from erc_fusion.config.config import MONITORS, FuseConfig
 
+SEARCH = "Search"  # a heading of `--help`
 commands = typer.Typer()
-_SEEDS = "One number is how many (100: a hundred, 0 to 99); with a comma, which (3,7 or 100,)."
+command = command_of(commands)
 
 
-def _setting(name: str, text: str) -> Any:
-    """An option that is a setting of :class:`FuseConfig`, and what it is if left."""
-    return typer.Option(help=f"{text}; {DEFAULTS[name]} if left.")
-
-
-@commands.command(epilog="Example: erc fuse --head attention --modalities text,audio --seeds 10")
+@command(epilog="Example: erc fuse --head attention --modalities text,audio --seeds 10")
+@takes_settings(*(name for name in SETTINGS if name != "config"))
 def fuse(
-    corpus: Annotated[
-        str | None, typer.Option(help="Its name or folder; data/meld or $ERC_CORPUS if left.")
-    ] = None,
-    features: Annotated[str | None, typer.Option(help="Where feature files are.")] = None,
-    runs: Annotated[str | None, typer.Option(help="Where runs are.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
-    head: Annotated[
-        str | None, _setting("head", "linear, mlp, late, gated, attention, lowrank or triplet")
-    ] = None,
-    modalities: Annotated[
-        str | None, typer.Option(help="Modalities or file stems, with commas; all if left.")
-    ] = None,
-    layers: Annotated[
-        str | None, _setting("layers", "Of the files': all, last, -4: or 0,6,12")
-    ] = None,
-    context: Annotated[str | None, _setting("context", "none, gru or transformer")] = None,
-    reach: Annotated[
-        str | None, _setting("reach", "Of the context: whole dialogue, or past alone")
-    ] = None,
-    speakers: Annotated[bool | None, _setting("speakers", "The context knows who speaks")] = None,
-    loss: Annotated[str | None, _setting("loss", "cross-entropy, focal or dice")] = None,
-    gamma: Annotated[float | None, _setting("gamma", "Of the focal loss")] = None,
-    contrastive: Annotated[str | None, _setting("contrastive", "none, triplet or supcon")] = None,
-    contrastive_weight: Annotated[
-        float | None, _setting("contrastive_weight", "Of the contrastive loss beside the other")
-    ] = None,
-    margin: Annotated[float | None, _setting("margin", "Of the triplets")] = None,
-    temperature: Annotated[float | None, _setting("temperature", "Of supcon")] = None,
-    class_weights: Annotated[
-        str | None, _setting("class_weights", "none, sqrt or balanced")
-    ] = None,
-    label_smoothing: Annotated[float | None, _setting("label_smoothing", "0 to 1")] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help=f"{_SEEDS} 0 to 4 if left."),
-    ] = None,
-    monitor: Annotated[str | None, _setting("monitor", "accuracy or weighted_f1, on dev")] = None,
-    epochs: Annotated[int | None, _setting("epochs", "At most so many")] = None,
-    patience: Annotated[int | None, _setting("patience", "Epochs without a better dev")] = None,
-    batch_size: Annotated[int | None, _setting("batch_size", "Utterances a step and seed")] = None,
-    lr: Annotated[float | None, _setting("lr", "Learning rate of AdamW")] = None,
-    weight_decay: Annotated[float | None, _setting("weight_decay", "Of AdamW")] = None,
-    clip: Annotated[float | None, _setting("clip", "Largest norm of a seed's gradient")] = None,
-    schedule: Annotated[str | None, _setting("schedule", "constant or cosine")] = None,
-    warmup: Annotated[float | None, _setting("warmup", "Epochs of rising rate")] = None,
-    average: Annotated[
-        float | None, _setting("average", "Of the weights: 0 none, 0.99 usual")
-    ] = None,
-    precision: Annotated[str | None, _setting("precision", "fp32, bf16 or auto")] = None,
-    dropout: Annotated[float | None, _setting("dropout", "After the projection")] = None,
-    modality_dropout: Annotated[
-        float | None, _setting("modality_dropout", "Hide a file so often")
-    ] = None,
-    width: Annotated[int | None, _setting("width", "Dimensions of the embedding")] = None,
-    name: Annotated[str | None, typer.Option(help="Of the run.")] = None,
-    device: Annotated[str | None, _setting("device", "auto, cpu or cuda")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Run again what is finished.")] = False,
+    settings: FuseConfig,
     overfit: Annotated[
-        bool, typer.Option("--overfit", help="Only see whether the head can fit train at all.")
+        bool,
+        option(
+            "Only find out whether the head can fit the training data at all.",
+            "--overfit",
+            under=TRAINING,
+        ),
     ] = False,
     log: Annotated[
-        str, typer.Option(help="tensorboard: curves in RUNS/CORPUS/tensorboard, while it trains.")
+        str,
+        option(
+            "Also write learning curves while it trains, to RUNS/CORPUS/tensorboard.",
+            under=OUTPUT,
+            takes="tensorboard",
+        ),
     ] = "",
 ) -> None:
-    """Train a fusion head on cached features, all seeds at once; chosen on dev, scored once."""
+    """Train a fusion head on cached features, all seeds at once.
+
+    Epochs are selected on dev; test is scored once, at the end.
+    """
     from erc_features import terminal
     from erc_fusion.cli.printing import show_overfit, show_run, show_seeds
-    from erc_fusion.config.config import FuseConfig, load_config, parse_list, with_options
-    from erc_fusion.config.seeds import parse_seeds
     from erc_fusion.fuse import fuse as run
     from erc_fusion.search.overfit import overfit as try_to_overfit
 
-    default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
-    settings = with_options(
-        load_config(config) if config else default, corpus=corpus, features=features, runs=runs,
-        head=head, modalities=parse_list(modalities), layers=layers, context=context, reach=reach,
-        speakers=speakers, loss=loss, gamma=gamma, schedule=schedule, warmup=warmup,
-        average=average, precision=precision,
-        contrastive=contrastive, contrastive_weight=contrastive_weight, margin=margin,
-        temperature=temperature, clip=clip, class_weights=class_weights,
-        label_smoothing=label_smoothing,
-        seeds=parse_seeds(seeds), monitor=monitor, epochs=epochs, patience=patience,
-        batch_size=batch_size, lr=lr, weight_decay=weight_decay, dropout=dropout,
-        modality_dropout=modality_dropout, width=width, name=name, device=device,
-        overwrite=overwrite,
-    )  # fmt: skip
     if overfit and log:
-        raise ErcError("--log writes the curves of a run, and --overfit leaves none.")
+        raise ErcError("--log writes the learning curves of a run, and --overfit leaves no run.")
     show_seeds(settings.seeds, "Training")
     if overfit:
         with terminal.training() as progress:
@@ -125,57 +68,62 @@ def fuse(
     return show_run(result, log=log)
 
 
-@commands.command(epilog="Example: erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")
+@command(epilog="Example: erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")
+@takes_settings("corpus", "features", "modalities", "runs", "monitor", "device")
 def tune(
-    corpus: Annotated[
-        str | None, typer.Option(help="Its name or folder; data/meld or $ERC_CORPUS if left.")
+    settings: FuseConfig,
+    heads: Annotated[
+        str | None, option("Heads to try, separated by commas.", under=SEARCH, takes="NAME,…")
     ] = None,
-    features: Annotated[str | None, typer.Option(help="Where feature files are.")] = None,
-    runs: Annotated[str | None, typer.Option(help="Where runs are.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings that are not searched over.")
+    contexts: Annotated[
+        str | None, option("Contexts to try, separated by commas.", under=SEARCH, takes="NAME,…")
     ] = None,
-    modalities: Annotated[
-        str | None, typer.Option(help="Modalities or file stems, with commas; all if left.")
+    losses: Annotated[
+        str | None, option("Losses to try, separated by commas.", under=SEARCH, takes="NAME,…")
     ] = None,
-    heads: Annotated[str | None, typer.Option(help="To try, with commas.")] = None,
-    contexts: Annotated[str | None, typer.Option(help="To try, with commas.")] = None,
-    losses: Annotated[str | None, typer.Option(help="To try, with commas.")] = None,
-    contrasts: Annotated[str | None, typer.Option(help="To try, with commas.")] = None,
-    trials: Annotated[int, typer.Option(help="Until the study has so many.")] = 50,
-    minutes: Annotated[float | None, typer.Option(help="At most so long.")] = None,
+    contrasts: Annotated[
+        str | None,
+        option("Contrastive losses to try, separated by commas.", under=SEARCH, takes="NAME,…"),
+    ] = None,
+    trials: Annotated[int, option("Stop when the study has this many trials.", under=SEARCH)] = 50,
+    minutes: Annotated[float | None, option("Stop after this many minutes.", under=SEARCH)] = None,
     seeds: Annotated[
         str,
-        typer.Option(
-            help=f"Of each trial. {_SEEDS} Choose others than the run's, whose scores would "
-            "otherwise be too good."
+        option(
+            f"Seeds of each trial: {SEEDS} Keep them apart from the seeds of the final run, whose "
+            "scores would otherwise be too good.",
+            under=SEARCH,
+            takes="N|N,…",
         ),
     ] = "100,101,102",
-    monitor: Annotated[str | None, typer.Option(help="accuracy or weighted_f1, on dev.")] = None,
     storage: Annotated[
-        str | None, typer.Option(help="sqlite:///tune.db: shared by machines, kept.")
+        str | None,
+        option(
+            "Database that keeps the study and lets several machines share it: sqlite:///tune.db.",
+            under=OUTPUT,
+            takes="URL",
+        ),
     ] = None,
-    study: Annotated[str | None, typer.Option(help="Its name in the storage.")] = None,
-    to: Annotated[Path | None, typer.Option(help="runs/<corpus>/tuned.toml if left.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    study: Annotated[str | None, option("Name of the study in the storage.", under=OUTPUT)] = None,
+    to: Annotated[
+        Path | None,
+        option("TOML file for the best settings. [default: RUNS/CORPUS/tuned.toml]", under=OUTPUT),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search heads, losses, layers, widths and regularisation on dev; never looks at test."""
+    """Search for the best settings on dev, with Optuna.
+
+    Heads, contexts, losses, layers, widths and regularisation are tried; test is never looked at.
+    """
     from erc_features import terminal
     from erc_fusion.cli.printing import show_seeds, show_tuned, tuned_as_dict
-    from erc_fusion.config.config import FuseConfig, load_config, parse_list, with_options
+    from erc_fusion.config.config import parse_list, with_options
     from erc_fusion.config.seeds import parse_seeds
     from erc_fusion.search.tune import tune as run
     from erc_fusion.search.tune_space import Space
 
-    default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
-    settings = with_options(
-        load_config(config) if config else default, corpus=corpus, features=features, runs=runs,
-        modalities=parse_list(modalities), seeds=parse_seeds(seeds), monitor=monitor,
-        device=device,
-    )  # fmt: skip
-    space = Space.of(parse_list(heads), parse_list(contexts), parse_list(losses),
-                     parse_list(contrasts))  # fmt: skip
+    settings = with_options(settings, seeds=parse_seeds(seeds))
+    space = Space.of(*map(parse_list, (heads, contexts, losses, contrasts)))
     show_seeds(settings.seeds, "Training for each trial")
     with terminal.bar() as progress:
         found = run(
@@ -186,47 +134,47 @@ def tune(
     return terminal.show_json(tuned_as_dict(found)) if as_json else show_tuned(found)
 
 
-@commands.command(epilog="Example: erc study objectives --text minilm")
+@command(epilog="Example: erc study objectives --text minilm")
+@takes_settings("corpus", "features", "runs", "seeds", "device")
 def study(
-    ladder: Annotated[str, typer.Argument(help="`objectives`, or a TOML file of rungs.")],
-    corpus: Annotated[
-        str | None, typer.Option(help="Its name or folder; data/meld or $ERC_CORPUS if left.")
-    ] = None,
-    features: Annotated[str | None, typer.Option(help="Where feature files are.")] = None,
-    runs: Annotated[str | None, typer.Option(help="Where runs are.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings that the ladder leaves open.")
-    ] = None,
+    ladder: Annotated[
+        str, typer.Argument(help="`objectives`, the built-in ladder, or a TOML file of rungs.")
+    ],
+    settings: FuseConfig,
     text: Annotated[
-        str | None, typer.Option(help="The better text file; the only other one if left.")
+        str | None,
+        option("The better text file. [default: the only other one]", under=INPUTS, takes="STEM"),
     ] = None,
-    visual: Annotated[str | None, typer.Option(help="The same of visual.")] = None,
-    audio: Annotated[str | None, typer.Option(help="The same of audio.")] = None,
-    seeds: Annotated[
-        str | None, typer.Option(help=f"Of each run. {_SEEDS} 0 to 4 if left.")
+    visual: Annotated[
+        str | None,
+        option("The better visual file. [default: the only other one]", under=INPUTS, takes="STEM"),
+    ] = None,
+    audio: Annotated[
+        str | None,
+        option("The better audio file. [default: the only other one]", under=INPUTS, takes="STEM"),
     ] = None,
     monitor: Annotated[
-        str | None, typer.Option(help="accuracy or weighted_f1, on dev; it chooses.")
+        str | None,
+        option(
+            "Score on dev that makes every choice. [default: the ladder's]",
+            under=TRAINING,
+            takes="|".join(MONITORS),
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     to: Annotated[
-        Path | None, typer.Option(help="The page; runs/<corpus>/<study>.html if left.")
+        Path | None, option("HTML page. [default: RUNS/CORPUS/STUDY.html]", under=OUTPUT)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Climb a ladder of runs, each regularised on dev and compared with the one before."""
+    """Climb a ladder of runs, each compared with the one before.
+
+    Each rung is scaled up until it fits train, then regularised on dev.
+    """
     from erc_features import terminal
     from erc_fusion.cli.printing import show_seeds, show_study, study_as_dict
-    from erc_fusion.config.config import FuseConfig, load_config, with_options
-    from erc_fusion.config.seeds import parse_seeds
     from erc_fusion.search.study import study as run
     from erc_fusion.search.study_plan import read_plan
 
-    default = FuseConfig(corpus=os.environ.get("ERC_CORPUS", str(CORPUS)))
-    settings = with_options(
-        load_config(config) if config else default, corpus=corpus, features=features, runs=runs,
-        seeds=parse_seeds(seeds), device=device,
-    )  # fmt: skip
     better = {"text": text, "visual": visual, "audio": audio}
     show_seeds(settings.seeds, "Training for each run")
     with terminal.bar() as progress:
@@ -238,24 +186,35 @@ def study(
     return terminal.show_json(study_as_dict(found)) if as_json else show_study(found)
 
 
-@commands.command(epilog="Example: erc report --study objectives --latex ladder.tex")
+@command(epilog="Example: erc report --study objectives --latex ladder.tex")
 def report(
     run: Annotated[
-        list[Path] | None, typer.Argument(help="Runs; all of the corpus if left.")
+        list[Path] | None,
+        typer.Argument(help="Folders or names of runs. [default: every run of the corpus]"),
     ] = None,
     corpus: CorpusOption = CORPUS,
     runs: RunsOption = RUNS,
-    study: Annotated[str | None, typer.Option(help="A study's ladder: objectives.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="A run to compare with.")] = None,
-    to: Annotated[Path | None, typer.Option(help="The page; runs/report.html if left.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the table's numbers.")] = None,
-    latex: Annotated[Path | None, typer.Option(help="Also write the table for a paper.")] = None,
-    media: Annotated[bool, typer.Option("--media", help="Mistakes with their sound.")] = False,
+    study: Annotated[
+        str | None, option("Name of a study, to show its ladder: objectives.", under=INPUTS)
+    ] = None,
+    baseline: Annotated[
+        Path | None, option("Run that the others are compared with.", under=INPUTS, takes="RUN")
+    ] = None,
+    to: Annotated[
+        Path | None, option("HTML page. [default: RUNS/report.html]", under=OUTPUT)
+    ] = None,
+    csv: Annotated[
+        Path | None, option("Also write the table's numbers as CSV.", under=OUTPUT)
+    ] = None,
+    latex: Annotated[Path | None, option("Also write the table for a paper.", under=OUTPUT)] = None,
+    media: Annotated[
+        bool, option("Let the page play the sound of mistakes.", "--media", under=OUTPUT)
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare runs: a table here, and one self-contained HTML page.
+    """Compare runs in a table and in one self-contained HTML page.
 
-    Where --corpus is a folder with corpus.json, the page shows pictures of the mistakes.
+    If --corpus is a folder with corpus.json, the page shows pictures of the mistakes.
     """
     from erc_features import terminal
     from erc_features.utterance import corpus_name
@@ -283,26 +242,41 @@ def report(
     return terminal.show(*sentences(made), f"The page: {page.resolve()}")
 
 
-@commands.command(epilog="Example: erc predict runs/meld/best scene.mp4 --text 'Oh my god!'")
+@command(epilog="Example: erc predict runs/meld/best scene.mp4 --text 'Oh my god!'")
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     clips: Annotated[
         list[Path] | None, typer.Argument(help="Clips of one dialogue, in its order.")
     ] = None,
-    text: Annotated[list[str] | None, typer.Option(help="What is said; once a clip.")] = None,
-    speaker: Annotated[list[str] | None, typer.Option(help="Who says it; once a clip.")] = None,
+    text: Annotated[
+        list[str] | None,
+        option("What is said; give it once for each utterance.", under=INPUTS),
+    ] = None,
+    speaker: Annotated[
+        list[str] | None, option("Who says it; give it once for each utterance.", under=INPUTS)
+    ] = None,
     table: Annotated[
-        Path | None, typer.Option("--csv", help="A CSV of the corpus columns, or a corpus.")
+        Path | None,
+        option("CSV with the columns of a corpus, or a corpus, instead.", "--csv", under=INPUTS),
     ] = None,
     encoder: Annotated[
-        list[str] | None, typer.Option(help="STEM=PATH: where an encoder is now, if it moved.")
+        list[str] | None,
+        option("Where an encoder is now, if it has moved.", under=INPUTS, takes="STEM=PATH"),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Also write a .csv or .jsonl file.")] = None,
-    work: Annotated[Path | None, typer.Option(help="Keep media and features here.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda; of the encoders.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    device: Annotated[str, option("Device of the encoders.", under=INPUTS, takes=DEVICES)] = "auto",
+    to: Annotated[
+        Path | None, option("Also write the answers to a .csv or .jsonl file.", under=OUTPUT)
+    ] = None,
+    work: Annotated[
+        Path | None,
+        option("Folder that keeps the prepared media and the features.", under=OUTPUT),
+    ] = None,
+    as_json: Annotated[bool, option("Print JSON lines.", "--json", under=OUTPUT)] = False,
 ) -> None:
-    """From clips and texts to emotions, by a run's own encoders and weights."""
+    """Predict the emotions of a dialogue with a finished run.
+
+    Clips and texts are prepared and encoded as those that the run learned from.
+    """
     from erc_features import terminal
     from erc_features.preparation.live_dialogue import make_talk, read_talk
     from erc_fusion.cli.printing import show_answers
@@ -311,7 +285,7 @@ def predict(
     from erc_fusion.runs.run import Run
 
     if table and (clips or text or speaker):
-        raise ErcError("Clips, --text and --speaker stand in the --csv where there is one.")
+        raise ErcError("--csv takes the place of clips, --text and --speaker: leave these out.")
     asked = read_talk(table) if table else make_talk(clips or [], text or [], speaker or [])
     with terminal.bar() as progress:
         found = answer(Run(run), asked, encoders=parse_encoders(encoder or []), device=device,
