@@ -250,3 +250,14 @@ def test_the_shell_completes_commands_and_options():
     assert "extract" in found
     found = erc(_ERC_COMPLETE="complete_bash", COMP_WORDS="erc fuse --he", COMP_CWORD="2").split()
     assert "--head" in found
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_files_that_a_page_names_are_there(page):
+    """And what it says to be in one of them: "a line in `HEADS`, `erc_fusion/…/__init__.py`"."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:erc_features|erc_fusion|tests|docs)/[\w./]+)`", text))
+    assert len(named) > 15
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
+    for word, name in re.findall(r"`(\w+)`, `(erc_[\w/]+\.py)`", text):
+        assert word in (ROOT / name).read_text(encoding="utf-8"), f"{name} has no {word}"
