@@ -12,8 +12,11 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 _HEAD = """# Results
 
-What the benchmarks measured last, a section for each machine and command; a benchmark with
-`--write` puts its own in the place of the one before. What was learnt from them is in LOG.md.
+The latest figures of the benchmarks, with a section for each machine and command. With `--write`, a
+benchmark replaces its own section. LOG.md records what was learnt from these figures.
+
+Extraction rates are in utterances per second, scores in percent. The docstring of each script
+explains the columns of its tables; a number in parentheses in a heading or cell is the target.
 """
 
 
