@@ -15,7 +15,7 @@ _HEAD = """# Results
 The latest figures of the benchmarks, with a section for each machine and command. With `--write`, a
 benchmark replaces its own section. LOG.md records what was learnt from these figures.
 
-Extraction rates are in utterances per second, scores in percent. The docstring of each script
+Extraction rates are in utterances/s, scores in percent. The docstring of each script
 explains the columns of its tables; a number in parentheses in a heading or cell is the target.
 """
 
