@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -60,11 +60,12 @@ def _value(kind: Any, value: Any, where: str, name: str, recorded: bool) -> Any:
             raise ErcError(
                 f"{where}: unknown setting {prefix + unknown[0]!r}; choose from {known}."
             )
-        built = {key: inner(hints[key], value[key], prefix + key) for key in names if key in value}
-        try:
-            return kind(**built)
-        except TypeError as error:  # a field without a default is not there
-            raise ErcError(f"{where}: {name or kind.__name__}: {error}") from None
+        for item in fields(kind):
+            if item.name not in value and item.default is item.default_factory is MISSING:
+                raise ErcError(f"{where}: {prefix}{item.name} is missing.")
+        return kind(
+            **{key: inner(hints[key], value[key], prefix + key) for key in names if key in value}
+        )
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:

@@ -79,7 +79,7 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
     Raises:
         RunError: a file of it can't be read, or the split has no labelled row.
     """
-    frame, path = run.predictions(), run.path / "predictions.parquet"
+    frame, name = run.predictions(), "predictions.parquet"
     try:
         labels = tuple(run.inputs["labels"])
         corpus = (run.inputs["corpus"], run.inputs["fingerprint"])
@@ -88,7 +88,9 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         seeds = frame["seed"].nunique()
         columns = {n: frame[n].to_numpy() for n in ("key", "dialogue", "label", "predicted")}
         if not seeds:
-            raise RunError(f"{path} has no labelled {split} row, so runs can't be compared on it.")
+            raise RunError(
+                f"{run.path / name} has no labelled {split} row, so runs can't be compared on it."
+            )
         shaped = {name: column.reshape(seeds, -1) for name, column in columns.items()}
         places = {label: place for place, label in enumerate(labels)}
         truth, predicted = (
@@ -98,13 +100,9 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         if any((shaped[name] != shaped[name][0]).any() for name in ("key", "dialogue", "label")):
             raise ValueError("its seeds have different rows")
     except (KeyError, ValueError) as error:
-        raise RunError(
-            f"{path} is damaged ({error}). Run `erc fuse` again with --overwrite."
-        ) from error
-    return Outcomes(
-        str(run.path), split, corpus, labels, shaped["key"][0], shaped["dialogue"][0],
-        truth[0], predicted,
-    )  # fmt: skip
+        raise run.damaged(name, error) from error
+    key, dialogue = shaped["key"][0], shaped["dialogue"][0]
+    return Outcomes(str(run.path), split, corpus, labels, key, dialogue, truth[0], predicted)
 
 
 def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
