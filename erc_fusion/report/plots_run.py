@@ -36,8 +36,13 @@ def curves(row: Row, history: Sequence[dict[str, Any]], metric: str, name: str) 
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if axes.get_legend_handles_labels()[0]:
-            legend = axes.legend(loc="lower right", ncols=2, labelcolor=svg.INK, borderpad=0)
-            legend.set_bbox_to_anchor((1, 0.98))
+            axes.legend(
+                loc="lower right",
+                bbox_to_anchor=(1, 0.98),
+                ncols=2,
+                labelcolor=svg.INK,
+                borderpad=0,
+            )
         said = f"{metric} of train and dev by epoch for each seed of {row.name}"
         return svg.to_svg(drawn, name, said)
 
@@ -58,16 +63,9 @@ def confusion(row: Row, result: SplitResult, split: str, name: str) -> str:
                 if share > 0:
                     patch = Rectangle((j, i), 1, 1, facecolor=svg.ACCENT, alpha=round(share, 2))
                     axes.add_patch(patch)
-                look = {
-                    "color": svg.ON_ACCENT
-                    if share > 0.6
-                    else svg.INK
-                    if share > 0.02
-                    else svg.SOFT,
-                    "fontweight": "bold" if i == j else "normal",
-                    "va": "center_baseline",
-                }
-                axes.text(j + 0.5, i + 0.5, f"{count:.0f}", ha="center", fontsize=9.5, **look)
+                colour = svg.ON_ACCENT if share > 0.6 else svg.INK if share > 0.02 else svg.SOFT
+                text = axes.text(j + 0.5, i + 0.5, f"{count:.0f}", color=colour, fontsize=9.5)
+                text.set(ha="center", va="center_baseline", weight="bold" if i == j else "normal")
         names = [short(label, 12) for label in row.labels]
         middles = [i + 0.5 for i in range(size)]
         axes.set(xlim=(0, size), ylim=(size, 0), xlabel="predicted", ylabel="truth", aspect="equal")

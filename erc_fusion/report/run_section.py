@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from erc_features.errors import RunError
-from erc_fusion.report import plots_run
+from erc_fusion.report import plots, plots_run
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.results import Row, Slice
 from erc_fusion.report.summary import warnings
