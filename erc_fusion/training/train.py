@@ -74,6 +74,14 @@ class Trained:
     best_epoch: tuple[int, ...]
     epochs: tuple[int, ...]
 
+    def best(self, metric: str) -> list[float]:
+        """Each seed's best dev score of any epoch."""
+        found: dict[int, float] = {}
+        for record in self.history:
+            seed, score = record["seed"], record["dev"][metric]
+            found[seed] = max(found.get(seed, score), score)
+        return list(found.values())
+
 
 @dataclass(frozen=True)
 class Prediction:
