@@ -131,7 +131,7 @@ def _plan(found: Mapping[str, Any], where: str) -> Plan:
 def _step(found: Mapping[str, Any], where: str) -> Step:
     for key in found:
         choose(f"key in {where}:", key, Step.__dataclass_fields__)
-    step: Step = build(Step, {"name": "", "title": found.get("name", "")} | found, where)
+    step: Step = build(Step, {"name": "", "title": found.get("name", ""), **found}, where)
     _must_be_a_word(step.name, where)
     for modality in step.files:
         choose(f"modality in {where}, files", modality, Modality)

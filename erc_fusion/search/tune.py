@@ -241,7 +241,7 @@ class _Search:
 
 
 def _ended(study: "optuna.Study") -> list[Any]:
-    """Trials that were not interrupted; an older erc left interrupted ones failed, with no reason."""
+    """Trials that were not interrupted; an older erc marked interrupted ones failed, no reason."""
     import optuna
 
     own = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
