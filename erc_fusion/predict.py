@@ -132,7 +132,7 @@ def write_answers(answers: Answers, path: Path) -> None:
         if path.suffix == ".jsonl":
             part.write_text("".join(f"{line}\n" for line in json_lines(answers)), encoding="utf-8")
             return
-        rows = [asdict(answer) for answer in answers.rows]
+        rows: list[dict[str, Any]] = [asdict(answer) for answer in answers.rows]
         for row in rows:
             row |= {f"p_{label}": p for label, p in row.pop("probability").items()}
             row["without"] = "; ".join(f"{stem}: {why}" for stem, why in row["without"].items())
@@ -230,7 +230,7 @@ def _check(
 
 def _decode(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:
     """How the run's clips were prepared; None where erc did not prepare any."""
-    configs = {file["modality"]: file["config"] for file in reversed(files.values())}
+    configs = {file["modality"]: file["config"] for file in [*files.values()][::-1]}
     if configs.keys() == {Modality.TEXT}:
         return None
     if Modality.VISUAL not in configs:
@@ -250,6 +250,6 @@ def _must_mean_the_same(stem: str, before: Mapping[str, Any], now: Mapping[str, 
     if lines:
         raise RunError(
             f"{stem} of this run was made by an erc whose encoder gave other numbers:"
-            f"{listed(lines)}\nExtract it again with `erc extract --overwrite` and the same options "
-            "as then, and run `erc fuse` again."
+            f"{listed(lines)}\nExtract it again with `erc extract --overwrite` and the options of "
+            "that time, and run `erc fuse` again."
         )

@@ -31,11 +31,9 @@ class Space:
 
     @classmethod
     def of(cls, *choices: tuple[str, ...] | None) -> "Space":
-        """The default space with other heads, contexts, losses, contrasts; None keeps the default."""
-        names = ("heads", "contexts", "losses", "contrasts")
-        return replace(
-            cls(), **{n: found for n, found in zip(names, choices, strict=True) if found}
-        )
+        """The default space, its heads, contexts, losses and contrasts replaced unless None."""
+        given = zip(("heads", "contexts", "losses", "contrasts"), choices, strict=True)
+        return replace(cls(), **{name: chosen for name, chosen in given if chosen})
 
     def ask(self, trial: "optuna.Trial", sources: Sequence[Source]) -> dict[str, Any]:
         """The settings of a trial, by their names in the configuration."""

@@ -42,7 +42,7 @@ class Weights:
 
     @torch.inference_mode()
     def weigh(self, table: FeatureTable, rows: np.ndarray) -> np.ndarray | None:
-        """(S, n, M): the head's weight of each file in some rows; None if it has no such weights."""
+        """(S, n, M): the head's weight of each file in some rows; None if it has no weights."""
         model = self.model.eval()
         device = next(model.parameters()).device
         found = []
