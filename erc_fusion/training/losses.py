@@ -40,7 +40,7 @@ def focal(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) ->
 
 
 def dice(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
-    """Soft Dice loss over the batch, with squares in the denominator (V-Net, Milletari et al. 2016).
+    """Soft Dice loss over the batch, with V-Net's squared denominator (Milletari et al. 2016).
 
     1 - 2 Σ w·p·g / (Σ w·p² + Σ w·g²) over the labelled rows, for each class: p is the probability,
     g the one-hot target (with label smoothing; the loss is 0 at p = g), w the weight of the row's

@@ -140,10 +140,19 @@ def train(
         going = epoch - best_epoch[active] < config.patience
         if progress is not None:
             on = np.isin(np.arange(len(seeds)), active[going])
-            figures = (score, best_score, last_epoch - best_epoch, on)
-            of_seeds = (tuple(each.tolist()) for each in figures)
-            records = tuple(history[-len(active) :])
-            progress(Progress(epoch, config.epochs, monitor, tuple(seeds), *of_seeds, records))
+            progress(
+                Progress(
+                    epoch,
+                    config.epochs,
+                    monitor,
+                    tuple(seeds),
+                    tuple(score.tolist()),
+                    tuple(best_score.tolist()),
+                    tuple((last_epoch - best_epoch).tolist()),
+                    tuple(on.tolist()),
+                    tuple(history[-len(active) :]),
+                )
+            )
         if not going.any():
             break
         if not going.all():
