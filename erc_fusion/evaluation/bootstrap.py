@@ -66,7 +66,7 @@ class Dialogues:
         return part
 
     def sums(self, cell: np.ndarray, cells: int, values: np.ndarray | None = None) -> np.ndarray:
-        """The number of rows in each cell, or the sum of values (S, n): cell (S, n) -> (D, S, cells)."""
+        """Rows in each cell, or their sum of values (S, n): cell (S, n) -> (D, S, cells)."""
         seeds = len(cell)
         places = (self.place * seeds + np.arange(seeds)[:, None]) * cells + cell
         flat = None if values is None else values.ravel()

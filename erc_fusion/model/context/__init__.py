@@ -1,4 +1,4 @@
-"""The contexts: what an utterance learns of its dialogue, after the head, before the classifier.
+"""The contexts: what an utterance learns from its dialogue, between the head and the classifier.
 
 A context sees embeddings (S, B, E) and the order of dialogues: no label and no file may enter.
 """

@@ -1,6 +1,6 @@
-"""The heads: how modalities become one embedding. A plug-in adds to entry points `erc.heads`.
+"""The heads: how modalities become one embedding. Plug-ins add to the entry points `erc.heads`.
 
-A head fuses the files of each utterance: it may never look from one row of a batch at another.
+A head fuses the files of each utterance; it may never combine different rows of a batch.
 """
 
 from typing import TYPE_CHECKING
@@ -26,11 +26,7 @@ HEADS = {
 
 
 def head_table() -> dict[str, str]:
-    """Name -> "module:class" of every head, plug-ins included.
-
-    Raises:
-        ErcError: two heads have one name.
-    """
+    """Name -> "module:class" of every head, plug-ins too; raises ErcError where two share a name."""
     return with_plugins(GROUP, HEADS)
 
 
