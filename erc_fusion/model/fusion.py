@@ -87,7 +87,7 @@ class FusionModel(nn.Module):
         return self.classifier(embedding * embedding.shape[-1] ** 0.5), embedding
 
     def _hide(self, present: Tensor) -> Tensor:
-        """Modality dropout (Neverova et al. 2016), which leaves each utterance at least one file."""
+        """Modality dropout (Neverova et al. 2016); each utterance keeps at least one file."""
         like = present.to(self.classifier.weight.dtype)
         kept = present & (self.noise.keep(1 - self.modality_dropout, like) > 0)
         return torch.where(kept.any(-1, keepdim=True), kept, present)

@@ -18,9 +18,5 @@ CONTEXTS: dict[str, type[Context]] = {
 
 
 def load_context(name: str) -> type[Context]:
-    """The class of a context.
-
-    Raises:
-        ErcError: unknown (names the choices).
-    """
+    """The class of a context; raises ErcError where it is unknown (names the choices)."""
     return CONTEXTS[choose("context", name, CONTEXTS)]

@@ -26,15 +26,11 @@ HEADS = {
 
 
 def head_table() -> dict[str, str]:
-    """Name -> "module:class" of every head, plug-ins too; raises ErcError where two share a name."""
+    """Name -> "module:class" of every head and plug-in; raises ErcError if two share a name."""
     return with_plugins(GROUP, HEADS)
 
 
 def load_head(name: str) -> "type[Head]":
-    """The class of a head.
-
-    Raises:
-        ErcError: unknown (names the choices), or its module can't be imported.
-    """
+    """The class of a head; raises ErcError if it is unknown or its module can't be imported."""
     table = head_table()
     return load(table[choose("head", name, table)])
