@@ -80,7 +80,7 @@ def load_table(
         layers: which layers of every file: `all`, `last`, `-4:` or `0,6,12`.
 
     Raises:
-        ErcError: no file fits, or several do (prints which); they are not of one corpus, or damaged.
+        ErcError: no file fits, or several (prints which); they are not of one corpus, or damaged.
     """
     from erc_features.utterance import corpus_name
     from erc_fusion.inputs import sources, table

@@ -168,10 +168,9 @@ def permuted(first: Marginals, second: Marginals, metric: str, flips: np.ndarray
         # What swapping dialogues adds to the first and takes from the second: (K, P, C).
         moved = totals(flips, theirs - mine)
         sides.append((mine.sum(0)[:, None] + moved, theirs.sum(0)[:, None] - moved))
-    scores = [
-        Marginals(hits, truth, guessed).score(metric) for hits, guessed in zip(*sides, strict=True)
-    ]
-    return weight @ (scores[0] - scores[1])
+    (hits, their_hits), (guessed, their_guessed) = sides
+    mine = Marginals(hits, truth, guessed).score(metric)
+    return weight @ (mine - Marginals(their_hits, truth, their_guessed).score(metric))
 
 
 def _pairs(first: int, second: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -103,21 +103,13 @@ def as_latex(comparison: Comparison) -> str:
 
 
 def write_csv(comparison: Comparison, to: Path) -> None:
-    """:func:`as_csv` into a file, whole or not at all.
-
-    Raises:
-        ErcError: it can't be written.
-    """
+    """Write :func:`as_csv` whole or not at all; raises ErcError where it can't be written."""
     with whole_file(to, "choose another file with --csv") as part:
         part.write_text(as_csv(comparison), encoding="utf-8")
 
 
 def write_latex(comparison: Comparison, to: Path) -> None:
-    """:func:`as_latex` into a file, whole or not at all.
-
-    Raises:
-        ErcError: it can't be written.
-    """
+    """Write :func:`as_latex` whole or not at all; raises ErcError where it can't be written."""
     with whole_file(to, "choose another file with --latex") as part:
         part.write_text(as_latex(comparison), encoding="utf-8")
 

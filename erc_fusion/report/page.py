@@ -20,12 +20,6 @@ from erc_fusion.report.table import NAMES, percent, probability, spread, tabulat
 from erc_fusion.runs.run import DONE
 
 _HERE = Path(__file__).parent
-_SLICES = {
-    "speaker": "Speaker",
-    "position": "Position",
-    "length": "Words",
-    "missing": "Missing",
-}
 
 
 def write(
@@ -101,7 +95,6 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
             section(comparison, row, number, opened=row is best, rung=rungs.get(row.name))
             for number, row in enumerate(comparison.rows, start=1)
         ],
-        slice_names=_SLICES,
         version=version("erc"),
     )
 

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from dataclasses import dataclass
 from typing import Any
 
 from erc_features.errors import RunError
@@ -15,33 +14,10 @@ from erc_fusion.runs.ladder import Rung
 from erc_fusion.runs.run import Run
 
 
-@dataclass(frozen=True)
-class Section:
-    """What the page says about one run. Plots are SVG elements, "" where their data is absent."""
-
-    row: Row
-    open: bool
-    headline: str
-    warnings: tuple[str, ...]
-    loss: str
-    accuracy: str
-    confusion: str
-    classes: str
-    reliability: str
-    layers: tuple[str, ...]
-    weighing: str
-    rung: Rung | None
-    facts: dict[str, str]
-    settings: str
-    files: tuple[dict[str, str], ...]
-    versions: str
-    commands: dict[str, str]
-
-
 def section(
     comparison: Comparison, row: Row, number: int, *, opened: bool, rung: Rung | None = None
-) -> Section:
-    """What the page says about its run `number`.
+) -> dict[str, Any]:
+    """What `run.html` says about run `number`. Plots are SVG elements, "" where data is absent.
 
     Args:
         opened: whether it is shown open.
@@ -61,7 +37,7 @@ def section(
         headline += f"weighted F1 {spread(result.weighted_f1)}"
     try:
         shares = row.weighing or {}  # a single file's would be all of it
-        return Section(
+        return dict(
             row=row,
             open=opened,
             headline=headline,

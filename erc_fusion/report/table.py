@@ -212,14 +212,12 @@ def _majority(comparison: Comparison, column: Column) -> Cell:
 
 def _marked(lines: list[Line], chosen: tuple[Column, ...]) -> tuple[Line, ...]:
     """Mark the best of each column, where there is a choice."""
-    columns = []
-    for column, cells in zip(
-        chosen, zip(*(line.cells for line in lines), strict=True), strict=True
-    ):
+    by_column = []
+    for i, column in enumerate(chosen):
+        cells = [line.cells[i] for line in lines]
+        shown = [cell.value is not None and percent(cell.value) for cell in cells]
         values = [cell.value for cell in cells if cell.value is not None]
         top = percent(max(values)) if len(values) > 1 and not column.difference else None
-        columns.append(
-            [replace(c, best=c.value is not None and percent(c.value) == top) for c in cells]
-        )
-    rows = zip(*columns, strict=True)
+        by_column.append([replace(c, best=s == top) for c, s in zip(cells, shown, strict=True)])
+    rows = zip(*by_column, strict=True)
     return tuple(replace(line, cells=cells) for line, cells in zip(lines, rows, strict=True))

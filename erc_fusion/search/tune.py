@@ -30,7 +30,7 @@ from erc_fusion.config.config import (
 from erc_fusion.fuse import resolve, sha256_of
 from erc_fusion.inputs.sources import Source
 from erc_fusion.inputs.splits import check_splits
-from erc_fusion.inputs.table import FeatureTable, load_table
+from erc_fusion.inputs.table import load_table
 from erc_fusion.search.tune_space import Space
 
 if TYPE_CHECKING:
@@ -201,8 +201,7 @@ class _Search:
         whole = load_table(sources)
         check_splits(whole)
         self.identity = sha256_of((whole.digest(), without_place(config), asdict(space)))
-        self._tables: dict[str, FeatureTable] = {"all": whole}
-        self._data: dict[str, Data] = {}
+        self._whole, self._data = whole, dict[str, "Data"]()
         self.failure = ""
 
     def objective(self, trial: "optuna.Trial") -> float:
@@ -234,9 +233,8 @@ class _Search:
         from erc_fusion.training.fit import make_data
 
         if layers not in self._data:
-            if layers not in self._tables:
-                self._tables[layers] = load_table(self.sources, layers)
-            self._data[layers] = make_data(self._tables[layers], self.config.place.device)
+            table = self._whole if layers == "all" else load_table(self.sources, layers)
+            self._data[layers] = make_data(table, self.config.place.device)
         return self._data[layers]
 
 
