@@ -1,12 +1,12 @@
-"""Fusion of precomputed features: tables, runs, and what `erc fuse` does, from Python.
+"""Fusion of precomputed features from Python: tables, runs, and `erc fuse`.
 
 >>> import erc_fusion
 >>> table = erc_fusion.load_table("meld")
 >>> [source.stem for source in table.sources]
 ['text.bert-base-uncased', 'audio.wav2vec2-base']
 
-`erc_fusion.fuse` is the function. (Its module has the same name, as every verb's: import from it
-with `from erc_fusion.fuse import …`.) Importing this package loads no torch.
+`erc_fusion.fuse` is the function. (Its module has the same name; import from it with
+`from erc_fusion.fuse import …`.) Importing this package does not load torch.
 """
 
 import sys
@@ -41,18 +41,14 @@ __all__ = [
     "with_options",
 ]
 
-_ROOMS = {
-    "DialogueDataset": "inputs.dataset",
-    "FeatureTable": "inputs.table",
-    "FuseConfig": "config.config",
-    "FuseResult": "fuse",
-    "Run": "runs.run",
-    "UtteranceDataset": "inputs.dataset",
-    "fuse": "fuse",
-    "load_config": "config.config",
-    "pad_dialogues": "inputs.dataset",
-    "with_options": "config.config",
+_FILES = {
+    "config.config": ("FuseConfig", "load_config", "with_options"),
+    "fuse": ("FuseResult", "fuse"),
+    "inputs.dataset": ("DialogueDataset", "UtteranceDataset", "pad_dialogues"),
+    "inputs.table": ("FeatureTable",),
+    "runs.run": ("Run",),
 }
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
 
 def load_table(
@@ -77,11 +73,11 @@ def load_table(
 
     Args:
         corpus: its name: the folder of its files in `features`.
-        modalities: each a modality or a file's stem; every modality that has exactly one file
-            where none is named.
+        modalities: each a modality or a file's stem; by default every modality that has exactly
+            one file.
         features: the root folder.
-        files: these files or URLs, in place of what the first three would find.
-        layers: of every file: `all`, `last`, `-4:` or `0,6,12`.
+        files: these files or URLs, instead of what the first three would find.
+        layers: which layers of every file: `all`, `last`, `-4:` or `0,6,12`.
 
     Raises:
         ErcError: no file fits, or several (prints which); they are not of one corpus, or damaged.
@@ -91,7 +87,7 @@ def load_table(
 
     if files:
         if modalities:
-            raise ErcError("Name either files or modalities: files are taken as they are.")
+            raise ErcError("Name either files or modalities: files are used as they are.")
         return table.load_table(sources.describe(files), layers)
     found = sources.find_sources(Path(features) / corpus_name(corpus), modalities)
     return table.load_table(found, layers)
@@ -110,10 +106,10 @@ def list_runs(corpus: str | None = None, *, runs: str | Path = "runs") -> list["
 
 
 class _Package(ModuleType):
-    """`erc_fusion.fuse` stays the function once its module is loaded, which Python binds here."""
+    """Keeps `erc_fusion.fuse` the function when its module is loaded, which Python binds here."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in _ROOMS and isinstance(value, ModuleType):
+        if name in _FILE_OF and isinstance(value, ModuleType):
             value = getattr(value, name)
         super().__setattr__(name, value)
 
@@ -122,8 +118,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    if name in _FILE_OF:
+        return getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""`erc demo`: the whole way on a rendered corpus, offline, in one folder.
+"""`erc demo`: the whole pipeline on a rendered corpus, offline, in one folder.
 
 demo/raw  demo/data/sample  demo/features  demo/runs  demo/report.html
 """
@@ -16,7 +16,6 @@ from erc_features.preparation.prepare import prepare
 from erc_features.sample.sample import DIALOGUES, sample
 from erc_fusion.config.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse
-from erc_fusion.runs.run import Run
 
 if TYPE_CHECKING:
     from erc_fusion.report import Comparison
@@ -34,7 +33,7 @@ LADDER: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made: the page, and the comparison that it shows."""
+    """What the demo made: the page, and the comparison on it."""
 
     report: Path
     comparison: "Comparison"
@@ -49,7 +48,7 @@ def demo(
     progress: Callable[[str, int, int], None] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> Demo:
-    """Render, prepare, extract, fuse six runs, report. Run twice, it does only what is left.
+    """Render, prepare, extract, fuse six runs, report. Run again, it does only what is left.
 
     Args:
         seed: of the rendered corpus.
@@ -74,7 +73,18 @@ def demo(
     say("3/5 extract: the baseline of each modality")
     extract(corpus, features=to / "features", encoder="baseline", progress=update)
     say(f"4/5 fuse: {len(LADDER)} runs of {len(seeds)} seeds each")
-    runs = [_fuse(to, name, seeds, update) for name in LADDER]
+    base = with_options(
+        FuseConfig(corpus="sample"),
+        seeds=seeds,
+        features=str(to / "features"),
+        runs=str(to / "runs"),
+        device="cpu",
+    )
+    runs = []
+    for name, (head, modalities) in LADDER.items():
+        config = with_options(base, head=head, modalities=modalities, name=name)
+        done = fuse(config, progress=lambda at, w=f"fuse {name}": update(w, at.epoch, at.epochs))
+        runs.append(done.run)
     say("5/5 report")
     from erc_fusion.report import report
 
@@ -92,20 +102,3 @@ def _rendered(raw: Path) -> bool:
             "folder with --to."
         )
     return all(found)
-
-
-def _fuse(
-    to: Path, name: str, seeds: tuple[int, ...], update: Callable[[str, int, int], None]
-) -> Run:
-    head, modalities = LADDER[name]
-    config = with_options(
-        FuseConfig(corpus="sample"),
-        head=head,
-        modalities=modalities,
-        seeds=seeds,
-        name=name,
-        features=str(to / "features"),
-        runs=str(to / "runs"),
-        device="cpu",
-    )
-    return fuse(config, progress=lambda at: update(f"fuse {name}", at.epoch, at.epochs)).run

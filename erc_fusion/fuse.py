@@ -1,4 +1,4 @@
-"""`erc fuse`: feature files to a run."""
+"""`erc fuse`: from feature files to a run."""
 
 import hashlib
 import json
@@ -6,13 +6,11 @@ import shlex
 import sys
 import time
 import warnings as python_warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from erc_features.errors import ErcError, RunError, choose
 from erc_features.threads import let_waiting_threads_sleep
@@ -34,12 +32,12 @@ from erc_fusion.runs.run import Run
 from erc_fusion.training import tensorboard as events
 
 if TYPE_CHECKING:
-    from erc_fusion.training.train import Progress, Trained
+    from erc_fusion.training.train import Progress
 
 
 @dataclass(frozen=True)
 class FuseResult:
-    """What `fuse` gives.
+    """What :func:`fuse` returns.
 
     >>> import erc_fusion
     >>> from pathlib import Path
@@ -50,8 +48,8 @@ class FuseResult:
 
     Attributes:
         run: finished.
-        already: it was there before, and nothing was done.
-        warnings: what the user should know of this run's data.
+        already: whether the run was there before, so that nothing was done.
+        warnings: what the user should know about this run's data.
     """
 
     run: Run
@@ -67,8 +65,8 @@ def fuse(
 ) -> FuseResult:
     """Train a head on a corpus's feature files, and score dev and test.
 
-    Every choice is made on dev. Test is scored once, after it, here. A run of the same
-    settings and inputs that is there already is returned as it is.
+    Every choice is made on dev; test is scored once, here, after that. If there already is a run of
+    the same settings and inputs, it is returned as it is.
 
     >>> import erc_fusion
     >>> config = erc_fusion.with_options(
@@ -84,8 +82,8 @@ def fuse(
 
     Args:
         progress: called after each epoch.
-        log: `tensorboard` writes learning curves meanwhile, see
-            :mod:`erc_fusion.training.tensorboard`; those of a run that is there already, from its
+        log: `tensorboard` writes learning curves while it trains, see
+            :mod:`erc_fusion.training.tensorboard`; for a run that is there already, from its
             history.
 
     Raises:
@@ -103,7 +101,11 @@ def fuse(
     path = Path(config.place.runs) / config.corpus / name
     found = Run(path)
     if found.done and not config.place.overwrite:
-        _must_be_the_same(found, identity)
+        if found.inputs.get("identity") != identity:
+            raise RunError(
+                f"{path}: there is a run of that name, with other settings or feature files. "
+                "Choose another --name, or --overwrite it."
+            )
         if log:
             events.write_events(found)
         told = (*found.metrics.get("warnings", ()), *_older(found))
@@ -123,7 +125,7 @@ def _run(
     began: float,
     progress: "Callable[[Progress], None] | None",
 ) -> FuseResult:
-    """Train and score, then write. What a finished run left there stays until all is written."""
+    """Train and score, then write. An earlier run stays in its place until all is written."""
     from erc_fusion.training.checkpoint import save_weights
     from erc_fusion.training.fit import fit, make_data
     from erc_fusion.training.learned_weights import weigh_files, weigh_layers
@@ -132,16 +134,31 @@ def _run(
     trained, weights = fit(config, make_data(table, config.place.device), progress)
     seconds = time.perf_counter() - started
     scores, predictions = score_splits(table, config.seeds, weights.predict)
-    metrics = _about(config, table.sources, trained) | scores | {"warnings": list(warnings)}
-    metrics |= {"layers": weigh_layers(weights.model), "weighing": weigh_files(weights, table)}
-    metrics["seconds"] = {"train": seconds, "total": time.perf_counter() - began}
+    metrics = {
+        "seeds": list(config.seeds),
+        "labels": list(table.labels),
+        "head": config.model.head,
+        "modalities": [source.modality for source in table.sources],
+        "files": [source.stem for source in table.sources],
+        "contrastive": config.loss.contrastive,
+        "monitor": config.monitor,
+        "best_epoch": list(trained.best_epoch),
+        "epochs": list(trained.epochs),
+        "parameters": trained.model.parameters_per_seed,
+        **scores,
+        "warnings": list(warnings),
+        "layers": weigh_layers(weights.model),
+        "weighing": weigh_files(weights, table),
+        "seconds": {"train": seconds, "total": time.perf_counter() - began},
+    }
+    # What was left to be decided stays so: another head, or another device, decides it anew.
+    loss = replace(config.loss, contrastive=asked.loss.contrastive)
+    training = replace(config.training, precision=asked.training.precision)
+    recorded = as_recorded(replace(config, loss=loss, training=training))
+    speakers = weights.standardiser.speakers
     try:
-        recorded = as_recorded(_as_asked(config, asked))
         runs.part(path, "config.toml").write_text(to_toml(recorded), encoding="utf-8")
-        _write_json(
-            runs.part(path, "inputs.json"),
-            _inputs(config, table, identity, weights.standardiser.speakers),
-        )
+        _write_json(runs.part(path, "inputs.json"), _inputs(config, table, identity, speakers))
         lines = (json.dumps(record) + "\n" for record in trained.history)
         runs.part(path, "history.jsonl").write_text("".join(lines), encoding="utf-8")
         _write_json(runs.part(path, "metrics.json"), metrics)
@@ -156,8 +173,9 @@ def _run(
 
 
 def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
-    """What is left open decided: the corpus's name, the files' stems, the contrastive loss, the
-    precision.
+    """(`config` with what it leaves open decided, the feature files that it means).
+
+    Decided are the corpus's name, the files' stems, the contrastive loss and the precision.
 
     Raises:
         ErcError: a setting is wrong, or no feature file fits.
@@ -180,8 +198,8 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
         contrastive = head.contrastive
     elif contrastive == "none" != head.contrastive:
         raise ErcError(
-            f"Head {config.model.head!r} is made for a contrastive loss; --contrastive none does "
-            "not go with it. Choose triplet or supcon, or --head mlp."
+            f"Head {config.model.head!r} is made for a contrastive loss and can't be trained with "
+            "--contrastive none. Choose triplet or supcon, or --head mlp."
         )
     corpus = corpus_name(config.corpus)
     sources = find_sources(Path(config.place.features) / corpus, config.modalities)
@@ -194,24 +212,8 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
     return changed, sources
 
 
-def _about(config: FuseConfig, sources: tuple[Source, ...], trained: "Trained") -> dict[str, Any]:
-    """What `metrics.json` says of the run itself."""
-    return {
-        "seeds": list(config.seeds),
-        "labels": list(sources[0].labels),
-        "head": config.model.head,
-        "modalities": [source.modality for source in sources],
-        "files": [source.stem for source in sources],
-        "contrastive": config.loss.contrastive,
-        "monitor": config.monitor,
-        "best_epoch": list(trained.best_epoch),
-        "epochs": list(trained.epochs),
-        "parameters": trained.model.parameters_per_seed,
-    }
-
-
 def identity_of(config: FuseConfig, table: FeatureTable) -> str:
-    """A hash of the settings and what was put in, numbers too; not of where it stands."""
+    """A hash of the settings and of all inputs, their numbers too; not of where they are."""
     inputs = [
         {
             "stem": source.stem,
@@ -224,65 +226,43 @@ def identity_of(config: FuseConfig, table: FeatureTable) -> str:
         }
         for source in table.sources
     ]
-    parts = {"config": without_place(config), "inputs": inputs, "data": table.digest()}
-    whole = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()
+    return sha256_of({"config": without_place(config), "inputs": inputs, "data": table.digest()})
 
 
-def _as_asked(config: FuseConfig, asked: FuseConfig) -> FuseConfig:
-    """What was left to be decided stays so in `config.toml`: another head, or another device,
-    decides it anew."""
-    loss = replace(config.loss, contrastive=asked.loss.contrastive)
-    training = replace(config.training, precision=asked.training.precision)
-    return replace(config, loss=loss, training=training)
+def sha256_of(value: Any) -> str:
+    """The hash of plain nested values; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("erc", "torch", "numpy")}
 
 
-def _machine(config: FuseConfig) -> dict[str, Any]:
-    """What last bits depend on, beside the versions."""
-    import torch
-
-    from erc_fusion.training.fit import pick_device
-
-    device = pick_device(config.place.device)
-    return {"device": device.type, "threads": torch.get_num_threads()}
-
-
-def _older(found: Run) -> tuple[str, ...]:
-    """Whether another erc or torch made a run that is used instead of a new one."""
+def _older(found: Run) -> Iterator[str]:
+    """A warning where another erc or torch made a run that is used instead of a new one."""
     made, here = found.inputs.get("versions", {}), _versions()
-    other = [f"{name} {made[name]}" for name in ("erc", "torch") if made.get(name, "") != here[name]
-             and name in made]  # fmt: skip
-    if not other:
-        return ()
-    now = ", ".join(f"{name} {here[name]}" for name in ("erc", "torch"))
-    return (
-        f"it was made by {', '.join(other)}; here are {now}. `erc fuse --overwrite` runs it again",
-    )
-
-
-def _must_be_the_same(found: Run, identity: str) -> None:
-    if found.inputs.get("identity") != identity:
-        raise RunError(
-            f"{found.path}: a run of that name is there, with other settings or feature files. "
-            "Choose another --name, or --overwrite it."
-        )
+    compared = [name for name in ("erc", "torch") if name in made]
+    if any(made[name] != here[name] for name in compared):
+        other = ", ".join(f"{name} {made[name]}" for name in compared if made[name] != here[name])
+        now = ", ".join(f"{name} {here[name]}" for name in ("erc", "torch"))
+        yield f"it was made by {other}; here are {now}. `erc fuse --overwrite` runs it again"
 
 
 def _inputs(
     config: FuseConfig, table: FeatureTable, identity: str, speakers: tuple[str, ...]
 ) -> dict[str, Any]:
-    names, rows = np.unique(table.split, return_counts=True)
-    counts = dict(zip(names.tolist(), rows.tolist(), strict=True))
-    files = []
-    for source in table.sources:
-        file = asdict(source) | {"path": str(source.path)}
-        for shared in ("corpus", "fingerprint", "labels"):
-            del file[shared]
-        files.append(file)
+    import torch
+
+    from erc_fusion.training.fit import pick_device
+
+    counts = {split: len(table.rows(split)) for split in Split}
+    shared = ("corpus", "fingerprint", "labels")
+    files = [
+        {name: value for name, value in asdict(source).items() if name not in shared}
+        | {"path": str(source.path)}
+        for source in table.sources
+    ]
+    device = pick_device(config.place.device).type
     return {
         "format": runs.FORMAT,
         "format_version": runs.FORMAT_VERSION,
@@ -291,10 +271,11 @@ def _inputs(
         "labels": list(table.labels),
         "speakers": list(speakers),  # frequent in train, in the order of their embeddings
         "identity": identity,
-        "counts": {split: counts[split] for split in Split if split in counts},
+        "counts": {split: count for split, count in counts.items() if count},
         "files": files,
         "versions": _versions(),
-        "machine": _machine(config),
+        # The last bits depend on these too.
+        "machine": {"device": device, "threads": torch.get_num_threads()},
         "command": shlex.join(sys.argv),
     }
 

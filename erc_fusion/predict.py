@@ -1,7 +1,8 @@
-"""`erc predict`: clips and texts to emotions, with a run's own encoders and weights."""
+"""`erc predict`: from clips and texts to emotions, with a run's own encoders and weights."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,10 +31,10 @@ class Answer:
     """The emotion of one utterance.
 
     Attributes:
-        emotion: the most probable, by the mean over the run's seeds.
-        probability: of each label, that mean.
+        emotion: the most probable one, by the mean over the run's seeds.
+        probability: that mean, for each label.
         agreement: share of the seeds that choose the same emotion by themselves.
-        without: stem -> why that embedding is not there; the head did without it.
+        without: stem -> why that embedding is missing; the head did without it.
     """
 
     key: str
@@ -49,9 +50,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers in the order asked, and `probability` (S, N, C) seed by seed.
+    """The answers in the order of the utterances, and `probability` (S, N, C) by seed.
 
-    `unchecked`: stem -> why it was not checked that its encoder still gives the same numbers.
+    `unchecked`: stem -> why it was not checked whether its encoder still gives the same numbers.
     """
 
     rows: tuple[Answer, ...]
@@ -69,22 +70,20 @@ def predict(
     work: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Answers:
-    """Prepare, extract and predict, as the run's own rows were.
+    """Prepare and extract as was done for the run's own rows, and predict.
 
-    A dialogue keeps its context: give all of its utterances. See
-    :mod:`erc_features.preparation.live_dialogue` for where utterances come from.
+    Give all utterances of a dialogue, for its context.
+    :mod:`erc_features.preparation.live_dialogue` reads utterances from files. Clips are decoded in
+    other processes, so a script calls this below `if __name__ == "__main__":`.
 
     Args:
         encoders: stem -> where its encoder is now, if it has moved.
-        work: a folder to keep prepared media and feature files in; a temporary one if left.
-
-    It starts processes where there are clips, so a script that calls it does so below
-    `if __name__ == "__main__":`.
+        work: a folder to keep prepared media and feature files in; by default a temporary one.
 
     Raises:
         RunError: the run is unfinished, damaged, or needs what can't be encoded here.
-        ErcError: an encoder can't be had, has other weights than the run's had, or gives other
-            numbers with the libraries that are here.
+        ErcError: an encoder can't be loaded, has other weights than the run's had, or gives other
+            numbers with the libraries that are installed here.
     """
     if not run.path.is_dir():
         raise RunError(f"No run at {run.path}: `erc fuse` makes one.")
@@ -99,14 +98,14 @@ def predict(
         )  # fmt: skip
     for stem in encoders or {}:
         choose("feature file", stem, files)
-    if work is not None:
-        return _predict(run, utterances, files, encoders or {}, device, work, progress)
-    with TemporaryDirectory(prefix="erc-predict-") as folder:
-        return _predict(run, utterances, files, encoders or {}, device, Path(folder), progress)
+    where = {stem: (encoders or {}).get(stem, file["encoder"]) for stem, file in files.items()}
+    temporary = TemporaryDirectory(prefix="erc-predict-") if work is None else nullcontext(work)
+    with temporary as folder:
+        return _predict(run, utterances, files, where, device, Path(folder), progress)
 
 
 def parse_encoders(items: Sequence[str]) -> dict[str, str]:
-    """`STEM=PATH` items of a command line.
+    """The `STEM=PATH` items of a command line.
 
     >>> parse_encoders(["text.minilm=models/minilm"])
     {'text.minilm': 'models/minilm'}
@@ -114,14 +113,14 @@ def parse_encoders(items: Sequence[str]) -> dict[str, str]:
     Raises:
         ErcError: an item has no `=`.
     """
-    wrong = [item for item in items if "=" not in item]
-    if wrong:
-        raise ErcError(f"--encoder takes STEM=PATH, not {wrong[0]!r}.")
-    return {stem: path for stem, _, path in (item.partition("=") for item in items)}
+    for item in items:
+        if "=" not in item:
+            raise ErcError(f"--encoder takes STEM=PATH, not {item!r}.")
+    return dict(item.split("=", 1) for item in items)
 
 
 def write_answers(answers: Answers, path: Path) -> None:
-    """As a CSV, or as JSON lines where the name ends in `.jsonl`.
+    """Write a CSV, or JSON lines where the name ends in `.jsonl`.
 
     Raises:
         ErcError: the name ends otherwise, or it can't be written.
@@ -133,12 +132,10 @@ def write_answers(answers: Answers, path: Path) -> None:
         if path.suffix == ".jsonl":
             part.write_text("".join(f"{line}\n" for line in json_lines(answers)), encoding="utf-8")
             return
-        rows: list[dict[str, Any]] = []
-        for answer in answers.rows:
-            row = asdict(answer)
+        rows: list[dict[str, Any]] = [asdict(answer) for answer in answers.rows]
+        for row in rows:
             row |= {f"p_{label}": p for label, p in row.pop("probability").items()}
-            row["without"] = "; ".join(f"{stem}: {why}" for stem, why in answer.without.items())
-            rows.append(row)
+            row["without"] = "; ".join(f"{stem}: {why}" for stem, why in row["without"].items())
         pd.DataFrame(rows).to_csv(part, index=False)
 
 
@@ -159,38 +156,48 @@ def _predict(
     from erc_fusion.training.checkpoint import load_weights
 
     labels = tuple(run.inputs["labels"])
-    for stem, file in files.items():
-        _must_be_there(stem, encoders.get(stem, file["encoder"]), file["revision"])
+    for stem, encoder in encoders.items():
+        # A local folder that has moved can't be found by its name: say so before anything is done.
+        if Path(encoder).is_absolute() and not Path(encoder).exists():
+            raise ErcError(
+                f"{stem} was made with {encoder} (revision {files[stem]['revision'][:12]}), which "
+                f"is not there. --encoder {stem}=PATH says where it is now."
+            )
     update = progress or (lambda what, done, total: None)
     weights = load_weights(run)
     corpus = prepare_talk(
         utterances, work / "talk", labels, _decode(files), lambda *at: update("prepare", *at)
     )
-    features = work / "features"
+    folder = work / "features" / corpus.name
     unchecked: dict[str, str] = {}
+    without: dict[str, dict[str, str]] = {}  # key -> stem -> why that row has no embedding
     for stem, file in files.items():
-        encoder = encoders.get(stem, file["encoder"])
-        settings = _settings(file, device)
-        # Keys are `new/…` whatever is asked: a file that was kept is of other clips.
+        modality, config = file["modality"], file["config"]
+        settings = Settings(
+            config["layers"], config["pool"], config["precision"], device, config.get("history", 0)
+        )
+        # The encoder's name is the stem without modality and variants.
+        variants = feature_stem(Modality(modality), "", settings).removeprefix(f"{modality}.")
+        # Keys are always `new/…`, so a file that was kept is of other clips.
         (made,) = extract(
-            corpus, features=features, modality=file["modality"], encoder=encoder,
-            name=_name(stem, file["modality"], settings), settings=settings,
-            dtype=file["config"]["dtype"], revision=file["revision"], allow_empty=True,
+            corpus, features=folder.parent, modality=modality, encoder=encoders[stem],
+            name=stem.removeprefix(f"{modality}.").removesuffix(variants), settings=settings,
+            dtype=config["dtype"], revision=file["revision"], allow_empty=True,
             overwrite=True, check=_check(run, file, unchecked), progress=progress,
         )  # fmt: skip
         if made.path.name != f"{stem}.h5":  # the run's was renamed
             made.path.replace(made.path.with_name(f"{stem}.h5"))
-        _must_mean_the_same(stem, file["config"], features / corpus.name / f"{stem}.h5")
-    sources = find_sources(features / corpus.name, tuple(files))
-    table = load_table(sources, run.config.get("layers", "all"))
+        with FeatureFile(folder / f"{stem}.h5") as new:
+            _must_mean_the_same(stem, config, new.provenance.config)
+            for row in np.flatnonzero(new.status != Status.OK):
+                without.setdefault(str(new.key[row]), {})[stem] = str(new.reason[row])
+    table = load_table(find_sources(folder, tuple(files)), run.config.get("layers", "all"))
     found = weights.predict(table, np.arange(len(table))).probability  # (S, N, C)
     place = {key: row for row, key in enumerate(table.key.tolist())}
-    order = np.array([place[u.key] for u in corpus.utterances])
-    probability = found[:, order]
+    probability = found[:, [place[u.key] for u in corpus.utterances]]
     mean = probability.mean(0)  # (N, C)
     best = mean.argmax(-1)
     agreement = (probability.argmax(-1) == best).mean(0)
-    without = _without(features / corpus.name, files)
     rows = tuple(
         Answer(
             u.key, u.dialogue, u.sequence, u.speaker, u.x_text, labels[best[n]],
@@ -205,15 +212,12 @@ def _predict(
 def _check(
     run: Run, file: Mapping[str, Any], unchecked: dict[str, str]
 ) -> Callable[[EncoderProbe], None]:
-    """What compares an encoder's probe with the one that the run keeps of that file."""
+    """A function that compares an encoder's probe with the one that the run keeps for that file."""
     stem, kept = file["stem"], file.get("probe")
     try:
         before = Probe.from_json(kept) if kept else None
     except ValueError as error:
-        raise RunError(
-            f"{run.path / 'inputs.json'}: the probe of {stem} is damaged ({error}). Run `erc fuse` "
-            "again with --overwrite."
-        ) from error
+        raise run.damaged("inputs.json", f"the probe of {stem}: {error}") from error
 
     def check(probe: EncoderProbe) -> None:
         anew = "make the file and the run anew: `erc extract --overwrite`, `erc fuse --overwrite`"
@@ -225,43 +229,19 @@ def _check(
 
 
 def _decode(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:
-    """How the run's clips were prepared; None where nothing or other means did that."""
-    if all(file["modality"] == Modality.TEXT for file in files.values()):
+    """How the run's clips were prepared; None where erc did not prepare any."""
+    configs = {file["modality"]: file["config"] for file in [*files.values()][::-1]}
+    if configs.keys() == {Modality.TEXT}:
         return None
-    for file in files.values():
-        if file["modality"] == Modality.VISUAL:
-            frames, height = file["config"].get("frames"), file["config"].get("height")
-            return Decode(frames, height) if frames and height else None
-    return Decode()
+    if Modality.VISUAL not in configs:
+        return Decode()
+    frames, height = (configs[Modality.VISUAL].get(name) for name in ("frames", "height"))
+    return Decode(frames, height) if frames and height else None
 
 
-def _settings(file: Mapping[str, Any], device: str) -> Settings:
-    config = file["config"]
-    return Settings(
-        config["layers"], config["pool"], config["precision"], device, config.get("history", 0)
-    )
-
-
-def _name(stem: str, modality: str, settings: Settings) -> str:
-    """The part of a stem that is the encoder's name: without modality and variants."""
-    variants = feature_stem(Modality(modality), "", settings).removeprefix(f"{modality}.")
-    return stem.removeprefix(f"{modality}.").removesuffix(variants)
-
-
-def _must_be_there(stem: str, encoder: str, revision: str) -> None:
-    """A local folder that has moved can't be found by its name; say so before anything is done."""
-    if Path(encoder).is_absolute() and not Path(encoder).exists():
-        raise ErcError(
-            f"{stem} was made with {encoder} (revision {revision[:12]}), which is not there. "
-            f"--encoder {stem}=PATH says where it is now."
-        )
-
-
-def _must_mean_the_same(stem: str, before: Mapping[str, Any], made: Path) -> None:
-    """Refuse embeddings of another meaning than the run's: of another last layer, or of pictures
-    that were prepared otherwise."""
-    with FeatureFile(made) as file:
-        now = file.provenance.config
+def _must_mean_the_same(stem: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse embeddings that mean something else than the run's: those of another last layer, or
+    of pictures that were preprocessed in another way."""
     lines = [
         f"{name} is {before.get(name)!r} there, {now.get(name)!r} now"
         for name in (LAST_LAYER, PREPROCESSING)
@@ -270,16 +250,6 @@ def _must_mean_the_same(stem: str, before: Mapping[str, Any], made: Path) -> Non
     if lines:
         raise RunError(
             f"{stem} of this run was made by an erc whose encoder gave other numbers:"
-            f"{listed(lines)}\nMake it anew with `erc extract --overwrite` and the options that it "
-            "was made with, and run `erc fuse` again."
+            f"{listed(lines)}\nExtract it again with `erc extract --overwrite` and the options of "
+            "that time, and run `erc fuse` again."
         )
-
-
-def _without(folder: Path, files: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """key -> stem -> why that row has no embedding."""
-    found: dict[str, dict[str, str]] = {}
-    for stem in files:
-        with FeatureFile(folder / f"{stem}.h5") as file:
-            for row in np.flatnonzero(file.status != Status.OK):
-                found.setdefault(str(file.key[row]), {})[stem] = str(file.reason[row])
-    return found

@@ -3,4 +3,4 @@
 Settings only: nothing that reads a file of features, builds a network or trains may enter.
 """
 
-__all__ = ["config", "seeds"]
+__all__ = ["config", "parsing", "seeds"]

@@ -1,8 +1,6 @@
-"""The settings of one `erc fuse`: frozen dataclasses, to and from TOML.
+"""The settings of one `erc fuse`: frozen dataclasses, to and from TOML."""
 
-The only place where settings are kept; everything else takes them as typed values.
-"""
-
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -10,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from erc_features.errors import ErcError, choose
-from erc_fusion.config.parsing import build, plain
+from erc_fusion.config.parsing import build
 
 MONITORS = ("accuracy", "weighted_f1")
 CLASS_WEIGHTS = ("none", "sqrt", "balanced")
-DEVICES = ("auto", "cpu", "cuda")
-SCHEDULES = ("constant", "cosine")
-PRECISIONS = ("fp32", "bf16", "auto")
-REACHES = ("whole", "past")
+# Heads, contexts and losses are checked where they are looked up: plug-ins add to them.
+_CHOICES = {
+    "monitor": MONITORS,
+    "class_weights": CLASS_WEIGHTS,
+    "device": ("auto", "cpu", "cuda"),
+    "reach": ("whole", "past"),
+    "schedule": ("constant", "cosine"),
+    "precision": ("fp32", "bf16", "auto"),
+}
+_BELOW_1 = ("dropout", "modality_dropout", "label_smoothing", "average")
+_ABOVE_0 = ("width", "temperature", "lr", "batch_size", "epochs", "patience", "clip")
+_AT_LEAST_0 = ("weight_decay", "warmup", "margin", "gamma", "contrastive_weight")
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,15 @@ class ModelConfig:
 
     Attributes:
         head: how modalities are fused, see :mod:`erc_fusion.model.heads`.
-        context: what an utterance learns of its dialogue, see :mod:`erc_fusion.model.context`.
-        reach: of the context: the `whole` dialogue, or the `past` alone, as in a live one.
-        speakers: whether the context knows who speaks: same speaker or not, and which of the
-            speakers that are frequent in train.
+        context: what an utterance learns from its dialogue, see :mod:`erc_fusion.model.context`.
+        reach: how far the context looks: at the `whole` dialogue, or only at the `past`, as in a
+            live one.
+        speakers: whether the context knows who speaks: which utterances have the same speaker,
+            and which of the speakers that are frequent in train.
         width: E, dimensions of the embedding.
         dropout: share of units dropped in training, after the projection.
-        modality_dropout: probability that a file is hidden from a training row; one of those
-            that the row has always stays.
+        modality_dropout: probability that a feature file is hidden from a training row; at least
+            one of those that the row has always stays.
     """
 
     head: str = "mlp"
@@ -50,15 +57,16 @@ class LossConfig:
     """What is minimised: `loss + contrastive_weight * contrastive`.
 
     Attributes:
-        loss: on the logits, see :mod:`erc_fusion.training.losses`.
-        class_weights: `none`; `balanced`: inverse to a class's frequency in train; `sqrt`: to its
-            square root.
-        label_smoothing: share of the target given to all classes alike.
-        contrastive: on the unit sphere of embeddings; `auto` is the head's own default.
-        contrastive_weight: its weight beside the loss.
-        margin: of the triplets, in Euclidean distance between unit vectors (0 to 2).
-        temperature: of the supervised contrast.
-        gamma: of the focal loss: how much well classified rows are played down; 0 is not at all.
+        loss: the classification loss, see :mod:`erc_fusion.training.losses`.
+        class_weights: `none`; `balanced`: inverse to a class's frequency in train; `sqrt`: inverse
+            to the square root of it.
+        label_smoothing: share of the target that is spread evenly over all classes.
+        contrastive: the loss on L2-normalised embeddings; `auto` takes the head's own default.
+        contrastive_weight: its weight beside the classification loss.
+        margin: of the triplet loss, in Euclidean distance between unit vectors (0 to 2).
+        temperature: of the supervised contrastive loss.
+        gamma: of the focal loss: how strongly well-classified rows are played down; 0 is not at
+            all.
     """
 
     loss: str = "cross-entropy"
@@ -73,21 +81,21 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How it is minimised: AdamW, stopped early on dev.
+    """How it is minimised: AdamW with early stopping on dev.
 
     Attributes:
         lr, weight_decay: of AdamW (Loshchilov & Hutter 2019).
-        batch_size: utterances a step and seed; with a context, whole dialogues of about as many.
-        epochs: at most so many.
-        patience: stop a seed after so many epochs without a better dev score.
-        clip: largest norm of one seed's gradient.
-        schedule: of the learning rate after warming up: `constant`, or `cosine` down to 0 at the
+        batch_size: utterances per step and seed; with a context, whole dialogues of about as many.
+        epochs: maximum number of epochs.
+        patience: stop a seed after this many epochs without an improvement on dev.
+        clip: maximum norm of one seed's gradient.
+        schedule: of the learning rate after the warm-up: `constant`, or `cosine` down to 0 at the
             last of `epochs` (Loshchilov & Hutter 2017).
         warmup: epochs over which the learning rate rises from 0; may be a fraction.
-        average: weight of the past in an exponential moving average of the weights, a step;
-            dev is scored with the average, and it is kept. 0 is none (0.99 is usual).
+        average: decay of an exponential moving average of the weights, per step. Where it is
+            above 0 (0.99 is usual), the averaged weights are scored on dev and kept.
         precision: of the forward and backward products: `fp32`, `bf16`, or `auto` (bf16 on a CUDA
-            device that has it). Weights are fp32 always.
+            device that has it). Weights are always fp32.
     """
 
     lr: float = 1e-3
@@ -104,13 +112,13 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class PlaceConfig:
-    """Where a run happens. No part of its identity.
+    """Where a run happens, which is no part of its identity.
 
     Attributes:
         features, runs: root folders.
         name: of the run's folder; empty: `<head>-<hash of settings and inputs>`.
         device: `auto`, `cpu`, or `cuda`.
-        overwrite: run again what is finished already.
+        overwrite: repeat a run that is finished already.
     """
 
     features: str = "features"
@@ -130,13 +138,12 @@ class FuseConfig:
     ('attention', 30, (0, 1, 2, 3, 4))
 
     Attributes:
-        corpus: its name (a path's last component).
+        corpus: its name (the last component of a path).
         modalities: each a modality or a feature file's stem; empty: every modality that has
             exactly one complete file.
-        layers: of every file: `all`, `last`, `-4:` or `0,6,12`, out of those that it has.
-        seeds: trained side by side; each is named, so `(100,)` is one seed and `range(100)` are
-            a hundred.
-        monitor: the dev score that stops and selects: `accuracy` or `weighted_f1`.
+        layers: which layers of every file to use: `all`, `last`, `-4:` or `0,6,12`.
+        seeds: all of them, trained side by side: `(100,)` is one seed, `range(100)` a hundred.
+        monitor: the dev score for early stopping and selection: `accuracy` or `weighted_f1`.
     """
 
     corpus: str = "meld"
@@ -160,7 +167,7 @@ def load_config(path: str | Path) -> FuseConfig:
     True
 
     Raises:
-        ErcError: it can't be read, is no TOML, or has an unknown key or a wrong value.
+        ErcError: it can't be read, is not TOML, or has an unknown key or a wrong value.
     """
     try:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -172,28 +179,19 @@ def load_config(path: str | Path) -> FuseConfig:
 
 
 def from_tables(tables: Mapping[str, Any], *, where: str = "configuration") -> FuseConfig:
-    """Nested tables, as TOML gives them, to a configuration.
-
-    Raises:
-        ErcError: an unknown key (names the valid ones), or a value of another type.
-    """
+    """The configuration of nested tables, as TOML gives them; errors as of :func:`build`."""
     return build(FuseConfig, tables, where)
-
-
-def to_tables(config: FuseConfig) -> dict[str, Any]:
-    """Nested tables of plain values, the inverse of :func:`from_tables`."""
-    return plain(asdict(config))
 
 
 def to_toml(config: FuseConfig) -> str:
     """The configuration as TOML; :func:`load_config` reads it back."""
     import tomli_w
 
-    return tomli_w.dumps(to_tables(config))
+    return tomli_w.dumps(asdict(config))
 
 
 def with_options(config: FuseConfig, **options: Any) -> FuseConfig:
-    """`config` with some settings replaced, by their last name; None keeps what stands.
+    """`config` with some settings replaced by their last names; None keeps the present value.
 
     >>> with_options(FuseConfig(), head="attention", lr=None).model.head
     'attention'
@@ -201,77 +199,60 @@ def with_options(config: FuseConfig, **options: Any) -> FuseConfig:
     Raises:
         ErcError: an unknown name, or a value of another type.
     """
-    tables = to_tables(config)
-    places = {
-        leaf: table
-        for table in (tables, *(value for value in tables.values() if isinstance(value, dict)))
-        for leaf, value in table.items()
-        if not isinstance(value, dict)
-    }
-    # `loss` names both a table and the setting in it: by its last name, the setting.
+    tables = asdict(config)
+    # `loss` is the name both of a table and of a setting in it; the setting is meant.
     for name, value in options.items():
-        choose("setting", name, places)
+        choose("setting", name, DEFAULTS)
         if value is not None:
-            places[name][name] = list(value) if isinstance(value, tuple) else value
+            inside = (table for table in tables.values() if isinstance(table, dict))
+            next((table for table in inside if name in table), tables)[name] = value
     return from_tables(tables, where="options")
 
 
 def check_config(config: FuseConfig) -> None:
-    """Check choices and ranges; heads and the like are checked where they are looked up.
+    """Check choices and ranges.
 
     Raises:
         ErcError: names the setting, its value and what it may be.
     """
-    choose("monitor", config.monitor, MONITORS)
-    choose("class weights", config.loss.class_weights, CLASS_WEIGHTS)
-    choose("device", config.place.device, DEVICES)
-    choose("reach", config.model.reach, REACHES)
-    choose("schedule", config.training.schedule, SCHEDULES)
-    choose("precision", config.training.precision, PRECISIONS)
+    settings = _flat(asdict(config))
+    for name, choices in _CHOICES.items():
+        choose(name.replace("_", " "), settings[name], choices)
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise ErcError(
             f"seeds must be one or more distinct numbers, not {list(config.seeds)}: --seeds 5 is "
-            "seeds 0 to 4, --seeds 3,7 these two, --seeds 3, this one."
+            "seeds 0 to 4, --seeds 3,7 these two, and --seeds 3, (with the comma) only seed 3."
         )
-    model, loss, training = config.model, config.loss, config.training
-    for name in ("dropout", "modality_dropout"):
-        _within(name, getattr(model, name), 0 <= getattr(model, name) < 1, "from 0 to below 1")
-    _within("label_smoothing", smooth := loss.label_smoothing, 0 <= smooth < 1, "from 0 to below 1")
-    above = {"width": model.width, "temperature": loss.temperature}
-    for name in ("lr", "batch_size", "epochs", "patience", "clip"):
-        above[name] = getattr(training, name)
-    for name, value in above.items():
-        _within(name, value, 0 < value < float("inf"), "above 0")
-    _within("average", training.average, 0 <= training.average < 1, "from 0 to below 1")
-    least = {"weight_decay": training.weight_decay, "warmup": training.warmup}
-    for name in ("margin", "gamma", "contrastive_weight"):
-        least[name] = getattr(loss, name)
-    for name, value in least.items():
-        _within(name, value, 0 <= value < float("inf"), "0 or more")
+    for names, fine, allowed in (
+        (_BELOW_1, lambda value: 0 <= value < 1, "from 0 to below 1"),
+        (_ABOVE_0, lambda value: 0 < value < math.inf, "above 0"),
+        (_AT_LEAST_0, lambda value: 0 <= value < math.inf, "0 or more"),
+    ):
+        for name in names:
+            if not fine(settings[name]):
+                raise ErcError(f"{name} must be {allowed}, not {settings[name]}.")
 
 
 def parse_list(text: str | None) -> tuple[str, ...] | None:
-    """A list as a command line has it; None stays None.
+    """A comma-separated list from the command line; None stays None.
 
     >>> parse_list("text, audio.wav2vec2-base")
     ('text', 'audio.wav2vec2-base')
 
     Raises:
-        ErcError: nothing is in it, as when a shell's variable was empty.
+        ErcError: it is empty, for example because a shell variable was.
     """
     if text is None:
         return None
-    found = tuple(item for item in (part.strip() for part in text.split(",")) if item)
+    found = tuple(item.strip() for item in text.split(",") if item.strip())
     if not found:
-        raise ErcError(f"A list of nothing: {text!r}. Leave the option out, or name something.")
+        raise ErcError(f"The list {text!r} is empty. Leave the option out, or name something.")
     return found
 
 
 def without_place(config: FuseConfig) -> dict[str, Any]:
-    """What makes a run itself: every setting but where it happens."""
-    tables = to_tables(config)
-    del tables["place"]
-    return tables
+    """The settings that make up a run's identity: all but where it happens."""
+    return {name: value for name, value in asdict(config).items() if name != "place"}
 
 
 def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,13 +263,8 @@ def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_recorded(config: FuseConfig) -> FuseConfig:
-    """The configuration to keep with a run: it can be given to `--config` for another one."""
+    """The configuration to keep with a run, such that `--config` takes it for another one."""
     return replace(config, place=replace(config.place, name="", overwrite=False))
 
 
-def _within(name: str, value: float, fine: bool, range_: str) -> None:
-    if not fine:
-        raise ErcError(f"{name} must be {range_}, not {value}.")
-
-
-DEFAULTS = _flat(asdict(FuseConfig()))  # of every setting, by its last name
+DEFAULTS = _flat(asdict(FuseConfig()))  # every setting's, by its last name

@@ -1,58 +1,75 @@
 """Nested tables, as TOML and JSON give them, to frozen dataclasses, type by type."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from erc_features.errors import ErcError
 
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
-def build(kind: Any, values: Any, where: str, prefix: str = "") -> Any:
-    """A frozen dataclass, nested ones too, of nested tables.
+
+def build(kind: Any, values: Any, where: str, *, recorded: bool = False) -> Any:
+    """The dataclass `kind` from nested tables of plain values.
+
+    A field may be a plain value, another dataclass, a tuple or a mapping of such, or `… | None`.
+    A whole number may stand for a real one; nothing else is converted. A value that already is
+    the dataclass of its field stays as it is.
+
+    Args:
+        where: what was read, for messages.
+        recorded: the values are results that some erc wrote, not settings that a person chose:
+            unknown keys are ignored, and every number must be finite.
 
     Raises:
-        ErcError: an unknown key (names the valid ones), or a value of another type.
+        ErcError: an unknown or missing key (names the valid ones), or a value of another type.
     """
-    if not isinstance(values, Mapping):
-        raise ErcError(f"{where}: {prefix[:-1]} must be a table, not {values!r}.")
-    hints = get_type_hints(kind)
-    names = [item.name for item in fields(kind)]
-    for name in values:
-        if name not in names:
-            raise ErcError(
-                f"{where}: unknown setting {prefix + name!r}; "
-                f"choose from {', '.join(prefix + known for known in names)}."
-            )
-    built = {
-        name: build(hints[name], value, where, f"{prefix}{name}.")
-        if is_dataclass(hints[name])
-        else _value(hints[name], value, f"{where}: {prefix}{name}")
-        for name, value in values.items()
-    }
-    return kind(**built)
+    return _value(kind, values, where, "", recorded)
 
 
-def _value(kind: Any, value: Any, what: str) -> Any:
-    """`value` as `kind`; a whole number may stand for a real one, nothing else is converted."""
-    if get_origin(kind) is tuple:
+def _value(kind: Any, value: Any, where: str, name: str, recorded: bool) -> Any:
+    def inner(kind: Any, value: Any, name: str) -> Any:
+        return _value(kind, value, where, name, recorded)
+
+    def must_be(what: str) -> ErcError:
+        return ErcError(f"{where}: {f'{name} ' if name else ''}must be {what}, not {value!r}.")
+
+    if kind is Any or (is_dataclass(kind) and isinstance(value, kind)):
+        return value
+    args, origin = get_args(kind), get_origin(kind) or kind
+    if origin is UnionType:
+        (other,) = (arg for arg in args if arg is not NoneType)
+        return None if value is None else inner(other, value, name)
+    if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ErcError(f"{what} must be a list, not {value!r}.")
-        return tuple(_value(get_args(kind)[0], item, what) for item in value)
+            raise must_be("a list")
+        return tuple(inner(args[0], item, name) for item in value)
+    if (origin is Mapping or is_dataclass(kind)) and not isinstance(value, Mapping):
+        raise must_be("a table")
+    if origin is Mapping:
+        return {key: inner(args[1], item, f"{name}.{key}") for key, item in value.items()}
+    if is_dataclass(kind):
+        prefix = f"{name}." if name else ""
+        hints = get_type_hints(kind)
+        names = [item.name for item in fields(kind)]
+        unknown = [key for key in value if key not in names]
+        if unknown and not recorded:
+            known = ", ".join(prefix + known for known in names)
+            raise ErcError(
+                f"{where}: unknown setting {prefix + unknown[0]!r}; choose from {known}."
+            )
+        for item in fields(kind):
+            if item.name not in value and item.default is item.default_factory is MISSING:
+                raise ErcError(f"{where}: {prefix}{item.name} is missing.")
+        return kind(
+            **{key: inner(hints[key], value[key], prefix + key) for key in names if key in value}
+        )
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        words: dict[type, str] = {
-            int: "a whole number",
-            float: "a number",
-            str: "a text",
-            bool: "true or false",
-        }
-        raise ErcError(f"{what} must be {words[kind]}, not {value!r}.")
+        raise must_be(_WORDS[kind])
+    if recorded and kind is float and not math.isfinite(value):
+        raise must_be("a finite number")
     return value
-
-
-def plain(value: Any) -> Any:
-    """`value` with lists for tuples, as TOML and JSON have them."""
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,4 @@
-"""Scores of a run and their uncertainty.
-
-Everything is computed from counts, by dialogue: see :mod:`erc_fusion.evaluation.bootstrap`.
+"""Scores of a run and their uncertainty, computed from counts by dialogue (see `bootstrap`).
 
 A split's scores (`metrics.json` holds them for dev and test):
 
@@ -14,11 +12,11 @@ A split's scores (`metrics.json` holds them for dev and test):
     confusion     (C, C), rows truth, columns predicted, mean counts over seeds
     majority      the scores of train's most frequent class
     ensemble      the scores of the mean of the seeds' probabilities
-    unseen_text   the rows whose text does not occur word for word in train; or null
-    prototype     the nearest class prototype, where there is a contrastive loss; or null
+    unseen_text   scores of the rows whose text does not occur word for word in train; or null
+    prototype     scores of the nearest class prototype, with a contrastive loss; or null
     collapsed     classes with support that no seed ever predicts
-    reliability   15 bins of confidence: {"low", "high", "rows", "confidence", "accuracy"}, the
-                  seeds pooled, rows a mean over seeds; the last two null where a bin is empty
+    reliability   15 bins of confidence: {"low", "high", "rows", "confidence", "accuracy"} over all
+                  seeds, rows as a mean over seeds; the last two are null where a bin is empty
     slices        see :mod:`erc_fusion.evaluation.slices`
 """
 
@@ -47,19 +45,18 @@ def confusions(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     """truth (N,), -1 where unlabelled; predicted (S, N) -> counts (S, C, C), rows truth."""
     known = truth >= 0
     cell = truth[known] * classes + predicted[:, known]
-    return np.stack([np.bincount(row, minlength=classes**2) for row in cell]).reshape(
-        -1, classes, classes
-    )
+    rows = np.stack([np.bincount(row, minlength=classes**2) for row in cell])
+    return rows.reshape(-1, classes, classes)
 
 
 def accuracy(counts: np.ndarray) -> np.ndarray:
     """counts (…, C, C) -> (…); 0 where nothing is labelled."""
-    return _marginals(counts).accuracy()
+    return _marginals(counts).score("accuracy")
 
 
 def weighted_f1(counts: np.ndarray) -> np.ndarray:
     """F1 weighted by support: counts (…, C, C) -> (…)."""
-    return _marginals(counts).weighted_f1()
+    return _marginals(counts).score("weighted_f1")
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Rows:
         truth: (N,) class, -1 where unlabelled.
         probability: (S, N, C) float32.
         dialogue: (N,) any numbers, equal within a dialogue.
-        unseen: (N,) bool, the text does not occur in train.
+        unseen: (N,) bool, whether the text does not occur in train.
         prototype: (S, N) class of the nearest prototype, or None.
     """
 
@@ -82,32 +79,39 @@ class Rows:
 
 
 def score(rows: Rows, labels: Sequence[str], majority: int) -> dict[str, Any] | None:
-    """A split's scores as the module's docstring says, but slices; None without a labelled row.
+    """A split's scores as the module's docstring says, but for slices; None without a labelled row.
 
     `majority` is train's most frequent class. Deterministic: the resamples are fixed.
     """
-    truth = rows.truth
-    known = truth >= 0
+    known = rows.truth >= 0
     if not known.any():
         return None
-    classes = len(labels)
-    predicted = rows.probability.argmax(-1)  # (S, N)
+    classes, truth = len(labels), rows.truth[known]
+    probability = rows.probability[:, known]  # (S, n, C)
+    predicted = probability.argmax(-1)  # (S, n)
     counts = confusions(truth, predicted, classes)
-    dialogues = Dialogues(rows.dialogue[known])
-    confidence = rows.probability[:, known].max(-1).astype(np.float64)  # (S, n)
-    right = predicted[:, known] == truth[known]
+    dialogues, unseen = Dialogues(rows.dialogue[known]), rows.unseen[known]
+    confidence = probability.max(-1).astype(np.float64)
+    right = predicted == truth
     support = counts[0].sum(-1)
     whole = _marginals(counts)
     per_class = whole.f1()  # (S, C)
     precision = share(whole.hits, whole.predicted).mean(0)
     recall = share(whole.hits, whole.truth).mean(0)
-    ensemble = confusions(truth, rows.probability.mean(0).argmax(-1)[None], classes)
+    ensemble = confusions(truth, probability.mean(0).argmax(-1)[None], classes)
     always = confusions(truth, np.full((1, len(truth)), majority), classes)
+    elsewhere = prototype = None
+    if unseen.any():
+        of = dialogues.only(unseen), truth[unseen], predicted[:, unseen]
+        elsewhere = {"rows": int(unseen.sum()), **_figures(*of, classes, SCORES[:2])}
+    if rows.prototype is not None:
+        nearest = rows.prototype[:, known]
+        prototype = _figures(dialogues, truth, nearest, classes, SCORES[:2])
     return {
-        "rows": len(truth),
-        "labelled": int(known.sum()),
+        "rows": len(known),
+        "labelled": len(truth),
         "dialogues": len(np.unique(rows.dialogue)),
-        **_figures(dialogues, truth[known], predicted[:, known], classes, SCORES),
+        **_figures(dialogues, truth, predicted, classes, SCORES),
         "ece": _ece(dialogues, confidence, right),
         "per_class": [
             {
@@ -123,8 +127,8 @@ def score(rows: Rows, labels: Sequence[str], majority: int) -> dict[str, Any] | 
         "confusion": counts.mean(0).tolist(),
         "majority": {"label": labels[majority], **_single(always)},
         "ensemble": _single(ensemble),
-        "unseen_text": _unseen(rows, predicted, classes, dialogues),
-        "prototype": _prototype(rows, classes, dialogues),
+        "unseen_text": elsewhere,
+        "prototype": prototype,
         "collapsed": [
             label for c, label in enumerate(labels) if support[c] > 0 and not counts[:, :, c].any()
         ],
@@ -135,7 +139,7 @@ def score(rows: Rows, labels: Sequence[str], majority: int) -> dict[str, Any] | 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, Any]]:
     """Fifteen equal bins of the largest probability (Guo et al. 2017), for a diagram.
 
-    confidence, right (S, n): the seeds pooled; `rows` is a bin's mean number over seeds.
+    confidence and right are (S, n), over all seeds; `rows` is a bin's mean number over seeds.
     """
     bins = _bins(confidence).ravel()
     rows = np.bincount(bins, minlength=BINS)
@@ -179,12 +183,12 @@ def _figures(
 
 
 def _ece(dialogues: Dialogues, confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """Expected calibration error; confidence, right (S, n).
+    """Expected calibration error; confidence and right are (S, n).
 
-    A bin's gap counts by its size, so the error of a sample, and again of a resample, is too
-    large: percentiles leave out the truth, and often the value itself. The interval is the basic
-    one, mirrored at the value, and reaches down to 0 where perfect calibration would give the
-    value too. In simulations it held the truth in 83 to 97 of 100 cases, percentiles in 0 to 83.
+    Gaps count by their absolute value, so the error of a sample, and even more that of a resample,
+    is too large: percentiles miss the truth, and often the value itself. The interval is the basic
+    one, mirrored at the value, and reaches down to 0 where perfect calibration could give the value
+    too. In simulations it contained the truth in 83 to 97 of 100 cases, percentiles in 0 to 83.
     """
     bins = _bins(confidence)
     gaps = dialogues.sums(bins, BINS, right - confidence)  # (D, S, bins)
@@ -209,25 +213,6 @@ def _figure(seeds: np.ndarray, low: float, high: float) -> dict[str, Any]:
         "high": float(high),
         "seeds": [float(value) for value in seeds],
     }
-
-
-def _unseen(
-    rows: Rows, predicted: np.ndarray, classes: int, dialogues: Dialogues
-) -> dict[str, Any] | None:
-    known = rows.truth >= 0
-    part = known & rows.unseen
-    if not part.any():
-        return None
-    within = dialogues.only(rows.unseen[known])
-    figures = _figures(within, rows.truth[part], predicted[:, part], classes, SCORES[:2])
-    return {"rows": int(part.sum()), **figures}
-
-
-def _prototype(rows: Rows, classes: int, dialogues: Dialogues) -> dict[str, Any] | None:
-    if rows.prototype is None:
-        return None
-    known = rows.truth >= 0
-    return _figures(dialogues, rows.truth[known], rows.prototype[:, known], classes, SCORES[:2])
 
 
 def _single(counts: np.ndarray) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Is one run better than another? Both predicted the same rows, so they are compared row by row."""
+"""Is one run better than another? Both predicted the same rows, so they are compared in pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ PERMUTATIONS = 10_000
 
 @dataclass(frozen=True)
 class Paired:
-    """What sets one run apart from another.
+    """The difference of one run from another.
 
     Attributes:
         metric: accuracy, weighted_f1 or macro_f1.
         difference: mean over seeds of the first run minus that of the second, 0 to 1.
         low, high: its 95% interval by bootstrap over whole dialogues, all seeds together.
-        p: of the two-sided permutation test; whole dialogues are swapped, all seeds together.
+        p: of the two-sided permutation test that swaps whole dialogues, all seeds together.
     """
 
     metric: str
@@ -79,7 +79,7 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
     Raises:
         RunError: a file of it can't be read, or the split has no labelled row.
     """
-    frame, path = run.predictions(), run.path / "predictions.parquet"
+    frame, name = run.predictions(), "predictions.parquet"
     try:
         labels = tuple(run.inputs["labels"])
         corpus = (run.inputs["corpus"], run.inputs["fingerprint"])
@@ -88,7 +88,9 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         seeds = frame["seed"].nunique()
         columns = {n: frame[n].to_numpy() for n in ("key", "dialogue", "label", "predicted")}
         if not seeds:
-            raise RunError(f"{path} has no labelled {split} row, so runs can't be compared on it.")
+            raise RunError(
+                f"{run.path / name} has no labelled {split} row, so runs can't be compared on it."
+            )
         shaped = {name: column.reshape(seeds, -1) for name, column in columns.items()}
         places = {label: place for place, label in enumerate(labels)}
         truth, predicted = (
@@ -98,26 +100,22 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         if any((shaped[name] != shaped[name][0]).any() for name in ("key", "dialogue", "label")):
             raise ValueError("its seeds have different rows")
     except (KeyError, ValueError) as error:
-        raise RunError(
-            f"{path} is damaged ({error}). Run `erc fuse` again with --overwrite."
-        ) from error
-    return Outcomes(
-        str(run.path), split, corpus, labels, shaped["key"][0], shaped["dialogue"][0],
-        truth[0], predicted,
-    )  # fmt: skip
+        raise run.damaged(name, error) from error
+    key, dialogue = shaped["key"][0], shaped["dialogue"][0]
+    return Outcomes(str(run.path), split, corpus, labels, key, dialogue, truth[0], predicted)
 
 
 def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
     """The paired permutation test (Noreen 1989) and the interval of the difference.
 
     The statistic is the mean over the first's seeds minus the mean over the second's. Where a
-    dialogue is swapped, all seeds swap it. A seed swaps with a seed; where the runs have S and T
-    of them, each run's seeds are laid side by side along [0, 1], and where two overlap they swap,
-    weighted by the overlap: (1, 2) of 2 and (1, 2, 3) of 3 make the pairs 1-1, 1-2, 2-2, 2-3 of
-    weights 1/3, 1/6, 1/6, 1/3. Every seed of a run so weighs the same, and the statistic without
-    a swap is the difference itself. p is (1 + as extreme) / (1 + permutations).
+    dialogue is swapped, all seeds swap it, each with a seed of the other run. For runs of S and T
+    seeds, each run's seeds are laid side by side along [0, 1], and two that overlap are a pair,
+    weighted by the overlap: 2 seeds and 3 seeds make the pairs 1-1, 1-2, 2-2, 2-3 with weights
+    1/3, 1/6, 1/6, 1/3. So every seed of a run has the same weight, and the statistic without a
+    swap is the difference itself. p is (1 + as extreme) / (1 + permutations).
 
-    The test takes the trained seeds as they are: it asks about other dialogues, not other seeds.
+    The trained seeds are taken as given: the test is about other dialogues, not other seeds.
 
     Raises:
         ErcError: an unknown metric.
@@ -130,7 +128,7 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
     difference, drawn, without = (
         one.score(metric).mean(0) - other.score(metric).mean(0)
         for one, other in (
-            [Marginals(t.hits.sum(0), t.truth.sum(0), t.predicted.sum(0)) for t in tables],
+            [table.each(lambda part: part.sum(0)) for table in tables],
             [weighted(resamples(dialogues.count), table) for table in tables],
             [left_out(table) for table in tables],
         )
@@ -141,7 +139,7 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
 
 
 def holm(p: Sequence[float]) -> tuple[float, ...]:
-    """p-values adjusted for being several (Holm 1979), in the order given."""
+    """p-values adjusted for multiple comparisons (Holm 1979), in the order given."""
     order = np.argsort(p, kind="stable")
     steps = np.arange(len(p), 0, -1) * np.asarray(p, dtype=float)[order]
     adjusted = np.empty(len(p))
@@ -163,20 +161,16 @@ def permutation_p(
 def permuted(first: Marginals, second: Marginals, metric: str, flips: np.ndarray) -> np.ndarray:
     """The statistic with some dialogues swapped: flips (P, D) float32 of 0 and 1 -> (P,)."""
     one, other, weight = _pairs(first.hits.shape[1], second.hits.shape[1])
-    hits, predicted = first.hits[:, one], first.predicted[:, one]  # (D, K, C)
-    # What swapping a dialogue adds to the first and takes from the second.
-    moved_hits = totals(flips, second.hits[:, other] - hits)  # (K, P, C)
-    moved_predicted = totals(flips, second.predicted[:, other] - predicted)
     truth = first.truth.sum(0)[:, None]
-    mine = Marginals(
-        hits.sum(0)[:, None] + moved_hits, truth, predicted.sum(0)[:, None] + moved_predicted
-    )
-    theirs = Marginals(
-        second.hits[:, other].sum(0)[:, None] - moved_hits,
-        truth,
-        second.predicted[:, other].sum(0)[:, None] - moved_predicted,
-    )
-    return weight @ (mine.score(metric) - theirs.score(metric))
+    sides = []
+    for a, b in ((first.hits, second.hits), (first.predicted, second.predicted)):
+        mine, theirs = a[:, one], b[:, other]  # (D, K, C)
+        # What swapping dialogues adds to the first and takes from the second: (K, P, C).
+        moved = totals(flips, theirs - mine)
+        sides.append((mine.sum(0)[:, None] + moved, theirs.sum(0)[:, None] - moved))
+    (hits, their_hits), (guessed, their_guessed) = sides
+    mine = Marginals(hits, truth, guessed).score(metric)
+    return weight @ (mine - Marginals(their_hits, truth, their_guessed).score(metric))
 
 
 def _pairs(first: int, second: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -195,7 +189,7 @@ def _flips(dialogues: int, count: int) -> np.ndarray:
 
 
 def _must_agree(first: Outcomes, second: Outcomes) -> None:
-    """Raises RunError where the two did not predict the same rows of the same corpus."""
+    """Raises RunError unless the two predicted the same rows of the same corpus."""
     both = f"{first.name} and {second.name}"
     if first.corpus != second.corpus:
         lines = (

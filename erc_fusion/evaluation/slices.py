@@ -6,7 +6,7 @@
     missing    the files without an embedding of the row: "none" first, then by rows
 
 A slice is {"value", "rows" (labelled ones), "accuracy", "weighted_f1"}, means over seeds. Small
-slices differ by chance, and a class can be common in one and rare in another: read `rows` first.
+slices differ by chance, and a class may be common in one and rare in another: look at `rows` first.
 """
 
 from collections import Counter
@@ -44,26 +44,20 @@ def slices(
         "missing": (np.array(lacking), _by_rows(lacking)),
     }
     truth, classes = table.label[rows], len(table.labels)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, (values, order) in groups.items():
-        found[name] = []
-        for value in order:
-            part = known & (values == value)
-            if part.any():
-                counts = confusions(truth[part], predicted[:, part], classes)
-                found[name].append(
-                    {
-                        "value": value,
-                        "rows": int(part.sum()),
-                        "accuracy": float(accuracy(counts).mean()),
-                        "weighted_f1": float(weighted_f1(counts).mean()),
-                    }
-                )
-    return found
+
+    def scores(value: str, part: np.ndarray) -> dict[str, Any]:
+        counts = confusions(truth[part], predicted[:, part], classes)
+        means = {"accuracy": accuracy(counts).mean(), "weighted_f1": weighted_f1(counts).mean()}
+        return {"value": value, "rows": int(part.sum())} | {k: float(v) for k, v in means.items()}
+
+    return {
+        name: [scores(value, part) for value in order if (part := known & (values == value)).any()]
+        for name, (values, order) in groups.items()
+    }
 
 
 def missing(table: FeatureTable, rows: np.ndarray) -> list[list[str]]:
-    """The stems of the files that have no embedding, of each row."""
+    """For each row, the stems of the files that have no embedding of it."""
     stems = np.array([source.stem for source in table.sources], dtype=object)
     return [stems[~present].tolist() for present in table.present[rows]]
 

@@ -1,11 +1,11 @@
 """A FeatureTable as `torch.utils.data.Dataset`: for a training loop of your own.
 
-Embeddings are as the feature file has them, not standardised: see `erc_fusion.inputs.standardise`
-for what `erc fuse` does (mean and deviation of train's rows, for each file and layer).
+Embeddings are as in the feature file, not standardised: see `erc_fusion.inputs.standardise` for
+what `erc fuse` does (mean and deviation of train's rows, for each file and layer).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from erc_features.utterance import Split
 from erc_fusion.inputs.table import FeatureTable
 
 UNLABELLED = -1  # give it to a loss: F.cross_entropy(logits, label, ignore_index=UNLABELLED)
+_Item = TypeVar("_Item")
 
 
 class Utterance(TypedDict):
-    """One row: what `DataLoader` stacks to batches by itself.
+    """One row; `DataLoader` stacks them into batches.
 
     Attributes:
         key: its name.
@@ -36,10 +37,10 @@ class Utterance(TypedDict):
 
 
 class Dialogue(TypedDict):
-    """T rows of a dialogue in their order; of a padded batch, B dialogues of at most T.
+    """The T rows of a dialogue in order; as a padded batch, B dialogues of at most T.
 
     Attributes:
-        keys: T names; of a batch, B such lists.
+        keys: T names; in a batch, B such lists.
         x: stem -> ([B,] T, L, D) float32.
         present: ([B,] T, M) bool.
         label: ([B,] T) int64; -1 where unlabelled, and past a dialogue's end.
@@ -53,7 +54,18 @@ class Dialogue(TypedDict):
     real: Tensor
 
 
-class UtteranceDataset(Dataset[Utterance]):
+class _TableDataset(Dataset[_Item]):
+    """The rows of a split, and the table's numbers as tensors on the same memory."""
+
+    def __init__(self, table: FeatureTable, split: Split | str | None) -> None:
+        self.table = table
+        self.rows = _rows(table, split)
+        self._x = {source.stem: torch.from_numpy(table.x[source.stem]) for source in table.sources}
+        self._present = torch.from_numpy(table.present)
+        self._label = torch.from_numpy(table.label)
+
+
+class UtteranceDataset(_TableDataset[Utterance]):
     """The rows of a table, or of one split, one utterance an item.
 
     >>> import erc_fusion
@@ -65,33 +77,30 @@ class UtteranceDataset(Dataset[Utterance]):
     (117, torch.Size([16, 1, 12]), torch.Size([16]))
 
     Args:
-        table: of :func:`erc_fusion.load_table`; its numbers are shared, not copied.
-        split: train, dev, test or new; all rows without one.
+        table: from :func:`erc_fusion.load_table`; its numbers are shared, not copied.
+        split: train, dev, test or new; by default all rows.
 
     Raises:
         ErcError: no such split, or no row in it.
     """
 
     def __init__(self, table: FeatureTable, split: Split | str | None = None) -> None:
-        self.table = table
-        self.rows = _rows(table, split)
-        self._columns = _Columns(table)
+        super().__init__(table, split)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Utterance:
         row = int(self.rows[index])
-        columns = self._columns
         return {
             "key": str(self.table.key[row]),
-            "x": {stem: x[row].float() for stem, x in columns.x.items()},
-            "present": columns.present[row],
-            "label": columns.label[row],
+            "x": {stem: x[row].float() for stem, x in self._x.items()},
+            "present": self._present[row],
+            "label": self._label[row],
         }
 
 
-class DialogueDataset(Dataset[Dialogue]):
+class DialogueDataset(_TableDataset[Dialogue]):
     """The dialogues of a table, or of one split, whole and in order, one an item.
 
     >>> import erc_fusion
@@ -103,34 +112,28 @@ class DialogueDataset(Dataset[Dialogue]):
     >>> batch["x"]["audio.wav2vec2-base"].shape, batch["real"].sum(1).tolist()
     (torch.Size([4, 7, 3, 8]), [1, 6, 2, 7])
 
-    Args:
-        table: of :func:`erc_fusion.load_table`; its numbers are shared, not copied.
-        split: train, dev, test or new; all dialogues without one.
-
-    Raises:
-        ErcError: no such split, or no row in it.
+    Arguments and errors are those of :class:`UtteranceDataset`.
     """
 
     def __init__(self, table: FeatureTable, split: Split | str | None = None) -> None:
-        self.table = table
-        rows = _rows(table, split)
+        super().__init__(table, split)
         # The table is in the order split, dialogue, sequence.
-        new = table.dialogue[rows[1:]] != table.dialogue[rows[:-1]]
-        new |= table.split[rows[1:]] != table.split[rows[:-1]]
-        self.dialogues = np.split(rows, np.flatnonzero(new) + 1)
-        self._columns = _Columns(table)
+        after, before = self.rows[1:], self.rows[:-1]
+        new = table.dialogue[after] != table.dialogue[before]
+        new |= table.split[after] != table.split[before]
+        self.dialogues = np.split(self.rows, np.flatnonzero(new) + 1)
 
     def __len__(self) -> int:
         return len(self.dialogues)
 
     def __getitem__(self, index: int) -> Dialogue:
         rows = self.dialogues[index]
-        columns, at = self._columns, torch.from_numpy(rows)
+        at = torch.from_numpy(rows)
         return {
             "keys": self.table.key[rows].tolist(),
-            "x": {stem: x[at].float() for stem, x in columns.x.items()},
-            "present": columns.present[at],
-            "label": columns.label[at],
+            "x": {stem: x[at].float() for stem, x in self._x.items()},
+            "present": self._present[at],
+            "label": self._label[at],
             "real": torch.ones(len(rows), dtype=torch.bool),
         }
 
@@ -155,15 +158,6 @@ def pad_dialogues(dialogues: Sequence[Dialogue]) -> Dialogue:
         "label": pad([one["label"] for one in dialogues], UNLABELLED),
         "real": pad([one["real"] for one in dialogues]),
     }
-
-
-class _Columns:
-    """A table's numbers as tensors on the same memory."""
-
-    def __init__(self, table: FeatureTable) -> None:
-        self.x = {source.stem: torch.from_numpy(table.x[source.stem]) for source in table.sources}
-        self.present = torch.from_numpy(table.present)
-        self.label = torch.from_numpy(table.label)
 
 
 def _rows(table: FeatureTable, split: Split | str | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which feature files a run takes, and what it records of them."""
+"""Which feature files a run uses, and what it records about them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,24 +43,29 @@ class Source:
 def find_sources(folder: Path, modalities: Sequence[str] = ()) -> tuple[Source, ...]:
     """The feature files that `--modalities` means, described, by modality and name.
 
-    Each of `modalities` is a modality, which needs exactly one complete file, or a file's stem.
-    Without any: every modality that has a file.
+    Each of `modalities` is a modality, which needs exactly one complete file, or a file's stem. By
+    default every modality that has a file.
 
     Raises:
-        ErcError: none is there, an item means no file or several (prints the command to type),
+        ErcError: there is none, an item means no file or several (prints the command to type),
             a file is incomplete, or the files are not of one corpus.
     """
     stems = {path.name.removesuffix(SUFFIX): path for path in list_features(folder)}
     partial = {path.name.split(".h5.partial")[0] for path in list_features(folder, partial=True)}
     partial -= stems.keys()
+    if not stems and partial:
+        raise ErcError(
+            f"{folder} has no complete feature file; unfinished: {', '.join(sorted(partial))}. "
+            "Run the same `erc extract` again: it resumes."
+        )
     if not stems:
-        raise ErcError(_nothing(folder, partial))
-    if modalities:
-        chosen = [_pick(item, stems, partial, folder.name) for item in modalities]
-    else:
-        # A modality left out without a word would be a silent mistake, so each must be clear.
-        there = dict.fromkeys(stem.split(".")[0] for stem in sorted({*stems, *partial}))
-        chosen = [_pick(modality, stems, partial, folder.name) for modality in there]
+        raise ErcError(
+            f"No feature files in {folder}. Make them with `erc extract`, or say where they are "
+            "with --features and --corpus."
+        )
+    # To leave out a modality without a word would be a silent mistake, so each must be clear.
+    there = dict.fromkeys(stem.split(".")[0] for stem in sorted({*stems, *partial}))
+    chosen = [_pick(item, stems, partial, folder.name) for item in modalities or there]
     if len(set(chosen)) < len(chosen):
         raise ErcError(f"--modalities {','.join(modalities)} names a file twice.")
     return describe(stems[stem] for stem in chosen)
@@ -72,25 +77,35 @@ def describe(paths: Iterable[Path | str]) -> tuple[Source, ...]:
     Raises:
         ErcError: two have one name, a file is incomplete, or they are not of one corpus.
     """
-    found = tuple(sorted((_describe(path) for path in paths), key=_place))
+    order = [*Modality]
+    described = map(_describe, paths)
+    found = tuple(sorted(described, key=lambda s: (order.index(Modality(s.modality)), s.stem)))
     twice = sorted(a.stem for a, b in pairwise(found) if a.stem == b.stem)
     if twice:
         raise ErcError(f"Two of the files are called {twice[0]}: tables name a file by its stem.")
-    _must_be_one_corpus(found)
+    if len({source.fingerprint for source in found}) > 1:
+        lines = (f"{source.path}: fingerprint {source.fingerprint}" for source in found)
+        raise ErcError(
+            "The feature files are not of one corpus: keys, texts, speakers or labels changed "
+            f"between them.{listed(lines)}\nExtract the older ones again with --overwrite."
+        )
+    if len({source.labels for source in found}) > 1:
+        lines = (f"{source.path}: {', '.join(source.labels)}" for source in found)
+        raise ErcError(f"The feature files have different label sets or orders:{listed(lines)}")
     return found
 
 
 def _describe(path: Path | str) -> Source:
     with FeatureFile(path) as file:
-        status = file.status
-        if not file.complete or (status == Status.PENDING).any():
+        rows = {status.name.lower(): int((file.status == status).sum()) for status in Status}
+        pending = rows.pop("pending")
+        if not file.complete or pending:
             raise ErcError(
-                f"{path} is incomplete ({int((status == Status.PENDING).sum())} rows pending). "
+                f"{path} is incomplete ({pending} rows pending). "
                 "Run the same `erc extract` again: it resumes."
             )
         made = file.provenance
-        if made.modality not in list(Modality):
-            choose(f"modality of {path}", made.modality, Modality)
+        choose(f"modality of {path}", made.modality, Modality)
         return Source(
             stem=file.stem,
             path=path,
@@ -103,7 +118,7 @@ def _describe(path: Path | str) -> Source:
             labels=file.labels,
             shape=file.shape,
             dtype=file.dtype.name,
-            rows={s.name.lower(): int((status == s).sum()) for s in Status if s != Status.PENDING},
+            rows=rows,
             versions=file.attributes.get("versions", {}),
             probe=probe.as_json() if (probe := read_probe(file)) else None,
         )
@@ -115,14 +130,17 @@ def _pick(item: str, stems: Mapping[str, Path], partial: set[str], corpus: str) 
         return item
     if item in partial:
         raise ErcError(f"{item} is not finished. Run the same `erc extract` again: it resumes.")
-    found = _of_modality(item, stems)
+    found = sorted(stem for stem in stems if stem.split(".")[0] == item)
     if len(found) == 1:
         return found[0]
     if found:
-        # The command to type keeps the other modalities: to follow it drops none of them.
+        # The command to type keeps the other modalities, so that following it drops none of them.
         first = {stem.split(".")[0]: stem for stem in sorted(stems, reverse=True)}
         example = ",".join([found[0], *sorted(first[m] for m in first if m != item)])
-        raise ErcError(_several(f"modality {item!r}", found, corpus, example))
+        raise ErcError(
+            f"More than one feature file for modality {item!r}:{listed(found)}\nName the ones to "
+            f"use: `erc fuse --corpus {corpus} --modalities {example}`."
+        )
     if item in list(Modality):
         waiting = sorted(stem for stem in partial if stem.split(".")[0] == item)
         resume = f"{waiting[0]} is not finished: " if waiting else ""
@@ -135,42 +153,3 @@ def _pick(item: str, stems: Mapping[str, Path], partial: set[str], corpus: str) 
         f"Unknown modality or feature file {item!r}; choose from "
         f"{', '.join(Modality)}, {', '.join(sorted(stems))}."
     )
-
-
-def _of_modality(modality: str, stems: Iterable[str]) -> list[str]:
-    return sorted(stem for stem in stems if stem.split(".")[0] == modality)
-
-
-def _several(what: str, stems: Iterable[str], corpus: str, example: str) -> str:
-    return (
-        f"More than one feature file for {what}:{listed(sorted(stems))}\nName the ones to use: "
-        f"`erc fuse --corpus {corpus} --modalities {example}`."
-    )
-
-
-def _nothing(folder: Path, partial: set[str]) -> str:
-    if partial:
-        return (
-            f"{folder} has no complete feature file; unfinished: {', '.join(sorted(partial))}. "
-            "Run the same `erc extract` again: it resumes."
-        )
-    return (
-        f"No feature files in {folder}. Make them with `erc extract`, or say where they are with "
-        "--features and --corpus."
-    )
-
-
-def _place(source: Source) -> tuple[int, str]:
-    return list(Modality).index(Modality(source.modality)), source.stem
-
-
-def _must_be_one_corpus(sources: Sequence[Source]) -> None:
-    if len({source.fingerprint for source in sources}) > 1:
-        lines = (f"{source.path}: fingerprint {source.fingerprint}" for source in sources)
-        raise ErcError(
-            "The feature files are not of one corpus: keys, texts, speakers or labels changed "
-            f"between them.{listed(lines)}\nExtract the older ones again with --overwrite."
-        )
-    if len({source.labels for source in sources}) > 1:
-        lines = (f"{source.path}: {', '.join(source.labels)}" for source in sources)
-        raise ErcError(f"The feature files have different label sets or orders:{listed(lines)}")

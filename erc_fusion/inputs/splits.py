@@ -9,49 +9,37 @@ from erc_features.utterance import Split
 from erc_fusion.inputs.table import FeatureTable
 
 DIALOGUES = 5
-COVERED = 0.95  # of a split's rows; a file that has fewer is named
+COVERED = 0.95  # share of a split's rows; a file that covers fewer is named
 
 
 def check_splits(table: FeatureTable) -> tuple[str, ...]:
     """Warnings about the splits.
 
     Raises:
-        ErcError: train or dev has no labelled row, or train no embedding at all.
+        ErcError: train or dev has no labelled row, or no embedding at all.
     """
-    for split, purpose in ((Split.TRAIN, "learn from"), (Split.DEV, "choose on")):
+    chosen = (Split.TRAIN, "learn from"), (Split.DEV, "choose on")
+    for split, purpose in chosen:
         if not (table.label[table.rows(split)] >= 0).any():
             raise ErcError(
                 f"Corpus {table.corpus!r} has no labelled {split} row, so there is nothing to "
                 f"{purpose}. It needs {split}.csv with labels."
             )
-    train = table.rows(Split.TRAIN)
-    for split in (Split.TRAIN, Split.DEV):
+    for split, _ in chosen:
         if not table.present[table.rows(split)].any():
             raise ErcError(
                 f"No {split} row of corpus {table.corpus!r} has an embedding in "
                 f"{', '.join(source.stem for source in table.sources)}. See `erc inspect`."
             )
-    counts = np.bincount(table.label[train][table.label[train] >= 0], minlength=len(table.labels))
-    return (
-        *(
-            f"{label} does not occur in train and can't be learned"
-            for label, count in zip(table.labels, counts, strict=True)
-            if count == 0
-        ),
-        *_coverage(table),
-        *_few_dialogues(table),
-    )
+    return tuple(_warnings(table))
 
 
-def _few_dialogues(table: FeatureTable) -> Iterator[str]:
-    for split in (Split.DEV, Split.TEST):
-        count = len(np.unique(table.dialogue[table.rows(split)]))
-        if 0 < count < DIALOGUES:
-            yield f"{split} has {count} dialogues: intervals and tests over dialogues say little"
-
-
-def _coverage(table: FeatureTable) -> Iterator[str]:
-    """The files that lack many rows' embeddings: scores are over all rows all the same."""
+def _warnings(table: FeatureTable) -> Iterator[str]:
+    seen = set(table.label[table.rows(Split.TRAIN)].tolist())
+    for c, label in enumerate(table.labels):
+        if c not in seen:
+            yield f"{label} does not occur in train and can't be learned"
+    # Scores are over all rows, also those without an embedding.
     splits = [split for split in Split if len(table.rows(split))]
     for m, source in enumerate(table.sources):
         shares = {split: table.present[table.rows(split), m].mean() for split in splits}
@@ -61,3 +49,7 @@ def _coverage(table: FeatureTable) -> Iterator[str]:
         elif min(shares.values()) < COVERED:
             listed = ", ".join(f"{share:.0%} of {split}" for split, share in shares.items())
             yield f"{source.stem} has embeddings of {listed} only"
+    for split in (Split.DEV, Split.TEST):
+        count = len(np.unique(table.dialogue[table.rows(split)]))
+        if 0 < count < DIALOGUES:
+            yield f"{split} has {count} dialogues: intervals and tests over dialogues say little"

@@ -31,9 +31,9 @@ class FeatureTable:
         sources: the M files, by modality and name.
         key, split, speaker, text: (N,) str.
         dialogue, sequence: (N,) int32.
-        label: (N,) int64, a place in `labels`, -1 where unlabelled.
+        label: (N,) int64, an index of `labels`, -1 where unlabelled.
         x: stem -> (N, L, D) as stored, zero where not present.
-        present: (N, M) bool, the row's status is ok.
+        present: (N, M) bool, whether the row's status is ok.
     """
 
     sources: tuple[Source, ...]
@@ -65,7 +65,7 @@ class FeatureTable:
         return f"FeatureTable({self.corpus}: {len(self):,} utterances; {files})"
 
     def digest(self) -> str:
-        """A hash of all that a run learns from: keys, labels, embeddings, and which are there."""
+        """A hash of all that a run learns from: keys, labels, embeddings, and which are present."""
         digest = hashlib.blake2b(digest_size=32)
         for column in (self.key, self.speaker, self.text):
             digest.update("\0".join(column).encode("utf-8", "surrogatepass"))
@@ -80,9 +80,9 @@ class FeatureTable:
 
 
 def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
-    """Read the files and join them by key, never by row number.
+    """Read those `layers` of the files and join them by key, never by row number.
 
-    Of each file those `layers` alone; the table's sources have the shape of what was taken.
+    The shapes of the table's sources are those of the layers that were read.
 
     Raises:
         ErcError: their keys or labels disagree, a row that is ok holds NaN or infinity
@@ -103,11 +103,21 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
     for source in sources:
         with FeatureFile(source.path) as file:
             rows = _rows(file, key, first)
-            _labels_must_agree(file, file.label[rows], key, truth, first)
+            apart = np.flatnonzero(file.label[rows] != truth)
+            if len(apart):
+                lines = (f"{key[i]}: {file.label[rows][i]!r}, {truth[i]!r} there" for i in apart)
+                raise ErcError(
+                    f"{file.path}: labels differ from those of {first.path}:{listed(lines, 5)}"
+                )
             ok = file.status[rows] == Status.OK
             values = file.x()[rows][:, picked[source.stem]]
         values[~ok] = 0
-        _must_be_finite(source, values, key)
+        bad = ~np.isfinite(values).all(axis=(1, 2))
+        if bad.any():
+            raise ErcError(
+                f"{source.path}: {int(bad.sum())} rows are marked ok but hold NaN or infinity:"
+                f"{listed(key[bad], 5)}\nExtract it again with --overwrite."
+            )
         x[source.stem] = values
         present.append(ok)
     places = {label: place for place, label in enumerate(first.labels)} | {"": -1}
@@ -118,9 +128,7 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
             f"{', '.join(first.labels)}. Extract it again with --overwrite."
         )
     return FeatureTable(
-        sources=tuple(
-            replace(source, shape=(len(key), *x[source.stem].shape[1:])) for source in sources
-        ),
+        sources=tuple(replace(source, shape=x[source.stem].shape) for source in sources),
         labels=first.labels,
         key=key,
         label=np.array([places[label] for label in truth], dtype=np.int64),
@@ -132,15 +140,15 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
 
 def _pick_layers(source: Source, layers: str) -> list[int]:
     if source.shape[1] == 1 and re.fullmatch(r"[\d,:-]+", layers):
-        return [0]  # a baseline's only one, beside a file of many
+        return [0]  # the only layer of a baseline, beside a file of many layers
     try:
         return pick_layers(layers, source.shape[1])
     except ErcError as error:
-        raise ErcError(f"{source.path}: {error} -4: takes what there is.") from error
+        raise ErcError(f"{source.path}: {error} -4: takes as many as there are.") from error
 
 
 def _rows(file: FeatureFile, key: np.ndarray, first: Source) -> np.ndarray:
-    """Where the keys stand in the file."""
+    """The rows of the file that have those keys."""
     if len(np.unique(file.key)) < len(file.key):
         raise ErcError(f"{file.path}: keys occur twice. Extract it again with --overwrite.")
     apart = sorted(set(file.key) ^ set(key))
@@ -150,21 +158,3 @@ def _rows(file: FeatureFile, key: np.ndarray, first: Source) -> np.ndarray:
             f"{listed(apart, 5)}\nExtract one of them again with --overwrite."
         )
     return file.rows(keys=key)
-
-
-def _labels_must_agree(
-    file: FeatureFile, labels: np.ndarray, key: np.ndarray, truth: np.ndarray, first: Source
-) -> None:
-    apart = np.flatnonzero(labels != truth)
-    if len(apart):
-        lines = (f"{key[i]}: {labels[i]!r}, {truth[i]!r} there" for i in apart)
-        raise ErcError(f"{file.path}: labels differ from those of {first.path}:{listed(lines, 5)}")
-
-
-def _must_be_finite(source: Source, values: np.ndarray, key: np.ndarray) -> None:
-    bad = ~np.isfinite(values).all(axis=(1, 2))
-    if bad.any():
-        raise ErcError(
-            f"{source.path}: {int(bad.sum())} rows are marked ok but hold NaN or infinity:"
-            f"{listed(key[bad], 5)}\nExtract it again with --overwrite."
-        )

@@ -24,8 +24,8 @@ class Split:
         label: (N,) int64, -1 where unlabelled.
         dialogue: (N,) int64, numbered from 0 without gaps.
         speaker: (N,) int64, from 1 a speaker that is frequent in train, 0 any other; None: all 0.
-        party: (N,) int64, who speaks within the dialogue, numbered from 0 in each; None: nobody
-            speaks twice.
+        party: (N,) int64, who speaks within the dialogue, numbered from 0 in each; None: each
+            utterance has another speaker.
     """
 
     x: Mapping[str, Tensor]
@@ -76,25 +76,25 @@ class FusionModel(nn.Module):
             present = self._hide(present)
         embedding = self.head(x, present)
         if dialogues is not None:
-            # An utterance of which nothing is known keeps its place in the dialogue, as zeros.
+            # An utterance without any embedding keeps its place in the dialogue, as zeros.
             embedding = embedding * present.any(-1, keepdim=True)
         embedding = self.context(embedding, dialogues)
         if not self.head.unit:
             return self.classifier(embedding), embedding
         # Components of a unit vector are about E ** -0.5, too small for the classifier: it would
-        # spend its epochs on growing. A context leaves the sphere, hence the norm once more.
+        # spend its epochs growing. A context leaves the sphere, so the norm is taken again.
         embedding = nn.functional.normalize(embedding, dim=-1)
         return self.classifier(embedding * embedding.shape[-1] ** 0.5), embedding
 
     def _hide(self, present: Tensor) -> Tensor:
-        """Modality dropout (Neverova et al. 2016), never of all that an utterance has."""
+        """Modality dropout (Neverova et al. 2016); each utterance keeps at least one file."""
         like = present.to(self.classifier.weight.dtype)
         kept = present & (self.noise.keep(1 - self.modality_dropout, like) > 0)
         return torch.where(kept.any(-1, keepdim=True), kept, present)
 
     @property
     def seeds(self) -> int:
-        """S, seeds in the stack now."""
+        """S, the seeds that are in the stack now."""
         return len(self.classifier.weight)
 
     @property
@@ -110,7 +110,7 @@ def build_model(
     device: torch.device | str = "cpu",
     speakers: int = 0,
 ) -> FusionModel:
-    """A model with each seed's initial weights, on `device`; it knows so many `speakers`."""
+    """A model with each seed's initial weights, on `device`, that knows `speakers` by name."""
     return FusionModel(config, files, classes, Stack(seeds, device), speakers).to(device)
 
 

@@ -1,17 +1,6 @@
-"""Runs become a table and one HTML file that say what helped, and how sure that is.
+"""Runs become a table and one HTML file that say what helped, and how certain that is.
 
 Nothing trains or chooses here: a report may only show what runs hold.
-
-results     a run's metrics, typed
-comparison  the runs of one corpus side by side, a ladder's rungs, the paired tests
-table       the headline table as cells, for every medium
-summary     what it says, in sentences
-text        for the terminal and for `--json`
-export      for other tools: CSV, LaTeX
-published   other people's figures, reported and not reproduced
-mistakes    what a run is surest of and gets wrong, with pictures and sound
-svg, plots  pictures
-page        the HTML file (page.html, style.css)
 """
 
 from collections.abc import Sequence
@@ -54,16 +43,16 @@ def report(
     """Compare runs of one corpus and write the page.
 
     Args:
-        runs: In the order to show; a ladder's among them, which come first.
-        to: The HTML file; None writes none.
-        baseline: A run that the others are tested against; the ladder's first one if left.
-        unfinished: Run directories without DONE, named in a note.
-        ladder: A study's rungs, shown in order, each tested against the one before.
-        corpus_root: The corpus, for pictures of the mistakes; None shows none.
-        sound: With their sound, which is large.
+        runs: in the order to show; those of the ladder come first.
+        to: the HTML file; None writes none.
+        baseline: the run that the others are tested against; by default the ladder's first one.
+        unfinished: run directories without DONE, named in a note.
+        ladder: a study's rungs, shown in order, each tested against the one before.
+        corpus_root: the corpus, for pictures of the mistakes; None shows none.
+        sound: with their sound, which is large.
 
     Raises:
-        RunError: there is no finished run, one is damaged, or they, the ladder and the corpus
+        RunError: there is no finished run, one is damaged, or the runs, the ladder and the corpus
             at `corpus_root` are not all of one corpus.
         CorpusError: there is no corpus at `corpus_root`.
         ErcError: `to` can't be written.
@@ -77,14 +66,11 @@ def report(
 
 
 def find_study(root: Path, corpus: str, name: str) -> tuple[Ladder, list[Run], list[Path]]:
-    """(the ladder that `erc study` left, its finished runs, its unfinished ones).
-
-    Args:
-        root: the folder of all runs.
+    """(the ladder that `erc study` left, its finished runs, its unfinished ones) below `root`.
 
     Raises:
-        RunError: there is no such study, and lists those that are there; or it is damaged, or
-            a run that it names is gone.
+        RunError: there is no such study (lists those that are there), it is damaged, or a run
+            that it names is gone.
     """
     path = ladder_path(root, corpus, name)
     if not path.is_file():
@@ -95,8 +81,5 @@ def find_study(root: Path, corpus: str, name: str) -> tuple[Ladder, list[Run], l
             "Make it with `erc study`, or choose its corpus with --corpus."
         )
     ladder = read_ladder(path)
-    named = [
-        path.parent / name for name in dict.fromkeys(rung.run for rung in ladder.rungs) if name
-    ]
-    finished, unfinished = find_runs(root, corpus, named) if named else ([], [])
-    return ladder, finished, unfinished
+    named = dict.fromkeys(path.parent / rung.run for rung in ladder.rungs if rung.run)
+    return ladder, *(find_runs(root, corpus, [*named]) if named else ([], []))

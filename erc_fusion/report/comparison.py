@@ -1,5 +1,6 @@
 """The runs of one report, side by side, and the corpus that all of them share."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,8 +32,8 @@ class Pair:
     """One run against another on :attr:`Comparison.split`, by metric (accuracy, weighted_f1).
 
     Attributes:
-        holm: p adjusted (Holm 1979); a family is all pairs of a report by one metric, each pair
-            once.
+        holm: the adjusted p (Holm 1979); a family is all pairs of a report by one metric, each
+            pair once.
     """
 
     tests: Mapping[str, "Paired"]
@@ -40,7 +41,7 @@ class Pair:
 
     @property
     def reversed(self) -> "Pair":
-        """The other run against the one; p is two-sided and stays."""
+        """The second run against the first; p is two-sided and stays the same."""
         tests = {
             metric: replace(test, difference=-test.difference, low=-test.high, high=-test.low)
             for metric, test in self.tests.items()
@@ -53,8 +54,8 @@ class Comparison:
     """Runs of one corpus, in the order given; a ladder's first, in the order of its rungs.
 
     Attributes:
-        baseline: what `--baseline` names, else the ladder's first run; None without either.
-        paired: by the names of two rows, the first against the second, both ways round.
+        baseline: the run that `--baseline` names, else the ladder's first; None without either.
+        paired: by the names of two rows, the first against the second, in both orders.
     """
 
     corpus: Corpus
@@ -66,23 +67,21 @@ class Comparison:
 
     @property
     def split(self) -> str:
-        """Where results are read: test, or dev where no test row has a label."""
+        """The split whose results are shown: test, or dev where no test row has a label."""
         return "test" if any(row.test for row in self.rows) else "dev"
 
     @property
     def monitor(self) -> str:
-        """What runs are chosen by on dev: their common monitor, else the seed's: accuracy."""
+        """What runs are chosen by on dev: their common monitor, else accuracy."""
         monitors = {self.ladder.monitor} if self.ladder else {row.monitor for row in self.rows}
-        common = monitors.pop() if len(monitors) == 1 else "accuracy"
+        common = monitors.pop() if len(monitors) == 1 else ""
         return common if common in ("accuracy", "weighted_f1", "macro_f1") else "accuracy"
 
     @property
     def best(self) -> Row | None:
         """The run that dev chooses (the first of equals); of a ladder, its final model."""
-        if self.final:
-            return self.final
-        scored = [(row, row.dev.stat(self.monitor).mean) for row in self.rows if row.dev]
-        return max(scored, key=lambda pair: pair[1])[0] if scored else None
+        scores = {row.dev.stat(self.monitor).mean: row for row in reversed(self.rows) if row.dev}
+        return self.final or (scores[max(scores)] if scores else None)
 
     @property
     def final(self) -> Row | None:
@@ -93,16 +92,13 @@ class Comparison:
         return self.row_of(rung) if rung else None
 
     def inputs_of(self, row: Row) -> tuple[str, ...]:
-        """What a run was given: modalities, and files where a modality has several in the report.
-
-        "text" where it can mean one file only; else "text.minilm", or "text.roberta".
-        """
-        files: dict[str, set[str]] = {}
-        for each in self.rows:
-            for modality, stem in zip(each.modalities, each.files, strict=True):
-                files.setdefault(modality, set()).add(stem)
+        """A run's inputs: "text" where this report has only one such file, else "text.minilm"."""
+        every = {
+            pair for each in self.rows for pair in zip(each.modalities, each.files, strict=True)
+        }
+        files = Counter(modality for modality, _ in every)
         return tuple(
-            modality if len(files[modality]) == 1 else stem
+            modality if files[modality] == 1 else stem
             for modality, stem in zip(row.modalities, row.files, strict=True)
         )
 
@@ -111,22 +107,18 @@ class Comparison:
         return next((row for row in self.rows if row.name == rung.run), None)
 
     def before(self, rung: Rung) -> Pair | None:
-        """A rung against the last one before it that was run; None where there is no such."""
+        """A rung against the last one before it that was run; None where there is none."""
         row, other = self.row_of(rung), self._before(rung)
         return self.paired.get((row.name, other.name)) if row and other else None
 
     def against_baseline(self, row: Row) -> Pair | None:
-        """None for the baseline itself, and without one."""
+        """A run against the baseline; None for the baseline itself, and without one."""
         return self.paired.get((row.name, self.baseline.name)) if self.baseline else None
 
     def _before(self, rung: Rung) -> Row | None:
-        earlier = self.ladder.before(rung) if self.ladder else None
-        while self.ladder and earlier:
-            row = self.row_of(earlier)
-            if row and row.split(self.split):
-                return row
-            earlier = self.ladder.before(earlier)  # unfinished
-        return None
+        rungs = self.ladder.rungs[: self.ladder.rungs.index(rung)] if self.ladder else ()
+        rows = (self.row_of(earlier) for earlier in reversed(rungs))
+        return next((row for row in rows if row and row.split(self.split)), None)
 
     def couples(self) -> tuple[tuple[str, str], ...]:
         """Names of the rows to compare, each pair once: rungs with those before, then baselines."""
@@ -135,14 +127,13 @@ class Comparison:
         wanted += [(each, self.baseline) for each in self.rows]
         found: dict[frozenset[str], tuple[str, str]] = {}
         for one, other in wanted:
-            if one is None or other is None or one is other:
-                continue
-            if one.split(self.split) and other.split(self.split):
+            scored = one and other and one.split(self.split) and other.split(self.split)
+            if one and other and scored and one is not other:
                 found.setdefault(frozenset((one.name, other.name)), (one.name, other.name))
         return tuple(found.values())
 
     def majority(self, split: str) -> Scores | None:
-        """Train's most frequent class predicted for every row of `split`."""
+        """The scores of predicting train's most frequent class for every row of `split`."""
         found = (row.split(split) for row in self.rows)
         return next((result.majority for result in found if result), None)
 
@@ -171,25 +162,28 @@ def compare(
         if not run.path.is_dir():
             raise RunError(f"{run.path}: no run there. Train one with `erc fuse`.")
     finished = [run for run in given.values() if run.done]
-    waiting = list(
-        dict.fromkeys([*unfinished, *(run.path for run in given.values() if not run.done)])
-    )
+    waiting = dict.fromkeys([*unfinished, *(run.path for run in given.values() if not run.done)])
     if not finished:
-        raise RunError(_nothing(waiting))
+        message = "No finished run to report. Train one with `erc fuse`, or say where runs are "
+        message += "with --runs."
+        if waiting:
+            message += f" Not finished:{listed(waiting)}\nRun the same `erc fuse` again."
+        raise RunError(message)
     corpus = _corpus(finished)
-    if ladder is not None:
-        _check_ladder(ladder, corpus)
+    if ladder and (ladder.corpus, ladder.fingerprint) != (corpus.name, corpus.fingerprint):
+        raise RunError(
+            f"The study {ladder.name!r} is of {ladder.corpus}, fingerprint "
+            f"{ladder.fingerprint[:12]}, these runs of {corpus.name}, {corpus.fingerprint[:12]}, "
+            "and their figures can't be compared. Run `erc study` again, or choose with --corpus."
+        )
     rows = _ordered([row(run) for run in finished], ladder)
-    base = next((each for each in rows if baseline and _same(each.run, baseline)), None)
+    place = baseline and baseline.path.resolve()
+    base = next((each for each in rows if each.run.path.resolve() == place), None)
     found = Comparison(corpus, rows, base, tuple(waiting), ladder)
     if base is None and ladder is not None:
         first = next((each for each in map(found.row_of, ladder.rungs) if each), None)
         found = replace(found, baseline=first)
     return replace(found, paired=_pairs(found))
-
-
-def _same(one: Run, other: Run) -> bool:
-    return one.path.resolve() == other.path.resolve()
 
 
 def _ordered(rows: list[Row], ladder: Ladder | None) -> tuple[Row, ...]:
@@ -198,25 +192,13 @@ def _ordered(rows: list[Row], ladder: Ladder | None) -> tuple[Row, ...]:
     for i, each in enumerate(rows):
         rows[i] = replace(each, name=str(each.run.path)) if each.name in names else each
         names.add(rows[i].name)
-    if ladder is None:
-        return tuple(rows)
-    order = list(dict.fromkeys(rung.run for rung in ladder.rungs if rung.run))
-    return tuple(
-        sorted(rows, key=lambda row: order.index(row.name) if row.name in order else len(order))
-    )
-
-
-def _check_ladder(ladder: Ladder, corpus: Corpus) -> None:
-    if (ladder.corpus, ladder.fingerprint) != (corpus.name, corpus.fingerprint):
-        raise RunError(
-            f"The study {ladder.name!r} is of {ladder.corpus}, fingerprint "
-            f"{ladder.fingerprint[:12]}, these runs of {corpus.name}, {corpus.fingerprint[:12]}, "
-            "and their figures can't be compared. Run `erc study` again, or choose with --corpus."
-        )
+    runs = dict.fromkeys(rung.run for rung in (ladder.rungs if ladder else ()) if rung.run)
+    order = {name: place for place, name in enumerate(runs)}
+    return tuple(sorted(rows, key=lambda row: order.get(row.name, len(order))))
 
 
 def _pairs(comparison: Comparison) -> dict[tuple[str, str], Pair]:
-    """All couples by each metric; predictions are read once for all."""
+    """All couples by each metric; each run's predictions are read once."""
     couples = comparison.couples()
     if not couples:
         return {}
@@ -230,37 +212,29 @@ def _pairs(comparison: Comparison) -> dict[tuple[str, str], Pair]:
         for first, second in couples
     ]
     adjusted = {metric: paired.holm([test[metric].p for test in tests]) for metric in PAIRED}
-    pairs = [
-        Pair(test, {metric: adjusted[metric][i] for metric in PAIRED})
-        for i, test in enumerate(tests)
-    ]
-    there = dict(zip(couples, pairs, strict=True))
-    return there | {(second, first): pair.reversed for (first, second), pair in there.items()}
+    found: dict[tuple[str, str], Pair] = {}
+    for i, (first, second) in enumerate(couples):
+        pair = Pair(tests[i], {metric: adjusted[metric][i] for metric in PAIRED})
+        found |= {(first, second): pair, (second, first): pair.reversed}
+    return found
 
 
 def _corpus(runs: list[Run]) -> Corpus:
     """The one corpus of all `runs`; raises RunError where there are several."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        inputs = run.inputs
-        corpus, fingerprint = _needed(run, "corpus"), _needed(run, "fingerprint")
-        groups.setdefault((corpus, fingerprint), []).append(run)
+        groups.setdefault((_needed(run, "corpus"), _needed(run, "fingerprint")), []).append(run)
     if len(groups) > 1:
         raise RunError(_mixed(groups))
-    name, fingerprint = next(iter(groups))
-    inputs = runs[0].inputs
-    counts = inputs.get("counts") or {}
-    return Corpus(name, fingerprint, dict(counts), tuple(_needed(runs[0], "labels")))
+    counts = runs[0].inputs.get("counts") or {}
+    return Corpus(*next(iter(groups)), dict(counts), tuple(_needed(runs[0], "labels")))
 
 
 def _needed(run: Run, key: str) -> Any:
     try:
         return run.inputs[key]
     except KeyError:
-        raise RunError(
-            f"{run.path / 'inputs.json'} is damaged (no {key!r}). "
-            "Run `erc fuse` again with --overwrite."
-        ) from None
+        raise run.damaged("inputs.json", f"no {key!r}") from None
 
 
 def _mixed(groups: dict[tuple[str, str], list[Run]]) -> str:
@@ -277,12 +251,3 @@ def _mixed(groups: dict[tuple[str, str], list[Run]]) -> str:
         first = next(iter(groups.values()))[0].path
         choose = f"Name the runs of one version, for instance: erc report {first}"
     return f"{what}, and their figures can't be compared:{listed(lines)}\n{choose}"
-
-
-def _nothing(waiting: list[Path]) -> str:
-    message = (
-        "No finished run to report. Train one with `erc fuse`, or say where runs are with --runs."
-    )
-    if waiting:
-        message += f" Not finished:{listed(waiting)}\nRun the same `erc fuse` again."
-    return message

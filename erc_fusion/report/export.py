@@ -7,7 +7,6 @@ from pathlib import Path
 
 from erc_features.whole_file import whole_file
 from erc_fusion.report.comparison import PAIRED, Comparison, Pair
-from erc_fusion.report.results import Row
 from erc_fusion.report.summary import footnotes
 from erc_fusion.report.table import NAMES, STAR, Cell, Line, Table, tabulate
 
@@ -15,15 +14,8 @@ _SPLITS = ("dev", "test")
 _METRICS = ("accuracy", "weighted_f1", "macro_f1")
 _STATS = ("mean", "std", "low", "high")
 _TESTS = ("difference", "low", "high", "p", "p_holm")
-_ESCAPES = {
+_ESCAPES = {sign: f"\\{sign}" for sign in "{}&%$#_"} | {
     "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -44,7 +36,7 @@ _ESCAPES = {
 
 
 def as_csv(comparison: Comparison) -> str:
-    """A line for the majority baseline, each rung and each run; figures as fractions, unrounded.
+    """A line for the majority baseline, each rung and each run; scores as unrounded fractions.
 
     Columns: name, run, adds, note, final, head, modalities, files, seeds; then
     `<split>_<metric>_<mean|std|low|high>` and `<before|baseline>_<metric>_<difference|…|p_holm>`.
@@ -63,19 +55,31 @@ def as_csv(comparison: Comparison) -> str:
         if row is not None:
             cells |= {"run": row.name, "head": row.head, "modalities": "+".join(row.modalities)}
             # A file's name may hold a "+".
-            cells |= {"files": " ".join(row.files), "seeds": len(row.seeds)} | _scores(row)
+            cells |= {"files": " ".join(row.files), "seeds": len(row.seeds)}
+            cells |= {
+                f"{split}_{metric}_{kind}": getattr(result.stat(metric), kind)
+                for split in _SPLITS
+                if (result := row.split(split))
+                for metric in _METRICS
+                for kind in _STATS
+            }
             cells |= _tests("before", comparison.before(line.rung) if line.rung else None)
             cells |= _tests("baseline", comparison.against_baseline(row))
         elif line.rung is None:
-            cells |= _floor(comparison)
+            cells |= {
+                f"{split}_{metric}_mean": getattr(scores, metric)
+                for split in _SPLITS
+                if (scores := comparison.majority(split))
+                for metric in _METRICS
+            }
         writer.writerow(cells)
     return to.getvalue()
 
 
 def as_latex(comparison: Comparison) -> str:
-    r"""A `tabular` that `\input` takes; its preamble needs `\usepackage{booktabs}`.
+    r"""A `tabular` to `\input`; the preamble needs `\usepackage{booktabs}`.
 
-    Intervals stand in a line of their own under the figures; the best of a column is bold.
+    Intervals are on a line of their own below the scores; the best of a column is bold.
     """
     table = tabulate(comparison)
     first = "Step" if comparison.ladder else "Run"
@@ -99,21 +103,15 @@ def as_latex(comparison: Comparison) -> str:
 
 
 def write_csv(comparison: Comparison, to: Path) -> None:
-    """:func:`as_csv` into a file, whole or not at all.
-
-    Raises:
-        ErcError: it can't be written.
-    """
-    _write(to, as_csv(comparison), "--csv")
+    """Write :func:`as_csv` whole or not at all; raises ErcError where it can't be written."""
+    with whole_file(to, "choose another file with --csv") as part:
+        part.write_text(as_csv(comparison), encoding="utf-8")
 
 
 def write_latex(comparison: Comparison, to: Path) -> None:
-    """:func:`as_latex` into a file, whole or not at all.
-
-    Raises:
-        ErcError: it can't be written.
-    """
-    _write(to, as_latex(comparison), "--latex")
+    """Write :func:`as_latex` whole or not at all; raises ErcError where it can't be written."""
+    with whole_file(to, "choose another file with --latex") as part:
+        part.write_text(as_latex(comparison), encoding="utf-8")
 
 
 def escape(text: str) -> str:
@@ -125,32 +123,13 @@ def escape(text: str) -> str:
     return "".join(_ESCAPES.get(sign, sign) for sign in " ".join(text.splitlines()))
 
 
-def _scores(row: Row) -> dict[str, object]:
-    return {
-        f"{split}_{metric}_{kind}": getattr(result.stat(metric), kind)
-        for split in _SPLITS
-        if (result := row.split(split))
-        for metric in _METRICS
-        for kind in _STATS
-    }
-
-
-def _floor(comparison: Comparison) -> dict[str, object]:
-    return {
-        f"{split}_{metric}_mean": getattr(scores, metric)
-        for split in _SPLITS
-        if (scores := comparison.majority(split))
-        for metric in _METRICS
-    }
-
-
 def _tests(other: str, pair: Pair | None) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for metric, test in pair.tests.items() if pair else ():
-        for kind in _TESTS[:-1]:
-            found[f"{other}_{metric}_{kind}"] = getattr(test, kind)
-        found[f"{other}_{metric}_p_holm"] = pair.holm[metric] if pair else None
-    return found
+    return {
+        f"{other}_{metric}_{kind}": getattr(test, kind, pair.holm[metric])
+        for metric, test in (pair.tests.items() if pair else ())
+        for kind in _TESTS
+        if pair
+    }
 
 
 def _heading(table: Table, first: str) -> list[str]:
@@ -172,24 +151,14 @@ def _heading(table: Table, first: str) -> list[str]:
 def _latex_line(line: Line) -> list[str]:
     name = escape(line.name) + (r" (final)" if line.final else "")
     if line.note:
-        # A strut's worth of words where the figures would be.
         note = f"\\multicolumn{{{len(line.cells)}}}{{l}}{{\\emph{{{escape(line.note)}}}}}"
         return [f"{name} & {note}" + r" \\"]
-    figures = " & ".join([name, *map(_latex_cell, line.cells)]) + r" \\"
-    if not any(cell.interval for cell in line.cells):
-        return [figures]
-    intervals = [
-        f"{{\\scriptsize {escape(cell.interval)}}}" if cell.interval else "" for cell in line.cells
-    ]
-    return [figures, " & ".join(["", *intervals]) + r" \\"]
+    scores = " & ".join([name, *map(_latex_cell, line.cells)]) + r" \\"
+    small = [cell.interval and f"{{\\scriptsize {escape(cell.interval)}}}" for cell in line.cells]
+    return [scores, " & ".join(["", *small]) + r" \\"] if any(small) else [scores]
 
 
 def _latex_cell(cell: Cell) -> str:
     bare = cell.text.removesuffix(STAR)
     text = escape(bare) + ("$^{*}$" if bare != cell.text else "")
     return f"\\textbf{{{text}}}" if cell.best else text
-
-
-def _write(to: Path, text: str, option: str) -> None:
-    with whole_file(to, f"choose another file with {option}") as part:
-        part.write_text(text, encoding="utf-8")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
-from erc_features.errors import RunError
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.results import Row
 
@@ -19,7 +19,7 @@ class Points:
     Attributes:
         at: (n, 2) float, at most `MOST` rows.
         label: (n,) str.
-        rows: how many there were to draw from.
+        rows: how many rows there are, of which these were drawn.
     """
 
     at: np.ndarray
@@ -28,7 +28,7 @@ class Points:
 
 
 def points(row: Row, split: str) -> Points | None:
-    """The map of `split`; None where the run has kept none. A sample is the same for every run.
+    """The map of `split`; None where the run keeps none. The same rows are drawn for every run.
 
     Raises:
         RunError: `predictions.parquet` is absent or damaged.
@@ -41,15 +41,11 @@ def points(row: Row, split: str) -> Points | None:
         at = found.loc[kept, ["pca_1", "pca_2"]].to_numpy(float)
         label = found.loc[kept, "label"].to_numpy(object)
     except (KeyError, ValueError) as error:
-        raise RunError(
-            f"{row.run.path / 'predictions.parquet'} is damaged ({error}). "
-            "Run `erc fuse` again with --overwrite."
-        ) from error
-    rows = len(at)
-    if rows < 3 or not np.isfinite(at).all() or not np.ptp(at):
+        raise row.run.damaged("predictions.parquet", error) from error
+    if len(at) < 3 or not np.isfinite(at).all() or not np.ptp(at):
         return None
-    picked = np.sort(np.random.default_rng(0).permutation(rows)[:MOST])
-    return Points(at[picked], label[picked], rows)
+    picked = np.sort(np.random.default_rng(0).permutation(len(at))[:MOST])
+    return Points(at[picked], label[picked], len(at))
 
 
 @dataclass(frozen=True)
@@ -62,52 +58,41 @@ class Map:
 
 
 def maps(comparison: Comparison, best: Row) -> tuple[Map, ...]:
-    """Without and with a contrastive loss side by side, and `best`, as far as runs keep maps.
+    """A run without and one with a contrastive loss, and `best`, as far as the runs keep maps.
 
-    Along a ladder the two are the first rung with that loss and the rung before it, otherwise
-    the best of each kind on dev.
+    On a ladder the two are the first rung with that loss and the rung before it; otherwise the
+    best of each kind on dev.
 
     Raises:
         RunError: predictions are absent or damaged.
     """
-    chosen = {row.run.path: row for row in (*_pair(comparison), best)}
+    pairs = (pair for pair in _pairs(comparison) if _kinds(*pair) == (True, False))
+    chosen = {row.run.path: row for row in (*next(pairs, ()), best)}
     found = ((row, points(row, comparison.split)) for row in chosen.values())
     return tuple(Map(row, _contrastive(row), each) for row, each in found if each)
 
 
-def _pair(comparison: Comparison) -> tuple[Row, ...]:
-    if comparison.ladder is not None:
-        steps = (
-            step for step in _steps(comparison) if [_plain(row) for row in step] == [True, False]
-        )
-        return next(steps, ())
-    kinds = ([row for row in comparison.rows if _plain(row) == plain] for plain in (True, False))
-    pair = tuple(_best(comparison, rows) for rows in kinds if rows)
-    return pair if len(pair) == 2 else ()
-
-
-def _steps(comparison: Comparison) -> Iterator[tuple[Row, Row]]:
-    """Each rung's run after that of the rung before it."""
-    ladder = comparison.ladder
-    for rung in ladder.rungs if ladder else ():
-        before = ladder.before(rung) if ladder else None
+def _pairs(comparison: Comparison) -> Iterator[tuple[Row, Row]]:
+    """Each rung's run with that of the next; without a ladder all pairs, the best on dev first."""
+    ladder, metric = comparison.ladder, comparison.monitor
+    if ladder is None:
+        best = sorted(comparison.rows, key=lambda row: -row.dev.stat(metric).mean if row.dev else 0)
+        yield from permutations(best, 2)
+        return
+    for rung in ladder.rungs:
+        before = ladder.before(rung)
         first = comparison.row_of(before) if before else None
         second = comparison.row_of(rung)
         if first and second:
             yield first, second
 
 
-def _best(comparison: Comparison, rows: list[Row]) -> Row:
-    """The best on dev."""
-    metric = comparison.monitor
-    return max(rows, key=lambda row: row.dev.stat(metric).mean if row.dev else 0.0)
-
-
-def _plain(row: Row) -> bool:
-    return _contrastive(row) == "none"
+def _kinds(*rows: Row) -> tuple[bool, ...]:
+    """Whether each was trained without a contrastive loss."""
+    return tuple(_contrastive(row) == "none" for row in rows)
 
 
 def _contrastive(row: Row) -> str:
-    """As decided: `config.toml` may say `auto`. Older runs have it there alone."""
+    """As decided: `config.toml` may say `auto`. Runs of an older erc have it only there."""
     settings = row.run.config.get("loss", {})
     return str(row.run.metrics.get("contrastive", settings.get("contrastive", "none")))

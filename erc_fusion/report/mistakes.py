@@ -1,6 +1,6 @@
-"""The mistakes that a run is surest of, with what was said, seen and heard.
+"""The most confident mistakes of a run, with what was said, seen and heard.
 
-The one file of this room that reads a corpus: a picture helps more than a key.
+This is the only file of the room that reads a corpus: a picture helps more than a key.
 """
 
 from base64 import b64encode
@@ -13,24 +13,24 @@ import numpy as np
 
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.errors import MediaError, RunError
-from erc_features.utterance import Modality, Utterance
+from erc_features.utterance import Modality
 from erc_fusion.report.results import Row
 
 MOST = 8
 _TEXT = 400  # characters
-_HIGH = 100  # pixels of a picture, which then takes some 8 kB
+_HIGH = 100  # pixels of a picture, which then takes about 8 kB
 _SECONDS = 5  # of sound: eight of them are 1.7 MB in the page
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A row that the seeds' ensemble, their mean probability, gets wrong.
+    """A row that the ensemble of the seeds (their mean probability) gets wrong.
 
     Attributes:
         confidence: the ensemble's probability of `predicted`, 0 to 1.
         agreeing: the share of seeds that predict it too.
-        picture: the first, the middle and the last frame side by side, a data URI (JPEG).
-        sound: at most 10 s at 16 kHz, a data URI (WAV). Both "" where there is none.
+        picture: the first, the middle and the last frame side by side, a data URI (JPEG), or "".
+        sound: the first seconds at 16 kHz, a data URI (WAV), or "".
     """
 
     key: str
@@ -45,11 +45,11 @@ class Mistake:
 
 
 def pick(row: Row, split: str, corpus_root: Path | None, sound: bool) -> tuple[Mistake, ...]:
-    """The run's most confident mistakes on `split`, the surest first; at most 8.
+    """The run's most confident mistakes on `split`, the most confident first; at most 8.
 
     Args:
         corpus_root: the corpus, for pictures; None shows none.
-        sound: with their sound, some 400 kB each.
+        sound: with their sound, about 200 kB each.
 
     Raises:
         RunError: the predictions are damaged, or the corpus is not the one that the run saw.
@@ -58,11 +58,38 @@ def pick(row: Row, split: str, corpus_root: Path | None, sound: bool) -> tuple[M
     found = _mistakes(row, split)
     if corpus_root is None:
         return found
-    corpus = _corpus(row, corpus_root)
+    corpus, saw = read_corpus(corpus_root), row.run.inputs["fingerprint"]
+    if corpus.fingerprint != saw:
+        raise RunError(
+            f"{corpus_root}: its fingerprint is {corpus.fingerprint[:12]}, but {row.run.path} saw "
+            f"{saw[:12]}: texts or labels have changed, so pictures may belong to other words. "
+            "Name the corpus that the run saw with --corpus, or only its name (--corpus "
+            f"{row.run.corpus}) for a report without pictures."
+        )
     utterances = {u.key: u for u in corpus.utterances}
-    with TemporaryDirectory(prefix="erc-report-") as place:
-        return tuple(_with_media(each, corpus, utterances[each.key], Path(place), sound)
-                     for each in found)  # fmt: skip
+    with TemporaryDirectory(prefix="erc-report-") as folder:
+
+        def medium(
+            mistake: Mistake, modality: Modality, kind: str, write: Callable[..., None]
+        ) -> str:
+            """As a data URI; "" where there is none that can be read."""
+            path, to = corpus.media_path(utterances[mistake.key], modality), Path(folder) / "medium"
+            if path is None or not path.is_file():  # a pipe would never end
+                return ""
+            try:
+                write(corpus, path, to)
+            except (MediaError, OSError, ValueError):
+                return ""  # figures are reported all the same; `erc doctor` says what is wrong
+            return f"data:{kind};base64,{b64encode(to.read_bytes()).decode()}"
+
+        return tuple(
+            replace(
+                each,
+                picture=medium(each, Modality.VISUAL, "image/jpeg", _picture),
+                sound=medium(each, Modality.AUDIO, "audio/wav", _sound) if sound else "",
+            )
+            for each in found
+        )
 
 
 def _mistakes(row: Row, split: str) -> tuple[Mistake, ...]:
@@ -83,7 +110,7 @@ def _mistakes(row: Row, split: str) -> tuple[Mistake, ...]:
             Mistake(
                 key,
                 first["speaker"][key].strip(),
-                _cut(first["text"][key].strip()),
+                text if len(text := first["text"][key].strip()) <= _TEXT else f"{text[:_TEXT]}…",
                 first["label"][key],
                 str(chosen[i]),
                 float(sure[i]),
@@ -93,57 +120,7 @@ def _mistakes(row: Row, split: str) -> tuple[Mistake, ...]:
             for key in (str(mean.index[i]),)
         )
     except (KeyError, AttributeError, TypeError) as error:
-        raise RunError(
-            f"{row.run.path / 'predictions.parquet'} is damaged ({type(error).__name__}: {error}). "
-            "Run `erc fuse` again with --overwrite."
-        ) from error
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT else f"{text[:_TEXT]}…"
-
-
-def _corpus(row: Row, root: Path) -> Corpus:
-    corpus = read_corpus(root)
-    saw = row.run.inputs["fingerprint"]
-    if corpus.fingerprint != saw:
-        raise RunError(
-            f"{root}: fingerprint {corpus.fingerprint[:12]}, and {row.run.path} saw {saw[:12]}: "
-            "texts or labels changed, so its pictures may be of other words. Name the corpus "
-            f"that the run saw with --corpus, or its name alone (--corpus {row.run.corpus}) for "
-            "a report without pictures."
-        )
-    return corpus
-
-
-def _with_media(
-    mistake: Mistake, corpus: Corpus, u: Utterance, place: Path, sound: bool
-) -> Mistake:
-    return replace(
-        mistake,
-        picture=_uri(corpus, u, Modality.VISUAL, "image/jpeg", place, _picture),
-        sound=_uri(corpus, u, Modality.AUDIO, "audio/wav", place, _sound) if sound else "",
-    )
-
-
-def _uri(
-    corpus: Corpus,
-    u: Utterance,
-    modality: Modality,
-    kind: str,
-    place: Path,
-    write: Callable[[Corpus, Path, Path], None],
-) -> str:
-    """The medium as a data URI; "" where there is none that can be read."""
-    path = corpus.media_path(u, modality)
-    if path is None or not path.is_file():  # a pipe would never end
-        return ""
-    to = place / "medium"
-    try:
-        write(corpus, path, to)
-    except (MediaError, OSError, ValueError):
-        return ""  # a report on figures doesn't fail for a clip; `erc doctor` says what is wrong
-    return f"data:{kind};base64,{b64encode(to.read_bytes()).decode()}"
+        raise row.run.damaged("predictions.parquet", f"{type(error).__name__}: {error}") from error
 
 
 def _picture(corpus: Corpus, path: Path, to: Path) -> None:

@@ -1,12 +1,14 @@
-"""The comparison as one self-contained HTML file: no scripts, nothing fetched, pictures as SVG."""
+"""The comparison as one self-contained HTML file: no scripts, nothing fetched, plots as SVG."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 
 from erc_features.whole_file import whole_file
-from erc_fusion.report import plots, plots_map
+from erc_fusion.report import plots
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.maps import maps
 from erc_fusion.report.mistakes import pick
@@ -15,34 +17,22 @@ from erc_fusion.report.published import published_for, published_note
 from erc_fusion.report.run_section import section
 from erc_fusion.report.summary import footnotes, sentences
 from erc_fusion.report.table import NAMES, percent, probability, spread, tabulate
-from erc_fusion.runs.ladder import Ladder, Rung
 from erc_fusion.runs.run import DONE
 
 _HERE = Path(__file__).parent
-_SLICES = {
-    "speaker": "Speaker",
-    "position": "Position",
-    "length": "Words",
-    "missing": "Missing",
-}
 
 
 def write(
     comparison: Comparison, to: Path, *, corpus_root: Path | None = None, sound: bool = False
-) -> Path:
-    """Write the page to `to`, whole or not at all.
+) -> None:
+    """Write the page to `to`, whole or not at all; errors as of :func:`erc_fusion.report.report`.
 
     Args:
-        corpus_root: the corpus's folder; its pictures stand beside the mistakes.
-        sound: its sounds, too.
-
-    Raises:
-        RunError: a run lacks a file, or one is damaged.
-        ErcError: `to` is a folder or can't be written.
+        corpus_root: the corpus's folder; its pictures are shown beside the mistakes.
+        sound: its sound, too.
     """
     with whole_file(to, "choose another file with --to") as part:
         part.write_text(render(comparison, corpus_root=corpus_root, sound=sound), encoding="utf-8")
-    return to
 
 
 def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bool = False) -> str:
@@ -57,26 +47,24 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        percent=percent,
-        probability=probability,
-        spread=spread,
-        svg=Markup,
-        thousands=lambda n: f"{n:,}",
-    )
+    environment.filters.update(percent=percent, probability=probability, spread=spread, svg=Markup)
+    environment.filters["thousands"] = "{:,}".format
     split = comparison.split
     best = comparison.best or comparison.rows[0]
     majority = comparison.majority(split)
     table = tabulate(comparison)
     groups = [(group, list(found)) for group, found in groupby(table.columns, lambda c: c.group)]
-    rungs = _rungs(comparison.ladder)
+    ladder = comparison.ladder
+    # Each run's first rung; the final model is one of those before.
+    rungs = {rung.run: rung for rung in reversed(ladder.rungs if ladder else ()) if rung.run}
     titles = {run: rung.title for run, rung in rungs.items()}
-    template = environment.get_template("page.html")
-    return template.render(
+    return environment.get_template(
+        "page.html"
+    ).render(
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # ours: nothing to escape
         comparison=comparison,
         split=split,
-        counts=_counts(comparison),
+        counts=" · ".join(f"{split} {n:,}" for split, n in comparison.corpus.counts.items()),
         dates=_dates([row.run.path for row in comparison.rows]),
         sentences=sentences(comparison),
         table=table,
@@ -93,12 +81,12 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         ],
         published=published_for(comparison),
         published_note=published_note(comparison),
-        # Ours stands beside them only where it is of the same rows.
+        # Ours is shown beside them only where it is of the same rows.
         ours=comparison.best is best
         and best.test is not None
         and comparison.corpus.counts.get("test") == MELD_TEST,
         maps=[
-            (found, plots_map.draw(found, majority.label if majority else None, f"map-{i}"))
+            (found, plots.embeddings(found, majority.label if majority else None, f"map-{i}"))
             for i, found in enumerate(maps(comparison, best), start=1)
         ],
         best=best,
@@ -107,40 +95,16 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
             section(comparison, row, number, opened=row is best, rung=rungs.get(row.name))
             for number, row in enumerate(comparison.rows, start=1)
         ],
-        slice_names=_SLICES,
-        version=_version(),
+        version=version("erc"),
     )
-
-
-def _rungs(ladder: Ladder | None) -> dict[str, Rung]:
-    """Each run's first rung; the final model is one of those before."""
-    rungs = ladder.rungs if ladder else ()
-    return {rung.run: rung for rung in reversed(rungs) if rung.run}
-
-
-def _counts(comparison: Comparison) -> str:
-    counts = comparison.corpus.counts
-    parts = [f"{split} {count:,}" for split, count in counts.items()]
-    return " · ".join(parts)
 
 
 def _dates(paths: Sequence[Path]) -> str:
     """ "20 Nov 2026" or "20 Nov 2026 to 22 Nov 2026": when the runs were finished, in UTC."""
     days = []
     for path in paths:
-        try:
+        with suppress(OSError, ValueError):  # what counts is that DONE is there, not its text
             text = (path / DONE).read_text(encoding="utf-8").strip()
             days.append(datetime.fromisoformat(text).date())
-        except (OSError, ValueError):
-            continue  # DONE counts by being there; its text is a courtesy
     ends = dict.fromkeys(f"{day.day} {day:%b %Y}" for day in (min(days), max(days))) if days else {}
     return " to ".join(ends)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("erc")
-    except PackageNotFoundError:
-        return ""

@@ -1,4 +1,4 @@
-"""Pictures of one run: its curves, its confusion, its classes, how far its confidence holds."""
+"""Plots of one run: learning curves, confusion, classes, and how far its confidence holds."""
 
 import math
 from collections.abc import Sequence
@@ -6,49 +6,32 @@ from typing import Any
 
 from erc_fusion.report import svg
 from erc_fusion.report.results import Row, SplitResult
-from erc_fusion.report.svg import WIDTH, short
+from erc_fusion.report.svg import DASHED, WIDTH, short
 
 
 def curves(row: Row, history: Sequence[dict[str, Any]], metric: str, name: str) -> str:
-    """Loss or accuracy by epoch, of train and dev: two of the seed notebook's four curves.
+    """Loss or accuracy (`metric`) of train and dev by epoch.
 
-    Thin lines are seeds, thick ones their mean as far as all of them train; a dot marks the
-    epoch kept. `metric` is loss or accuracy.
+    Thin lines are seeds, thick ones their mean as long as all of them train; a dot marks the
+    epoch that was kept.
     """
     from matplotlib.ticker import MaxNLocator
 
     with svg.style():
         drawn = svg.figure(WIDTH, 210)
         axes = drawn.add_subplot()
-        for split, colour, dash in (
-            ("train", svg.TRAIN, (0, (4, 1.5))),
-            ("dev", svg.DEV, "-"),
-        ):
+        for split, colour, dash in (("train", svg.TRAIN, (0, (4, 1.5))), ("dev", svg.DEV, "-")):
             lines = _lines(history, row.seeds, split, metric)
             if not any(lines):
                 continue
             for line, kept in zip(lines, row.best_epoch, strict=False):
-                axes.plot(
-                    range(1, len(line) + 1),
-                    line,
-                    color=colour,
-                    alpha=0.5,
-                    linewidth=0.8,
-                )
+                axes.plot(range(1, len(line) + 1), line, color=colour, alpha=0.5, linewidth=0.8)
                 if split == "dev" and 0 < kept <= len(line):
                     axes.plot(kept, line[kept - 1], "o", color=colour, markersize=3.2)
-            shared = min(len(line) for line in lines)
             mean = [sum(values) / len(values) for values in zip(*lines, strict=False)]
-            axes.plot(
-                range(1, shared + 1),
-                mean,
-                color=colour,
-                linewidth=2.0,
-                linestyle=dash,
-                label=split,
-            )
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("accuracy, %" if metric == "accuracy" else metric)
+            thick = {"color": colour, "linewidth": 2.0, "linestyle": dash, "label": split}
+            axes.plot(range(1, len(mean) + 1), mean, **thick)
+        axes.set(xlabel="epoch", ylabel="accuracy, %" if metric == "accuracy" else metric)
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -65,7 +48,7 @@ def curves(row: Row, history: Sequence[dict[str, Any]], metric: str, name: str) 
 
 
 def confusion(row: Row, result: SplitResult, split: str, name: str) -> str:
-    """Truth by prediction: mean counts over seeds, shaded by the share of the row's truth."""
+    """Truth by prediction: mean counts over seeds, shaded by their share of the true class."""
     from matplotlib.patches import Rectangle
 
     size = len(row.labels)
@@ -80,25 +63,12 @@ def confusion(row: Row, result: SplitResult, split: str, name: str) -> str:
                 if share > 0:
                     patch = Rectangle((j, i), 1, 1, facecolor=svg.ACCENT, alpha=round(share, 2))
                     axes.add_patch(patch)
-                axes.text(
-                    j + 0.5,
-                    i + 0.5,
-                    f"{count:.0f}",
-                    ha="center",
-                    va="center_baseline",
-                    color=svg.ON_ACCENT if share > 0.6 else svg.INK if share > 0.02 else svg.SOFT,
-                    fontweight="bold" if i == j else "normal",
-                    fontsize=9.5,
-                )
+                colour = svg.ON_ACCENT if share > 0.6 else svg.INK if share > 0.02 else svg.SOFT
+                text = axes.text(j + 0.5, i + 0.5, f"{count:.0f}", color=colour, fontsize=9.5)
+                text.set(ha="center", va="center_baseline", weight="bold" if i == j else "normal")
         names = [short(label, 12) for label in row.labels]
         middles = [i + 0.5 for i in range(size)]
-        axes.set(
-            xlim=(0, size),
-            ylim=(size, 0),
-            aspect="equal",
-            xlabel="predicted",
-            ylabel="truth",
-        )
+        axes.set(xlim=(0, size), ylim=(size, 0), xlabel="predicted", ylabel="truth", aspect="equal")
         axes.set_xticks(middles, names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(middles, names)
         axes.spines[:].set_visible(False)
@@ -109,49 +79,28 @@ def confusion(row: Row, result: SplitResult, split: str, name: str) -> str:
 
 
 def classes(row: Row, result: SplitResult, split: str, name: str) -> str:
-    """F1 of each class with its deviation over seeds, with the class's support."""
+    """F1 of each class with its deviation over seeds, and the class's support."""
     scores = result.per_class
-    height = 60 + 30 * len(scores)
     with svg.style():
-        drawn = svg.figure(WIDTH, max(height, 120))
+        drawn = svg.figure(WIDTH, max(60 + 30 * len(scores), 120))
         axes = drawn.add_subplot()
         for i, score in enumerate(scores):
             f1, std = 100 * score.f1, 100 * score.f1_std
             axes.plot([0, f1], [i, i], color=svg.RULE, linewidth=1.2)
-            axes.plot(
-                [f1 - std, f1 + std],
-                [i, i],
-                color=svg.ACCENT,
-                linewidth=2.4,
-                alpha=0.45,
-            )
+            axes.plot([f1 - std, f1 + std], [i, i], color=svg.ACCENT, linewidth=2.4, alpha=0.45)
             axes.plot(f1, i, "o", color=svg.ACCENT, markersize=6)
-            axes.annotate(
-                f"{f1:.1f}",
-                (f1, i),
-                (0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9.5,
-            )
+            svg.note(axes, f"{f1:.1f}", (f1, i), (0, 7), ha="center")
         names = [f"{short(score.label, 14)} ({score.support:,})" for score in scores]
-        axes.set_yticks(range(len(scores)), names, color=svg.INK)
         top = max((100 * (score.f1 + score.f1_std) for score in scores), default=0.0)
-        right = min(100.0, 20 * math.ceil(max(top, 1) / 20))
-        axes.set(
-            xlim=(-2, right + 4),
-            ylim=(len(scores) - 0.5, -0.8),
-            xlabel=f"{split} F1, %",
-        )
-        axes.grid(axis="x")
-        axes.spines["bottom"].set_visible(False)
+        xlim = (-2, min(100.0, 20 * math.ceil(max(top, 1) / 20)) + 4)
+        svg.name_rows(axes, names, f"{split} F1, %", (len(scores) - 0.5, -0.8), xlim=xlim)
         return svg.to_svg(drawn, name, f"F1 of each class of {row.name} on {split}")
 
 
 def _lines(
     history: Sequence[dict[str, Any]], seeds: Sequence[int], split: str, metric: str
 ) -> list[list[float]]:
-    """For each seed its values by epoch, accuracy in percent; what the history lacks is NaN."""
+    """Each seed's values by epoch, accuracy in percent; what the history lacks is NaN."""
     unit = 100 if metric == "accuracy" else 1
     lines: dict[int, list[float]] = {seed: [] for seed in seeds}
     for entry in sorted(history, key=lambda entry: entry["epoch"]):
@@ -173,19 +122,14 @@ def reliability(row: Row, result: SplitResult, split: str, name: str) -> str:
     with svg.style():
         drawn = svg.figure(WIDTH, 300)
         upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        upper.plot([0, 100], [0, 100], color=svg.SOFT, linewidth=1, linestyle=(0, (3, 2.5)))
+        upper.plot([0, 100], [0, 100], **DASHED)
         for b in bins:
             sure, right = 100 * (b.confidence or 0), 100 * (b.accuracy or 0)
             upper.plot([sure, sure], [sure, right], color=svg.ACCENT, linewidth=2.4, alpha=0.35)
             size = 3 + 7 * math.sqrt(b.rows / total)  # its area is the share of rows
             upper.plot(sure, right, "o", color=svg.ACCENT, markersize=round(size, 1))
-            lower.bar(
-                50 * (b.low + b.high),
-                100 * b.rows / total,
-                width=92 * (b.high - b.low),
-                color=svg.ACCENT,
-                alpha=0.5,
-            )
+            bar = {"width": 92 * (b.high - b.low), "color": svg.ACCENT, "alpha": 0.5}
+            lower.bar(50 * (b.low + b.high), 100 * b.rows / total, **bar)
         upper.set(xlim=(0, 102), ylim=(-3, 103), ylabel=f"{split} accuracy, %")
         lower.set(xlabel="confidence, %", ylabel="rows, %")
         upper.grid()

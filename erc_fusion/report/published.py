@@ -1,8 +1,8 @@
-"""Other people's figures on MELD's test split, to stand beside ours in a block of their own.
+"""Other people's scores on MELD's test split, to show beside ours in a block of their own.
 
 They are reported, not reproduced. Each says what its source says and no more: what the source
-leaves out is "not stated". Looked up in the sources' own repositories; where code says how the
-epoch was chosen, that is what counts.
+leaves out is "not stated". They were looked up in the sources' own repositories; where code says
+how the epoch was chosen, the code counts.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ ROWS = 2610  # of MELD's test split
 
 @dataclass(frozen=True)
 class Published:
-    """A figure from elsewhere.
+    """A score from elsewhere.
 
     Attributes:
         weighted_f1: on MELD's test split, seven emotions, 0 to 1.
         digits: how many decimals of its percent the source gives.
         tuned: what was fine-tuned.
-        epoch: how the epoch was chosen, and over how many seeds the figure is.
-        source: where it stands.
+        epoch: how the epoch was chosen, and how many seeds the score covers.
+        source: where it was published.
     """
 
     name: str
@@ -90,12 +90,12 @@ FIGURES: tuple[Published, ...] = (
 
 
 def published_for(comparison: Comparison) -> tuple[Published, ...]:
-    """The figures to show beside this comparison: none unless its labels are MELD's seven."""
+    """The scores to show beside this comparison: none unless its labels are MELD's seven."""
     return FIGURES if {label.lower() for label in comparison.corpus.labels} == _LABELS else ()
 
 
 def published_note(comparison: Comparison) -> str:
-    """What to know when reading them beside ours; "" where none are shown."""
+    """How to read them beside ours; "" where none are shown."""
     if not published_for(comparison):
         return ""
     note = (

@@ -1,15 +1,13 @@
 """One run's results as plain data: what `metrics.json` holds, checked and typed.
 
-Every number is a fraction in [0, 1] as `metrics.json` has it; only :mod:`.table` turns
-fractions into percent.
+Every score is a fraction in [0, 1], as in `metrics.json`; only :mod:`.table` makes percent of it.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from erc_features.errors import RunError
+from erc_features.errors import ErcError, RunError
+from erc_fusion.config.parsing import build
 from erc_fusion.runs.run import Run
 
 
@@ -53,7 +51,7 @@ class ClassScore:
 class Slice:
     """The scores of some rows, or of another classifier on the same ones (`rows` None)."""
 
-    rows: int | None
+    rows: int | None = field(default=None, kw_only=True)
     accuracy: Stat
     weighted_f1: Stat
 
@@ -89,7 +87,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class Weight:
-    """What the head gives a feature file: mean over rows and seeds, deviation over seeds."""
+    """The head's weight of a feature file: mean over rows and seeds, deviation over seeds."""
 
     mean: float
     std: float
@@ -99,8 +97,8 @@ class Weight:
 class SplitResult:
     """A run on dev or test; `confusion` is (C, C), truth by prediction, mean counts over seeds.
 
-    `reliability` and `slices` (by speaker, position, length, missing) are empty for a run that
-    an older erc made.
+    `reliability` and `slices` (by speaker, position, length, missing) are empty where an older
+    erc made the run.
     """
 
     rows: int
@@ -130,9 +128,9 @@ class SplitResult:
 class Row:
     """A line of the report. `dev` or `test` is None where the split has no labelled rows.
 
-    `layers` holds the feature files with more than one layer; `weighing` is by feature file, and
-    None where the head weighs none, or the run is of an older erc. `warnings` are what `erc fuse`
-    said of it.
+    `layers` holds the feature files that have more than one layer. `weighing` is by feature file,
+    and None where the head has no such weights, or an older erc made the run. `warnings` are those
+    of `erc fuse`.
     """
 
     name: str
@@ -163,117 +161,12 @@ def row(run: Run) -> Row:
     Raises:
         RunError: it can't be read, or lacks something.
     """
-    metrics = run.metrics
     try:
-        _ = list(zip(metrics["modalities"], metrics["files"], strict=True))  # go together
-        return Row(
-            name=run.name,
-            head=metrics["head"],
-            modalities=tuple(metrics["modalities"]),
-            files=tuple(metrics["files"]),
-            labels=tuple(metrics["labels"]),
-            seeds=tuple(metrics["seeds"]),
-            monitor=metrics["monitor"],
-            best_epoch=tuple(metrics["best_epoch"]),
-            epochs=tuple(metrics["epochs"]),
-            parameters=metrics["parameters"],
-            dev=_split(metrics["dev"]),
-            test=_split(metrics["test"]),
-            run=run,
-            layers={
-                stem: Layers(_floats(found["weight"]), _floats(found["std"]))
-                for stem, found in metrics.get("layers", {}).items()
-            },
-            weighing=_weighing(metrics.get("weighing")),
-            warnings=tuple(map(str, metrics.get("warnings") or ())),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(
-            f"{run.path / 'metrics.json'} is damaged ({type(error).__name__}: {error}). "
-            "Run `erc fuse` again with --overwrite."
-        ) from error
-
-
-def _split(found: dict[str, Any] | None) -> SplitResult | None:
-    if found is None:
-        return None
-    return SplitResult(
-        rows=found["rows"],
-        labelled=found["labelled"],
-        accuracy=_stat(found["accuracy"]),
-        weighted_f1=_stat(found["weighted_f1"]),
-        macro_f1=_stat(found["macro_f1"]),
-        ece=_stat(found["ece"]),
-        majority=_scores(found["majority"]),
-        ensemble=_scores(found["ensemble"]),
-        per_class=tuple(
-            ClassScore(
-                item["label"],
-                _number(item["precision"]),
-                _number(item["recall"]),
-                _number(item["f1"]),
-                _number(item["f1_std"]),
-                item["support"],
-            )
-            for item in found["per_class"]
-        ),
-        confusion=tuple(_floats(line) for line in found["confusion"]),
-        collapsed=tuple(found["collapsed"]),
-        unseen_text=_slice(found["unseen_text"]),
-        prototype=_slice(found["prototype"]),
-        reliability=tuple(
-            Bin(item["low"], item["high"], item["rows"], item["confidence"], item["accuracy"])
-            for item in found.get("reliability", ())
-        ),
-        slices={
-            by: tuple(
-                SliceRow(item["value"], item["rows"], item["accuracy"], item["weighted_f1"])
-                for item in items
-            )
-            for by, items in found.get("slices", {}).items()
-        },
-    )
-
-
-def _stat(found: dict[str, Any]) -> Stat:
-    return Stat(
-        mean=_number(found["mean"]),
-        std=_number(found["std"]),
-        low=_number(found["low"]),
-        high=_number(found["high"]),
-        seeds=_floats(found["seeds"]),
-    )
-
-
-def _floats(values: list[float]) -> tuple[float, ...]:
-    return tuple(_number(value) for value in values)
-
-
-def _number(value: float) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{number} is no score")  # json reads NaN and Infinity
-    return number
-
-
-def _weighing(found: dict[str, Any] | None) -> dict[str, Weight] | None:
-    if found is None:
-        return None
-    return {
-        stem: Weight(_number(each["mean"]), _number(each["std"])) for stem, each in found.items()
-    }
-
-
-def _scores(found: dict[str, Any]) -> Scores:
-    return Scores(
-        accuracy=_number(found["accuracy"]),
-        weighted_f1=_number(found["weighted_f1"]),
-        macro_f1=_number(found["macro_f1"]),
-        label=found.get("label"),
-    )
-
-
-def _slice(found: dict[str, Any] | None) -> Slice | None:
-    if found is None:
-        return None
-    return Slice(found.get("rows"), _stat(found["accuracy"]), _stat(found["weighted_f1"]))
+        found = build(Row, {**run.metrics, "name": run.name, "run": run}, "metrics", recorded=True)
+        if len(found.modalities) != len(found.files):
+            raise ErcError("it has not one modality for each file")
+    except (ErcError, TypeError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise run.damaged("metrics.json", error) from error
+    return found

@@ -1,8 +1,8 @@
-"""What the figures say, in sentences: as much as they show, and no more."""
+"""What the scores say, in sentences: as much as they show, and no more."""
 
 from typing import TYPE_CHECKING
 
-from erc_fusion.report.comparison import PAIRED, Comparison, Pair
+from erc_fusion.report.comparison import PAIRED, Comparison
 from erc_fusion.report.results import Row, SplitResult
 from erc_fusion.report.table import (
     LEVEL,
@@ -34,7 +34,7 @@ _PROTOCOL = (
 
 
 def sentences(comparison: Comparison) -> tuple[str, ...]:
-    """What dev chose, what that gets on test, which steps helped, and how sure that is."""
+    """What dev chose, how that does on test, which steps helped, and how certain that is."""
     best, differ = comparison.best, _versions(comparison)
     if best is None:
         return (*_steps(comparison), *differ, _NO_DEV)
@@ -58,30 +58,29 @@ def footnotes(comparison: Comparison) -> tuple[str, ...]:
         return ()
     against = []
     if comparison.ladder:
-        against.append("“Δ before” is against the rung before that was run")
+        against.append("“Δ before” is against the last rung before that was run")
     if baseline:
         against.append(f"“Δ baseline” is against {_called(comparison, baseline)}")
+    count = len(comparison.couples())
+    family = (
+        "the one pair of runs compared here"
+        if count == 1
+        else (f"the {count} pairs of runs compared here, each once")
+    )
     return (
         f"{', '.join(against)}: points of {comparison.split}, mean over seeds, with its 95% "
         "interval.",
         f"* Significant: were the two equally good, a difference this large would be rare (p below "
         f"{LEVEL:g} by a paired permutation test of whole dialogues, adjusted by Holm's method "
-        f"over {_family(comparison)}). Without a star it could be chance. "
-        "Intervals are not adjusted: one may leave out 0 where there is no star.",
+        f"over one family for each metric: {family}). Without a star it could be chance. "
+        "Intervals are not adjusted: one may exclude 0 where there is no star.",
         "A star is about these trained models, on other dialogues of this kind; other seeds are "
         f"not covered.{_of_seeds(comparison)}",
     )
 
 
-def _family(comparison: Comparison) -> str:
-    count = len(comparison.couples())
-    if count == 1:
-        return "one family for each metric: the one pair of runs compared here"
-    return f"one family for each metric: the {count} pairs of runs compared here, each once"
-
-
 def _of_seeds(comparison: Comparison) -> str:
-    """What to know of the compared runs' seeds; "" where all have the same several."""
+    """What to know about the compared runs' seeds; "" where all have the same, and several."""
     names = {name for couple in comparison.couples() for name in couple}
     rows = [row for row in comparison.rows if row.name in names]
     found = ""
@@ -93,7 +92,7 @@ def _of_seeds(comparison: Comparison) -> str:
 
 
 def warnings(row: Row, split: str) -> tuple[str, ...]:
-    """What a reader of this run must know."""
+    """What a reader must know about this run."""
     result = row.split(split)
     found = list(row.warnings)
     if result is None:
@@ -104,7 +103,8 @@ def warnings(row: Row, split: str) -> tuple[str, ...]:
             f"{'this class has' if len(result.collapsed) == 1 else 'these classes have'} collapsed."
         )
     floor = result.majority
-    if _only(row, result, floor.label):
+    counts = zip(row.labels, map(sum, zip(*result.confusion, strict=True)), strict=True)
+    if not any(count for label, count in counts if label != floor.label):
         found.append(f"Every prediction on {split} is {floor.label}: nothing was learned.")
     else:
         for metric in PAIRED:
@@ -120,16 +120,6 @@ def warnings(row: Row, split: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _only(row: Row, result: SplitResult, label: str | None) -> bool:
-    """Whether every seed predicts nothing but this."""
-    return not any(
-        count
-        for counts in result.confusion
-        for name, count in zip(row.labels, counts, strict=True)
-        if name != label
-    )
-
-
 def _versions(comparison: Comparison) -> tuple[str, ...]:
     """That runs were made by several versions of erc or torch, where they were."""
     made = [row.run.inputs.get("versions") or {} for row in comparison.rows]
@@ -142,22 +132,16 @@ def _versions(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _chosen(comparison: Comparison, best: Row) -> str:
-    metric = NAMES[comparison.monitor]
+    metric, called = NAMES[comparison.monitor], _called(comparison, best)
     assert best.dev is not None
-    score = percent(best.dev.stat(comparison.monitor).mean)
+    over = "one seed" if len(best.seeds) == 1 else f"mean over {len(best.seeds)} seeds"
+    score = f"{percent(best.dev.stat(comparison.monitor).mean)} ({over})"
     if best is comparison.final:
-        return (
-            f"The final model is {_called(comparison, best)}: of all rungs it has the highest dev "
-            f"{metric}, {score} ({_seeds(best)})"
-        )
-    called = _called(comparison, best)
+        return f"The final model is {called}: of all rungs it has the highest dev {metric}, {score}"
     if len(comparison.rows) == 1:
-        found = f"The only run here, {called}, has a dev {metric} of {score} ({_seeds(best)})"
+        found = f"The only run here, {called}, has a dev {metric} of {score}"
     else:
-        found = (
-            f"Of {len(comparison.rows)} runs, {called} has the highest dev {metric}: "
-            f"{score} ({_seeds(best)})"
-        )
+        found = f"Of {len(comparison.rows)} runs, {called} has the highest dev {metric}: {score}"
     ladder = comparison.ladder
     final = next((r for r in ladder.rungs if r.name == ladder.final), None) if ladder else None
     if final is None:
@@ -167,41 +151,30 @@ def _chosen(comparison: Comparison, best: Row) -> str:
 
 def _on_test(test: SplitResult) -> str:
     over = test.accuracy.mean - test.majority.accuracy
+    than = f"{percent(abs(over))} points {'above' if over > 0 else 'below'}"
     return (
         f"On test its accuracy is {percent(test.accuracy.mean)}, 95% interval "
-        f"{interval(test.accuracy)}, {_over(over)} always predicting {test.majority.label} "
-        f"({percent(test.majority.accuracy)})."
+        f"{interval(test.accuracy)}, {'the same as' if signed(over) == '0.0' else than} always "
+        f"predicting {test.majority.label} ({percent(test.majority.accuracy)})."
     )
 
 
-def _over(difference: float) -> str:
-    if signed(difference) == "0.0":
-        return "the same as"
-    points = percent(abs(difference))
-    return f"{points} points {'above' if difference > 0 else 'below'}"
-
-
 def _overlap(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str, ...]:
-    """Whether the choice is clear of the others on test, by the intervals alone."""
-    others = [row for row in comparison.rows if row is not best and row.test]
+    """Whether the intervals alone separate the choice from the others on test."""
+    others = {row.name: row.test for row in comparison.rows if row is not best and row.test}
     if not others:
         return ()
-    near = [
-        row.name for row in others if row.test and row.test.weighted_f1.overlaps(test.weighted_f1)
-    ]
-    if near:
-        whose = _and(near) if len(near) <= 3 else f"{len(near)} of the {len(others)} other runs"
-        found = (
-            f"The test interval of {best.name} overlaps that of {whose}: these figures "
-            "alone do not show which is better; a paired test could."
-        )
-    else:
-        found = f"The test interval of {best.name} overlaps that of no other run."
+    near = [name for name, of in others.items() if of.weighted_f1.overlaps(test.weighted_f1)]
+    whose = _and(near) if len(near) <= 3 else f"{len(near)} of the {len(others)} other runs"
+    found = f"The test interval of {best.name} overlaps that of {whose or 'no other run'}"
+    found += (
+        ": these scores alone do not show which is better; a paired test could." if near else "."
+    )
     return (" ".join((found, *_higher(comparison, best, test))),)
 
 
 def _higher(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str, ...]:
-    """That another run is higher on test, where one is: to choose by that would be to cheat."""
+    """A note where another run is higher on test: to choose by that would be cheating."""
     scored = [(each.test.weighted_f1, each) for each in comparison.rows if each.test]
     score, top = max(scored, key=lambda pair: pair[0].mean)
     if score.mean <= test.weighted_f1.mean or percent(score.mean) == percent(test.weighted_f1.mean):
@@ -214,7 +187,7 @@ def _higher(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str, 
 
 def _steps(comparison: Comparison) -> tuple[str, ...]:
     """Which rungs helped, which hurt, and which made a difference that could be chance."""
-    metric = _metric(comparison)
+    metric = comparison.monitor if comparison.monitor in PAIRED else PAIRED[0]
     helped, hurt, chance = [], [], []
     for rung in comparison.ladder.rungs if comparison.ladder else ():
         pair = comparison.before(rung)
@@ -243,17 +216,14 @@ def _over_baseline(comparison: Comparison, best: Row) -> tuple[str, ...]:
     base, pair = comparison.baseline, comparison.against_baseline(best)
     if base is None or pair is None:
         return ()
-    said = [_against(metric, pair) for metric in PAIRED]
+    said = []
+    for metric, p in pair.holm.items():
+        verdict = "significant" if p < LEVEL else "it could be chance"
+        said.append(f"{NAMES[metric]} {_tested(pair.tests[metric], p)}, {verdict}")
     return (
         f"{_called(comparison, best)} against {_called(comparison, base)} on "
         f"{comparison.split}: {'; '.join(said)}.",
     )
-
-
-def _against(metric: str, pair: Pair) -> str:
-    p = pair.holm[metric]
-    verdict = "significant" if p < LEVEL else "it could be chance"
-    return f"{NAMES[metric]} {_tested(pair.tests[metric], p)}, {verdict}"
 
 
 def _tested(test: "Paired", p: float) -> str:
@@ -265,19 +235,10 @@ def _tested(test: "Paired", p: float) -> str:
     )
 
 
-def _metric(comparison: Comparison) -> str:
-    """What steps are judged by: what runs are chosen by, where it is tested in pairs."""
-    return comparison.monitor if comparison.monitor in PAIRED else PAIRED[0]
-
-
 def _called(comparison: Comparison, row: Row) -> str:
     """A rung by its title, another run by its name."""
     rungs = comparison.ladder.rungs if comparison.ladder else ()
     return next((rung.title for rung in rungs if rung.run == row.name), row.name)
-
-
-def _seeds(row: Row) -> str:
-    return "one seed" if len(row.seeds) == 1 else f"mean over {len(row.seeds)} seeds"
 
 
 def _and(names: tuple[str, ...] | list[str]) -> str:

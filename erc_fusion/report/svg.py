@@ -1,34 +1,31 @@
-"""matplotlib figures as lean SVG that belongs to the page around it.
+"""matplotlib figures as lean SVG in the style of the page around them.
 
-matplotlib knows only fixed colours, so figures are drawn in the placeholders below and each
-is replaced by a CSS variable of `style.css`: one drawing serves light, dark and print.
-Text stays text, in the page's font; it can be searched, and costs a tenth of outlines.
+matplotlib knows only fixed colours, so figures are drawn in the placeholders below, and each is
+replaced by a CSS variable of `style.css`: one drawing serves light, dark and print. Text stays
+text, in the page's font; it can be searched, and takes a tenth of the space of outlines.
 """
 
 import io
 import re
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, SOFT, RULE, PAPER = "#100001", "#100002", "#100003", "#100004"
 TRAIN, DEV, ACCENT, ON_ACCENT = "#100005", "#100006", "#100007", "#100008"
 CLASSES = tuple(f"#20000{i}" for i in range(1, 8))  # tell classes apart, beside a marker
+DASHED: dict[str, Any] = {"color": SOFT, "linewidth": 1, "linestyle": (0, (3, 2.5))}
 WIDTH = 360  # points of an ordinary figure: a phone's width, so that text keeps its size there
-_VARIABLES = {
-    INK: "var(--ink)",
-    SOFT: "var(--soft)",
-    RULE: "var(--rule)",
-    PAPER: "var(--paper)",
-    TRAIN: "var(--train)",
-    DEV: "var(--dev)",
-    ACCENT: "var(--accent)",
-    ON_ACCENT: "var(--on-accent)",
-    **{colour: f"var(--class-{i})" for i, colour in enumerate(CLASSES, start=1)},
-}
+_NAMES = ("ink", "soft", "rule", "paper", "train", "dev", "accent", "on-accent",
+          *(f"class-{i}" for i, _ in enumerate(CLASSES, start=1)))  # fmt: skip
+_VARIABLES = dict(
+    zip((INK, SOFT, RULE, PAPER, TRAIN, DEV, ACCENT, ON_ACCENT, *CLASSES), _NAMES, strict=True)
+)
 _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a run may be called "$x"
@@ -59,7 +56,7 @@ _NUMBERS = ("d", "x", "y", "width", "height", "transform", "points")
 
 
 def style():
-    """A context in which figures are drawn; a user's matplotlibrc has no say in it."""
+    """A context in which figures are drawn; a user's matplotlibrc does not affect it."""
     import matplotlib.style
 
     return matplotlib.style.context(["default", _STYLE])
@@ -72,8 +69,25 @@ def figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
 
 
+def note(
+    axes: "Axes", text: str, at: tuple[float, float], offset: tuple[float, float], **look: Any
+) -> None:
+    """Small text at a point of the data, moved from it by an offset in points."""
+    axes.annotate(text, at, offset, textcoords="offset points", fontsize=9.5, **look)
+
+
+def name_rows(
+    axes: "Axes", names: Sequence[str], xlabel: str, ylim: tuple[float, float], **more: Any
+) -> None:
+    """Make a chart of horizontal rows: a name beside each, and a grid below them."""
+    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.set(ylim=ylim, xlabel=xlabel, **more)
+    axes.grid(axis="x")
+    axes.spines["bottom"].set_visible(False)
+
+
 def short(text: str, most: int) -> str:
-    """Cut in the middle, so that a name's beginning and a hash's end both stay."""
+    """Text cut in the middle, so that a name's beginning and a hash's end both stay."""
     text = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
     if len(text) <= most:
         return text
@@ -82,18 +96,18 @@ def short(text: str, most: int) -> str:
 
 
 def to_svg(drawn: "Figure", name: str, label: str) -> str:
-    """The figure as an `<svg>` element, the same for the same figure.
+    """The figure as an `<svg>` element, always the same for the same figure.
 
     Args:
-        drawn: A figure made by :func:`figure` inside :func:`style`.
-        name: Unique in the page; ids are derived from it.
-        label: What a screen reader says.
+        drawn: a figure made by :func:`figure` inside :func:`style`.
+        name: unique in the page; ids are derived from it.
+        label: what a screen reader says.
     """
     import matplotlib
 
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        # A name in a script that DejaVu lacks: the page's own fonts will show it.
+        # DejaVu lacks a name's script; the page's own fonts will show it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         drawn.savefig(buffer, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
@@ -139,7 +153,7 @@ def _restyled(style: str) -> str:
     kept = [part.strip() for part in style.split(";") if "font-family" not in part]
     text = ";".join(part.replace(": ", ":") for part in kept if part)
     for placeholder, variable in _VARIABLES.items():
-        text = text.replace(placeholder, variable)
+        text = text.replace(placeholder, f"var(--{variable})")
     return text
 
 

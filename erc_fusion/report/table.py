@@ -1,10 +1,9 @@
-"""The comparison as a table of text cells: what the page, the terminal and papers show alike.
+"""The comparison as a table of text cells, which the page, the terminal and papers all show.
 
-The first line is the majority baseline; then a ladder's rungs in order, those too that were not
-run; then the other runs in the order given. Scores are in percent, differences in points.
+The first line is the majority baseline; then come a ladder's rungs in order, including those that
+were not run, and the other runs in the order given. Scores are in percent, differences in points.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from erc_fusion.report.comparison import PAIRED, Comparison, Pair
@@ -21,8 +20,8 @@ LEVEL = 0.05  # of significance, after Holm's correction
 class Column:
     """Where a column's numbers come from.
 
-    `kind`: stat, ensemble, before (difference to the ladder's rung before) or baseline (difference
-    to the baseline); both differences are tested in pairs.
+    `kind`: stat, ensemble, before (difference from the ladder's rung before) or baseline
+    (difference from the baseline).
     """
 
     split: str
@@ -48,13 +47,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure.
+    """One score or difference.
 
     Attributes:
         text: "59.4 ± 0.6"; a difference is "+1.2", and "+1.2*" where it is significant.
         interval: "[57.3, 61.5]" or empty.
-        value: the bare fraction.
-        best: of its column.
+        value: as a fraction.
+        best: whether it is the best of its column.
         p: of a difference, adjusted by Holm's method; else None.
     """
 
@@ -72,10 +71,10 @@ class Line:
     Attributes:
         name: of the run; of a rung its title: "2. Better text".
         inputs: its modalities or files, see :meth:`Comparison.inputs_of`.
-        adds: what a rung changes of the one before, in words; else "".
-        note: why a rung has no figures ("not run: no visual features"); else "".
-        final: it is the ladder's final model.
-        rung: where the line is one of a ladder.
+        adds: what a rung changes in the one before, in words; else "".
+        note: why a rung has no scores ("not run: no visual features"); else "".
+        final: whether it is the ladder's final model.
+        rung: the rung, where the line is one of a ladder.
     """
 
     name: str
@@ -108,10 +107,8 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
         found += [Column(split, metric, "before") for metric in PAIRED]
     else:
         found.append(Column(split, "macro_f1", "stat"))
-        if with_dev and comparison.monitor != "weighted_f1":
-            found.append(Column("dev", comparison.monitor, "stat"))  # what runs are chosen by
-        if with_dev:
-            found.append(Column("dev", "weighted_f1", "stat"))
+        on_dev = dict.fromkeys((comparison.monitor, "weighted_f1"))  # runs are chosen by the first
+        found += [Column("dev", metric, "stat") for metric in on_dev if with_dev]
         found.append(Column(split, "weighted_f1", "ensemble"))
     if comparison.baseline:
         found += [Column(split, metric, "baseline") for metric in PAIRED]
@@ -126,11 +123,21 @@ def tabulate(comparison: Comparison) -> Table:
     if majority:
         cells = tuple(_majority(comparison, column) for column in chosen)
         lines.append(Line(f"majority: {majority.label}", NONE, NONE, cells))
-    lines += _rungs(comparison, chosen)
+    ladder = comparison.ladder
+    for rung in ladder.rungs if ladder else ():
+        row = comparison.row_of(rung)
+        if row:
+            line = _line(comparison, row, chosen, rung)
+            final = ladder is not None and rung.name == ladder.final
+            lines.append(replace(line, name=rung.title, adds=rung.adds, final=final))
+        else:
+            why = f"not run: {rung.not_run}" if rung.not_run else "not run"
+            note = "not finished" if rung.run else why
+            empty = tuple(Cell() for _ in chosen)
+            lines.append(Line(rung.title, NONE, NONE, empty, adds=rung.adds, note=note, rung=rung))
     of_rungs = {line.row.name for line in lines if line.row}
-    for row in comparison.rows:
-        if row.name not in of_rungs:
-            lines.append(_line(comparison, row, chosen))
+    others = (row for row in comparison.rows if row.name not in of_rungs)
+    lines += (_line(comparison, row, chosen) for row in others)
     return Table(tuple(column.heading for column in chosen), _marked(lines, chosen), chosen)
 
 
@@ -142,31 +149,14 @@ def _line(
     return Line(row.name, row.head, inputs, cells, row, rung=rung)
 
 
-def _rungs(comparison: Comparison, chosen: tuple[Column, ...]) -> Iterator[Line]:
-    ladder = comparison.ladder
-    for rung in ladder.rungs if ladder else ():
-        row = comparison.row_of(rung)
-        if row is None:
-            why = f"not run: {rung.not_run}" if rung.not_run else "not run"
-            note = "not finished" if rung.run else why
-            empty = tuple(Cell() for _ in chosen)
-            yield Line(rung.title, NONE, NONE, empty, adds=rung.adds, note=note, rung=rung)
-            continue
-        line = _line(comparison, row, chosen, rung)
-        final = ladder is not None and rung.name == ladder.final
-        yield replace(line, name=rung.title, adds=rung.adds, final=final)
-
-
 def percent(value: float) -> str:
     """0.594 -> "59.4"."""
     return f"{100 * value:.1f}"
 
 
 def spread(stat: Stat) -> str:
-    """ "59.4 ± 0.6"; of one seed "59.4", since one seed has no deviation."""
-    if len(stat.seeds) < 2:
-        return percent(stat.mean)
-    return f"{percent(stat.mean)} ± {percent(stat.std)}"
+    """ "59.4 ± 0.6"; "59.4" for one seed, which has no deviation."""
+    return percent(stat.mean) + (f" ± {percent(stat.std)}" if len(stat.seeds) > 1 else "")
 
 
 def interval(stat: Stat) -> str:
@@ -222,18 +212,12 @@ def _majority(comparison: Comparison, column: Column) -> Cell:
 
 def _marked(lines: list[Line], chosen: tuple[Column, ...]) -> tuple[Line, ...]:
     """Mark the best of each column, where there is a choice."""
-    best: dict[int, str] = {}
+    by_column = []
     for i, column in enumerate(chosen):
-        values = [v for line in lines if (v := line.cells[i].value) is not None]
-        if len(values) > 1 and not column.difference:
-            best[i] = percent(max(values))
-    return tuple(
-        replace(
-            line,
-            cells=tuple(
-                replace(cell, best=cell.value is not None and best.get(i) == percent(cell.value))
-                for i, cell in enumerate(line.cells)
-            ),
-        )
-        for line in lines
-    )
+        cells = [line.cells[i] for line in lines]
+        shown = [cell.value is not None and percent(cell.value) for cell in cells]
+        values = [cell.value for cell in cells if cell.value is not None]
+        top = percent(max(values)) if len(values) > 1 and not column.difference else None
+        by_column.append([replace(c, best=s == top) for c, s in zip(cells, shown, strict=True)])
+    rows = zip(*by_column, strict=True)
+    return tuple(replace(line, cells=cells) for line, cells in zip(lines, rows, strict=True))

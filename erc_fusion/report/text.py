@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from erc_fusion.report.comparison import Comparison, Pair
 from erc_fusion.report.published import published_for
-from erc_fusion.report.results import Row, SplitResult
+from erc_fusion.report.results import Row
 from erc_fusion.report.summary import footnotes, sentences, warnings
 from erc_fusion.report.table import Cell, Line, Table, tabulate
 
@@ -18,27 +18,21 @@ if TYPE_CHECKING:
 def rich_table(comparison: Comparison) -> "rich.console.Group":
     """The headline table, in 80 columns; names are never read as rich's markup.
 
-    Scores first; then, where there are any, the differences in a table of their own. Deviations
-    stand only beside intervals here; the page and :func:`as_dict` have all.
+    Scores come first, then the differences, if any, in a table of their own. Deviations are shown
+    only beside intervals here; the page and :func:`as_dict` have all.
     """
     from rich.console import Group
     from rich.text import Text
 
     table = tabulate(comparison)
-    scores = [i for i, column in enumerate(table.columns) if not column.difference]
-    differences = [i for i, column in enumerate(table.columns) if column.difference]
+    title = f"{comparison.corpus.name}: percent, mean ± deviation over seeds, [95% interval]; "
+    title += "wF1: weighted F1"
     parts: list[rich.table.Table | rich.text.Text] = [
-        _part(
-            table,
-            scores,
-            f"{comparison.corpus.name}: percent, mean ± deviation over seeds, [95% interval]; "
-            "wF1: weighted F1",
-            wide=comparison.ladder is not None,
-        )
+        _part(table, title, differences=False, wide=comparison.ladder is not None)
     ]
     if comparison.paired:
         title = f"Differences on {comparison.split} in points, [95% interval]; *: significant"
-        parts.append(_part(table, differences, title, wide=True))
+        parts.append(_part(table, title, differences=True, wide=True))
         parts += [Text(note, style="dim") for note in footnotes(comparison)]
     if comparison.unfinished:
         waiting = ", ".join(map(str, comparison.unfinished))
@@ -46,13 +40,13 @@ def rich_table(comparison: Comparison) -> "rich.console.Group":
     return Group(*parts)
 
 
-def _part(table: Table, chosen: list[int], title: str, *, wide: bool) -> "rich.table.Table":
-    """Some columns of the table; `wide` where they are few enough for names at length."""
+def _part(table: Table, title: str, *, differences: bool, wide: bool) -> "rich.table.Table":
+    """The columns of scores, or of differences; `wide` where there is room for long names."""
     from rich import box
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    of_differences = all(table.columns[i].difference for i in chosen)
+    chosen = [i for i, column in enumerate(table.columns) if column.difference == differences]
     shown = Drawn(
         title=Text(title, style="bold"),
         title_justify="left",
@@ -63,24 +57,23 @@ def _part(table: Table, chosen: list[int], title: str, *, wide: bool) -> "rich.t
     what = "rung" if any(line.rung for line in table.lines) else "run"
     shown.add_column(what, overflow="fold", min_width=20 if wide else 16)
     for i in chosen:
-        shown.add_column(_brief(table.headings[i]), justify="right", no_wrap=True)
+        shown.add_column(_brief(table.columns[i].heading), justify="right", no_wrap=True)
     for line in table.lines:
-        if of_differences and line.row is None:
-            continue  # the majority, and what was not run, differ by nothing known
+        if differences and line.row is None:
+            continue  # nothing is known of how the majority, and what was not run, differ
         name = Text(line.name)
-        for more in () if of_differences else _under(line):
+        for more in () if differences else _under(line):
             name.append(f"\n{more}", style="dim")
         if line.final:
             name.append("\nthe final model", style="bold")
-        cells = [
-            Text(_figure(line.cells[i]), style="bold" if line.cells[i].best else "") for i in chosen
-        ]
-        shown.add_row(name, *cells, style="dim" if line.row is None else "")
+        cells = [line.cells[i] for i in chosen]
+        texts = [Text(_figure(cell), style="bold" if cell.best else "") for cell in cells]
+        shown.add_row(name, *texts, style="dim" if line.row is None else "")
     return shown
 
 
 def _under(line: Line) -> tuple[str, ...]:
-    """What stands under a line's name."""
+    """What is printed below a line's name."""
     if line.rung is None:
         return (f"{line.head}: {line.inputs}",) if line.row else ()
     return tuple(filter(None, (line.adds, line.note)))
@@ -91,11 +84,9 @@ def _figure(cell: Cell) -> str:
 
 
 def _brief(heading: str) -> str:
-    """A heading a few columns wide: "dev weighted F1" -> "dev", "wF1" in two lines."""
-    words = (
-        heading.replace("weighted F1", "wF1").replace("accuracy", "acc.").replace("Δ ", "Δ\u00a0")
-    )
-    return "\n".join(words.split(" "))
+    """A heading a few characters wide: "dev weighted F1" -> "dev", "wF1" on two lines."""
+    short = heading.replace("weighted F1", "wF1").replace("accuracy", "acc.")
+    return short.replace("Δ ", "Δ\u00a0").replace(" ", "\n")
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
@@ -123,6 +114,9 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def _run(comparison: Comparison, row: Row) -> dict[str, Any]:
+    found = asdict(row)
+    rungs = comparison.ladder.rungs if comparison.ladder else ()
+    first = next((rung for rung in rungs if rung.run == row.name), None)
     return {
         "name": row.name,
         "path": str(row.run.path),
@@ -132,18 +126,12 @@ def _run(comparison: Comparison, row: Row) -> dict[str, Any]:
         "seeds": list(row.seeds),
         "monitor": row.monitor,
         "warnings": list(warnings(row, comparison.split)),
-        "dev": _split(row.dev),
-        "test": _split(row.test),
-        "layers": {stem: asdict(layers) for stem, layers in row.layers.items()},
-        "weighing": _weighing(row),
-        "paired": _paired(comparison, row),
+        **{name: found[name] for name in ("dev", "test", "layers", "weighing")},
+        "paired": {
+            "before": _tests(comparison.before(first)) if first else None,
+            "baseline": _tests(comparison.against_baseline(row)),
+        },
     }
-
-
-def _weighing(row: Row) -> dict[str, dict[str, float]] | None:
-    if row.weighing is None:
-        return None
-    return {stem: asdict(weight) for stem, weight in row.weighing.items()}
 
 
 def _ladder(comparison: Comparison) -> dict[str, Any] | None:
@@ -154,16 +142,6 @@ def _ladder(comparison: Comparison) -> dict[str, Any] | None:
     return asdict(comparison.ladder) | {"rungs": rungs}
 
 
-def _paired(comparison: Comparison, row: Row) -> dict[str, dict[str, dict[str, Any]] | None]:
-    """Against the rung before (of the run's first rung) and the baseline."""
-    rungs = comparison.ladder.rungs if comparison.ladder else ()
-    first = next((rung for rung in rungs if rung.run == row.name), None)
-    return {
-        "before": _tests(comparison.before(first)) if first else None,
-        "baseline": _tests(comparison.against_baseline(row)),
-    }
-
-
 def _tests(pair: Pair | None) -> dict[str, dict[str, Any]] | None:
     """Each metric's test, `p_holm` beside its `p`."""
     if pair is None:
@@ -171,7 +149,3 @@ def _tests(pair: Pair | None) -> dict[str, dict[str, Any]] | None:
     return {
         metric: asdict(test) | {"p_holm": pair.holm[metric]} for metric, test in pair.tests.items()
     }
-
-
-def _split(result: SplitResult | None) -> dict[str, Any] | None:
-    return None if result is None else asdict(result)

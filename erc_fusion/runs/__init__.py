@@ -1,4 +1,4 @@
-"""What an `erc fuse` leaves behind, and the ladder of runs of a study, read and written whole.
+"""What `erc fuse` leaves behind, and a study's ladder of runs: each read and written as a whole.
 
 Figures are kept as they came: nothing is computed, trained or drawn here.
 """

@@ -5,9 +5,7 @@ from typing import Any
 
 _SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1",
            "ece": "calibration error"}  # fmt: skip
-
-
-_LEFT = 'style="text-align: left"'  # Jupyter sets numbers and texts to the right
+_LEFT = 'style="text-align: left"'  # Jupyter aligns texts to the right, as numbers
 
 
 def as_html(name: str, corpus: str, folder: str, metrics: dict[str, Any]) -> str:
@@ -28,7 +26,7 @@ def as_html(name: str, corpus: str, folder: str, metrics: dict[str, Any]) -> str
 
 
 def _scores(metrics: dict[str, Any]) -> str:
-    """Percent: mean over seeds ± deviation, and the 95% interval over dialogues."""
+    """In percent: mean over seeds ± standard deviation, and the 95% interval over dialogues."""
     head = "".join(f"<th>{name}</th>" for name in ("split", "rows", *_SCORES.values()))
     body = ""
     for split in ("dev", "test"):
@@ -36,8 +34,8 @@ def _scores(metrics: dict[str, Any]) -> str:
         if found is None:
             body += f"<tr><th>{split}</th><td colspan='{len(_SCORES) + 1}'>no labels</td></tr>"
             continue
-        cells = "".join(f"<td>{_score(found[name])}</td>" for name in _SCORES)
         rows = f"<td>{found['labelled']:,}</td>"
+        cells = "".join(f"<td>{_score(found[name])}</td>" for name in _SCORES)
         body += f"<tr><th>{split}</th>{rows}{cells}</tr>"
         if len(metrics["seeds"]) > 1:  # the ensemble has no calibration error
             together = (found["ensemble"].get(name) for name in _SCORES)

@@ -12,10 +12,10 @@ runs/<corpus>/<name>/
   metrics.json          see :mod:`erc_fusion.evaluation.metrics`
   predictions.parquet   a row for each utterance of dev, test (and new) and each seed:
                         key, split, dialogue, sequence, speaker, text, label, seed, predicted,
-                        the probability of each label in `p_<label>`, `missing` (stems without
-                        an embedding of it, with commas), and `pca_1`, `pca_2` of its embedding
-  model.safetensors     weights, every tensor with the seeds leading: (S, …)
-  DONE                  written last: without it the run is unfinished and begins anew
+                        the probability of each label in `p_<label>`, `missing` (the stems of files
+                        without its embedding, with commas), `pca_1`, `pca_2` of its embedding
+  model.safetensors     weights, every tensor with the seeds first: (S, …)
+  DONE                  written last: without it the run is unfinished and starts again
 
 The folder appears, or changes into another run, in one step: see :mod:`erc_fusion.runs.writing`.
 """
@@ -23,7 +23,7 @@ The folder appears, or changes into another run, in one step: see :mod:`erc_fusi
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ _OURS = frozenset({DONE, *FILES, *(f"{name}{_PART}" for name in FILES)})
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, read on demand. In Jupyter it shows itself as a table.
+    """A finished run, read on demand. Jupyter shows it as a table.
 
     >>> from pathlib import Path
     >>> run = Run(Path("runs/meld/mlp"))
@@ -68,7 +68,7 @@ class Run:
     260
 
     Raises:
-        RunError: where a file of it is absent, damaged or of a newer format.
+        RunError: when a file of it is read that is absent, damaged or of a newer format.
     """
 
     path: Path
@@ -91,14 +91,11 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The settings as nested tables, as in `config.toml`."""
-        try:
-            return tomllib.loads(self._read("config.toml").decode())
-        except ValueError as error:
-            raise self._damaged("config.toml", error) from error
+        return self._read("config.toml", lambda text: tomllib.loads(text.decode()))
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
-        found = self._json("inputs.json")
+        found = self._read("inputs.json", json.loads)
         version = found.get("format_version", 0)
         if found.get("format") != FORMAT or not isinstance(version, int):
             raise RunError(f"{self.path / 'inputs.json'}: not the inputs of an erc run.")
@@ -111,24 +108,26 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        return self._json("metrics.json")
+        return self._read("metrics.json", json.loads)
 
     def history(self) -> list[dict[str, Any]]:
         """Loss and accuracy of train and dev, one entry for each seed and epoch."""
-        lines = self._read("history.jsonl").decode().splitlines()
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
-            raise self._damaged("history.jsonl", error) from error
+        return self._read("history.jsonl", lambda text: [*map(json.loads, text.splitlines())])
 
     def predictions(self) -> "pd.DataFrame":
-        """A row for each utterance and seed; columns in the module's docstring."""
+        """A row for each utterance and seed; the module's docstring lists the columns."""
         import pandas as pd
 
         try:
             return pd.read_parquet(self.path / "predictions.parquet")
         except (OSError, ValueError) as error:
-            raise self._damaged("predictions.parquet", error) from error
+            raise self.damaged("predictions.parquet", error) from error
+
+    def damaged(self, name: str, why: object) -> RunError:
+        """The error for a file of this run that can't be used as it is."""
+        return RunError(
+            f"{self.path / name} is damaged ({why}). Run `erc fuse` again with --overwrite."
+        )
 
     def _repr_html_(self) -> str:
         try:
@@ -136,48 +135,39 @@ class Run:
         except RunError as error:
             return f"<p><b>{escape(self.name)}</b></p><p>{escape(str(error))}</p>"
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str, parse: Callable[[bytes], Any]) -> Any:
         try:
-            return json.loads(self._read(name))
-        except ValueError as error:
-            raise self._damaged(name, error) from error
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return (self.path / name).read_bytes()
+            return parse((self.path / name).read_bytes())
         except OSError as error:
             raise RunError(
                 f"{self.path / name}: cannot be read ({error.strerror}). "
                 "Run `erc fuse` again with --overwrite."
             ) from error
-
-    def _damaged(self, name: str, error: Exception) -> RunError:
-        return RunError(
-            f"{self.path / name} is damaged ({error}). Run `erc fuse` again with --overwrite."
-        )
+        except ValueError as error:
+            raise self.damaged(name, error) from error
 
 
 def check_name(name: str) -> str:
     """`name`, if it can be a run's.
 
     Raises:
-        RunError: it would leave the folder of runs, or be hidden in it.
+        RunError: it would lead out of the folder of runs, be hidden in it, or clash with erc's own.
     """
     if name and (not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name.startswith(".")):
         raise RunError(
-            f"--name {name}: letters, digits, '.', '_' and '-' work, and no '.' in front."
+            f"--name {name}: use letters, digits, '.', '_' and '-', and do not begin with '.'."
         )
     if name in _TAKEN or name.endswith((".toml", ".json", ".html")):
-        raise RunError(f"--name {name}: erc has files of such names beside runs; choose another.")
+        raise RunError(f"--name {name}: erc keeps files of such names beside runs; choose another.")
     return name
 
 
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
-    """Write the run of a folder, alone; the lock goes with the process.
+    """Be the only process that writes the run of a folder; the lock ends with the process.
 
     Raises:
-        RunError: another process runs it, something that is not a run is there, or the folder
+        RunError: another process writes it, something that is not a run is there, or the folder
             can't be written.
     """
     with writing.claim(path):
@@ -186,19 +176,19 @@ def claim(path: Path) -> Iterator[None]:
         strangers = [e.name for e in path.iterdir() if e.name not in _OURS] if path.exists() else ()
         if strangers:
             raise RunError(
-                f"{path} holds files that no run wrote ({', '.join(sorted(strangers)[:5])}); "
+                f"{path} holds files that are no run's ({', '.join(sorted(strangers)[:5])}); "
                 "choose another --name or --runs."
             )
         yield
 
 
 def part(path: Path, name: str) -> Path:
-    """Where a file of a run is written, until all are."""
+    """Where a file of a run is written, until all are complete."""
     return writing.new(path) / name
 
 
 def finish(path: Path) -> Run:
-    """Sync what was written, mark it with DONE, and put it in the place of what was there."""
+    """Sync what was written, mark it with DONE, and replace what was there before by it."""
     for name in FILES:
         sync(part(path, name))
     done = part(path, DONE)
@@ -214,14 +204,11 @@ def list_runs(root: Path, corpus: str | None = None) -> tuple[list[Run], list[Pa
     for path in (each for folder in corpora for each in writing.waiting(folder)):
         recover(path)
     found = (path for folder in corpora for path in folder.glob("*"))
-    folders = sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
-    finished = [Run(folder) for folder in folders if (folder / DONE).is_file()]
-    unfinished = [folder for folder in folders if not (folder / DONE).is_file() and _begun(folder)]
-    return finished, unfinished
+    return _sorted_out(p for p in sorted(found) if p.is_dir() and not p.name.startswith("."))
 
 
 def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run], list[Path]]:
-    """(finished runs, unfinished ones): those named, or all of the corpus where none is.
+    """(finished runs, unfinished ones): those `named`, or all of the corpus where none is.
 
     A run is named by its folder, or by its name below `root/corpus`.
 
@@ -230,24 +217,22 @@ def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run]
     """
     if not named:
         return list_runs(root, corpus)
-    finished: list[Run] = []
-    unfinished: list[Path] = []
+    folders = []
     for name in named:
         places = (name, root / corpus / name)
-        folder = next((path for path in places if _holds_a_run(path)), None)
-        if folder is None:
+        for path in places:
+            recover(path)
+        if not any(map(_begun, places)):
             known = ", ".join(run.name for run in list_runs(root, corpus)[0]) or "none"
             raise RunError(f"No run {name}. Finished runs in {root / corpus}: {known}.")
-        if (folder / DONE).is_file():
-            finished.append(Run(folder))
-        else:
-            unfinished.append(folder)
-    return finished, unfinished
+        folders.append(next(filter(_begun, places)))
+    return _sorted_out(folders)
 
 
-def _holds_a_run(folder: Path) -> bool:
-    recover(folder)
-    return (folder / DONE).is_file() or _begun(folder)
+def _sorted_out(folders: Iterable[Path]) -> tuple[list[Run], list[Path]]:
+    begun = [folder for folder in folders if _begun(folder)]
+    done = [folder for folder in begun if (folder / DONE).is_file()]
+    return [Run(folder) for folder in done], [folder for folder in begun if folder not in done]
 
 
 def _begun(folder: Path) -> bool:

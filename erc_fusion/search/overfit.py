@@ -1,22 +1,24 @@
 """`erc fuse --overfit`: can this head fit the training data at all?
 
-"Scaling up" of the workflow that HLM12ERC follows (Chollet 2021, "Deep Learning with Python",
+"Scaling up" in the workflow that HLM12ERC follows (Chollet 2021, "Deep Learning with Python",
 chapter 5): before regularising, find a network that overfits. What can't fit train, however wide,
 lacks information or has a mistake in it; what can is then regularised on dev, by `erc tune`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from erc_features.threads import let_waiting_threads_sleep
 from erc_fusion.config.config import FuseConfig
 from erc_fusion.fuse import resolve
 from erc_fusion.inputs.splits import check_splits
 from erc_fusion.inputs.table import load_table
 from erc_fusion.training.train import Progress
 
-ENOUGH = 0.95  # of train, right
+ENOUGH = 0.95  # train accuracy
 _WIDEST = 1024
 
 
@@ -27,7 +29,7 @@ class Fit:
     Attributes:
         parameters: of one seed.
         train_accuracy, train_loss: of the last epoch.
-        dev_accuracy, best_dev_accuracy: of the last epoch, and the best of any.
+        dev_accuracy, best_dev_accuracy: of the last epoch, and of the best one.
     """
 
     width: int
@@ -41,7 +43,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Overfit:
-    """The widths tried, from `config`'s on, and whether the last of them fits train."""
+    """The widths that were tried, smallest first, and whether the last of them fits train."""
 
     fits: tuple[Fit, ...]
     enough: float
@@ -60,47 +62,37 @@ def overfit(config: FuseConfig, *, progress: Callable[[Progress], None] | None =
     Raises:
         ErcError: a setting, the feature files, or the splits are not what they must be.
     """
+    let_waiting_threads_sleep()
     from erc_fusion.training.fit import fit, make_data
 
     config, sources = resolve(config)
     table = load_table(sources, config.layers)
     check_splits(table)
     data = make_data(table, config.place.device)
+    epochs, width = config.training.epochs, config.model.width
+    training = replace(config.training, weight_decay=0.0, average=0.0, patience=epochs)
+    loss = replace(config.loss, label_smoothing=0.0, contrastive="none")
+    config = replace(config, loss=loss, training=training)
     fits: list[Fit] = []
-    width = config.model.width
     while True:
-        free = _without_regularisation(config, width)
-        trained, weights = fit(free, data, progress)
-        last = [
-            record
-            for record in trained.history
-            if record["epoch"] == trained.epochs[config.seeds.index(record["seed"])]
-        ]
-        best = [
-            max(r["dev"]["accuracy"] for r in trained.history if r["seed"] == seed)
-            for seed in config.seeds
-        ]
+        model = replace(config.model, width=width, dropout=0.0, modality_dropout=0.0)
+        trained, weights = fit(replace(config, model=model), data, progress)
+        last = [record for record in trained.history if record["epoch"] == epochs]  # none stops
+
+        def mean(split: str, figure: str, of: list[dict[str, Any]] = last) -> float:
+            return float(np.mean([record[split][figure] for record in of]))
+
         fits.append(
             Fit(
-                width,
-                weights.model.parameters_per_seed,
-                config.training.epochs,
-                float(np.mean([record["train"]["accuracy"] for record in last])),
-                float(np.mean([record["train"]["loss"] for record in last])),
-                float(np.mean([record["dev"]["accuracy"] for record in last])),
-                float(np.mean(best)),
+                width=width,
+                parameters=weights.model.parameters_per_seed,
+                epochs=epochs,
+                train_accuracy=mean("train", "accuracy"),
+                train_loss=mean("train", "loss"),
+                dev_accuracy=mean("dev", "accuracy"),
+                best_dev_accuracy=float(np.mean(trained.best("accuracy"))),
             )
         )
         if fits[-1].train_accuracy >= ENOUGH or 2 * width > max(_WIDEST, config.model.width):
             return Overfit(tuple(fits), ENOUGH)
         width *= 2
-
-
-def _without_regularisation(config: FuseConfig, width: int) -> FuseConfig:
-    training = config.training
-    return replace(
-        config,
-        model=replace(config.model, width=width, dropout=0.0, modality_dropout=0.0),
-        loss=replace(config.loss, label_smoothing=0.0, contrastive="none"),
-        training=replace(training, weight_decay=0.0, average=0.0, patience=training.epochs),
-    )

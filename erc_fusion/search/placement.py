@@ -1,4 +1,4 @@
-"""A plan on a corpus: which feature files and settings each of its rungs has."""
+"""A plan applied to a corpus: which feature files and settings each of its rungs has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from erc_fusion.search.study_plan import BETTER, Plan, Step
 
 @dataclass(frozen=True)
 class Placed:
-    """A step with its files found: what it changes, and its settings before any choice.
+    """A step with its files: what it changes, and its settings before any choice.
 
     Attributes:
         config: `modalities` are stems; None where the rung can't be run.
-        not_run: why.
+        not_run: why it can't.
     """
 
     step: Step
@@ -31,7 +31,7 @@ class Placed:
 def place(
     plan: Plan, config: FuseConfig, folder: Path, better: Mapping[str, str]
 ) -> tuple[Placed, ...]:
-    """Which files and settings each rung has; every mistake shows here, before any training.
+    """Which files and settings each rung has; every mistake is found here, before any training.
 
     Args:
         folder: of the corpus's feature files.
@@ -39,7 +39,7 @@ def place(
 
     Raises:
         ErcError: a file that was asked for isn't there, it is not clear which one is meant, or
-            the rungs' files are not of one corpus.
+            the rungs' files are not all of one corpus.
     """
     there = {str(name): _stems(folder, name) for name in Modality}
     if not any(there.values()):
@@ -53,20 +53,19 @@ def place(
         taken, why_not = _take(step, files, there, asked, folder)
         after = {name: stem for name, stem in {**files, **taken}.items() if stem}
         adds = step.adds or _words(step, files, taken)
-        if step.files and not taken:
+        if not step.files or taken:
+            few = "one modality only, nothing to fuse" if step.fuses and len(after) < 2 else ""
+            why_not = few if after else "no features to run on"
+        if why_not:
             placed.append(Placed(step, adds, not_run=why_not))
-        elif not after:
-            placed.append(Placed(step, adds, not_run="no features to run on"))
-        elif step.fuses and len(after) < 2:
-            placed.append(Placed(step, adds, not_run="one modality only, nothing to fuse"))
-        else:
-            files = after
-            config = with_options(config, modalities=tuple(files.values()), **step.set)
-            for settings in ({}, *step.grid()):
-                _, sources = resolve(with_options(config, **settings))
-                paths |= {source.path for source in sources}
-            placed.append(Placed(step, adds, config))
-    describe(paths)  # rungs are compared: their files are of one corpus, as one run's are
+            continue
+        files = after
+        config = with_options(config, modalities=tuple(files.values()), **step.set)
+        for settings in ({}, *step.grid()):
+            _, sources = resolve(with_options(config, **settings))
+            paths |= {source.path for source in sources}
+        placed.append(Placed(step, adds, config))
+    describe(paths)  # rungs are compared, so their files must be of one corpus, as a run's are
     return tuple(placed)
 
 
@@ -82,19 +81,17 @@ def _stem(modality: str, name: str) -> str:
 def _asked(
     plan: Plan, better: Mapping[str, str], there: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
-    """The stems of --text and the like."""
+    """The stems that --text and the like name."""
     taken = {name for step in plan.steps for name, file in step.files.items() if file == BETTER}
-    found = {}
     for modality, name in better.items():
-        found[modality] = _stem(modality, name)
         if modality not in taken:
             raise ErcError(f"--{modality} {name}: no rung of {plan.name!r} takes a better one.")
-        if found[modality] not in there[modality]:
+        if _stem(modality, name) not in there[modality]:
             raise ErcError(
-                f"--{modality} {name}: no complete feature file {found[modality]}. There are: "
-                f"{', '.join(there[modality]) or f'none of {modality}'}."
+                f"--{modality} {name}: no complete feature file {_stem(modality, name)}. There "
+                f"are: {', '.join(there[modality]) or f'none of {modality}'}."
             )
-    return found
+    return {modality: _stem(modality, name) for modality, name in better.items()}
 
 
 def _take(
@@ -104,7 +101,7 @@ def _take(
     asked: Mapping[str, str],
     folder: Path,
 ) -> tuple[dict[str, str], str]:
-    """(modality -> stem, empty for none) of the step's files that are there; why others aren't."""
+    """(modality -> stem, "" for none, of the step's files that are there; why others are not)."""
     taken, reasons = {}, []
     for modality, name in step.files.items():
         now = files.get(modality, "")
@@ -139,7 +136,7 @@ def _take(
 
 
 def _words(step: Step, files: Mapping[str, str], taken: Mapping[str, str]) -> str:
-    """What a step changes of the files before it, in words."""
+    """What a step changes in the files before it, in words."""
     words = []
     for modality in taken or step.files:
         planned = step.files[modality]

@@ -1,13 +1,11 @@
-"""`erc study`: a ladder of runs, each rung scaled up, then regularised, against the one before.
+"""`erc study`: a ladder of runs; each rung is scaled up, regularised, and compared with the last.
 
 The two phases are those of HLM12ERC's experiments (Chollet 2021, "Deep Learning with Python",
 chapter 5): widen the network until it overfits, then regularise it until dev is best. Choices are
 made on dev, with seeds that the runs do not have; `fuse` scores test once, after them. What a plan
-is: :mod:`erc_fusion.search.study_plan`; what is left of a study: :mod:`erc_fusion.runs.ladder`.
+is: :mod:`erc_fusion.search.study_plan`; what a study leaves: :mod:`erc_fusion.runs.ladder`.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -18,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from erc_features.errors import ErcError, RunError, listed
+from erc_features.threads import let_waiting_threads_sleep
 from erc_features.utterance import corpus_name
 from erc_fusion.config.config import FuseConfig, with_options
-from erc_fusion.fuse import fuse, identity_of, resolve
+from erc_fusion.fuse import fuse, identity_of, resolve, sha256_of
 from erc_fusion.inputs.splits import check_splits
 from erc_fusion.inputs.table import load_table
 from erc_fusion.runs.ladder import (
@@ -40,13 +39,13 @@ from erc_fusion.search.study_plan import Plan, Step
 if TYPE_CHECKING:
     from erc_fusion.report import Comparison
 
-FIRST_SEED = 100  # of the choices; the runs' begin at 0
-_CLOSE = 0.01  # of train, right: no reason for a wider head
+FIRST_SEED = 100  # of the choices; those of the runs begin at 0
+_CLOSE = 0.01  # of train accuracy: too little to justify a wider head
 
 
 @dataclass(frozen=True)
 class Studied:
-    """What a study leaves: the ladder and its file, the page, and the comparison it shows."""
+    """What a study leaves: the ladder and its file, the page, and the comparison on the page."""
 
     ladder: Ladder
     path: Path
@@ -64,35 +63,32 @@ def study(
     progress: Callable[[str, int, int], None] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> Studied:
-    """Climb a ladder and report it. Run twice, or after a kill, it does only what is left.
+    """Climb a ladder and report it. Run again, also after a kill, it does only what is left.
 
     Args:
         plan: see :func:`erc_fusion.search.study_plan.read_plan`.
         config: where features and runs are, the runs' seeds, and what the plan leaves open. Where
             its corpus is a folder with corpus.json, the page shows pictures of mistakes.
         better: modality -> the file that is its better one, by stem or name.
-        monitor: the dev score that stops, selects and chooses; the plan's or `config`'s if left.
-        to: the page; `runs/<corpus>/<study>.html` if left.
-        progress: called with (rung, done, total): steps of a rung.
+        monitor: the dev score for early stopping and choices; by default the plan's or `config`'s.
+        to: the page; by default `runs/<corpus>/<study>.html`.
+        progress: called with (rung, done, total), in steps of a rung.
         say: called with a line at each rung's end, one for each warning of its run, and one where
-            what an earlier study left is not of these rungs.
+            what an earlier study left does not belong to these rungs.
 
     Raises:
         ErcError: no rung can be run, it is not clear which file is meant, or what `fuse` raises.
     """
+    let_waiting_threads_sleep()
     from erc_fusion.report import report
 
     ladder = climb(plan, config, better=better, monitor=monitor, progress=progress, say=say)
-    runs = Path(config.place.runs)
-    path = ladder_path(runs, ladder.corpus, ladder.name)
+    path = ladder_path(Path(config.place.runs), ladder.corpus, ladder.name)
     page = to or path.with_name(f"{ladder.name}.html")
-    names = dict.fromkeys(rung.run for rung in ladder.rungs if rung.run)
+    runs = [Run(path.parent / name) for name in dict.fromkeys(r.run for r in ladder.rungs) if name]
     corpus = Path(config.corpus)
-    made = report(
-        [Run(path.parent / name) for name in names], to=page, ladder=ladder,
-        corpus_root=corpus if (corpus / "corpus.json").is_file() else None,
-    )  # fmt: skip
-    return Studied(ladder, path, page, made)
+    root = corpus if (corpus / "corpus.json").is_file() else None
+    return Studied(ladder, path, page, report(runs, to=page, ladder=ladder, corpus_root=root))
 
 
 def climb(
@@ -104,7 +100,7 @@ def climb(
     progress: Callable[[str, int, int], None] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> Ladder:
-    """The ladder's runs without the report; arguments and errors as of :func:`study`."""
+    """The runs of a study, without the report; arguments and errors as of :func:`study`."""
     config = with_options(
         config, corpus=corpus_name(config.corpus), monitor=monitor or plan.monitor,
         name="", overwrite=False,
@@ -119,11 +115,10 @@ def climb(
     before = _before(path, planned, say)
     ladder = Ladder(plan.name, config.corpus, "", config.monitor)
     known = {rung.name: rung for rung in before.rungs} if before else {}
-    rungs: list[Rung] = []
+    scores: dict[str, float] = {}
     for each, rung in zip(placed, planned, strict=True):
         step = each.step
         if each.config is None:
-            rungs.append(rung)
             say(f"{step.title}: not run: {each.not_run}")
         else:
             tell = _teller(progress, step.title, bool(plan.scale) + len(step.grid()) + 1)
@@ -139,33 +134,37 @@ def climb(
             fused = fuse(_chosen(each.config, scaled, tried))
             tell()
             run = fused.run
-            rungs.append(replace(rung, run=run.name, scaled=scaled, tried=tried))
+            rung = replace(rung, run=run.name, scaled=scaled, tried=tried)
             ladder = replace(ladder, fingerprint=run.inputs["fingerprint"])
-            say(_line(rungs[-1], run, config.monitor))
+            score = run.metrics["dev"][config.monitor]
+            scores[rung.name] = score["mean"]
+            say(f"{rung.title} ({rung.adds}): {run.name}, {config.monitor} on dev "
+                f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}")  # fmt: skip
             for warning in fused.warnings:
                 say(f"{step.title}: warning: {warning}")
-        ladder = replace(ladder, rungs=tuple(rungs))
-        # A record of these very rungs and more is kept: killed now, none of it would be lost.
-        if before is None or before.rungs[: len(rungs)] != ladder.rungs:
+        ladder = replace(ladder, rungs=(*ladder.rungs, rung))
+        # A record of exactly these rungs and more is kept: a kill now would lose none of it.
+        if before is None or before.rungs[: len(ladder.rungs)] != ladder.rungs:
             before = None
             write_ladder(ladder, runs)
-    ladder = replace(ladder, final=_final(ladder, runs))
+    # The best on dev, the first of equals.
+    ladder = replace(ladder, final=max(scores, key=lambda name: scores[name]))
     if ladder != before:
         write_ladder(ladder, runs)
     best = next(rung for rung in ladder.rungs if rung.name == ladder.final)
-    say(f"{len(rungs) + 1}. The final model, best on dev: {best.title} ({best.run})")
+    say(f"{len(ladder.rungs) + 1}. The final model, best on dev: {best.title} ({best.run})")
     return ladder
 
 
 def _planned(plan: Plan, each: Placed) -> Rung:
-    """A rung before anything of it is done."""
+    """A rung before any of its work is done."""
     identity = _identity(plan, each.step, each.config) if each.config else ""
     name, title = each.step.name, each.step.title
     return Rung(name, title, each.adds, not_run=each.not_run, identity=identity)
 
 
 def _identity(plan: Plan, step: Step, config: FuseConfig) -> str:
-    """A hash of all that a rung's phases, and so its run, depend on."""
+    """A hash of all that a rung's phases, and therefore its run, depend on."""
     grid = step.grid()
     inputs: dict[str, str] = {}
     for settings in ({}, *grid):  # `layers` may be searched over
@@ -175,7 +174,7 @@ def _identity(plan: Plan, step: Step, config: FuseConfig) -> str:
             inputs[candidate.layers] = identity_of(candidate, table)
     parts = {"scale": plan.scale, "search_seeds": plan.search_seeds, "grid": grid,
              "inputs": inputs, "erc": version("erc")}  # fmt: skip
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return sha256_of(parts)
 
 
 def _phases(
@@ -193,7 +192,7 @@ def _phases(
 
 
 def _scale(config: FuseConfig, epochs: int) -> Scaled:
-    """The width that fits train; where none does, the narrowest that comes close to the best."""
+    """The width that fits train; if none does, the narrowest that comes close to the best."""
     tried = overfit(with_options(config, epochs=min(epochs, config.training.epochs)))
     best = max(fit.train_accuracy for fit in tried.fits)
     close = next(fit for fit in tried.fits if fit.train_accuracy >= best - _CLOSE)
@@ -202,7 +201,7 @@ def _scale(config: FuseConfig, epochs: int) -> Scaled:
 
 
 def _search(config: FuseConfig, step: Step, tell: Callable[[], None]) -> tuple[Candidate, ...]:
-    """Every setting of the grid with its mean best dev score. Test never comes here."""
+    """Every setting of the grid with its mean best dev score. Test is never used here."""
     from erc_fusion.training.fit import Data, fit, make_data
 
     data: dict[str, Data] = {}
@@ -213,11 +212,7 @@ def _search(config: FuseConfig, step: Step, tell: Callable[[], None]) -> tuple[C
             table = load_table(sources, candidate.layers)
             check_splits(table)
             data[candidate.layers] = make_data(table, config.place.device)
-        trained, _ = fit(candidate, data[candidate.layers])
-        scores = [
-            max(h["dev"][config.monitor] for h in trained.history if h["seed"] == seed)
-            for seed in candidate.seeds
-        ]
+        scores = fit(candidate, data[candidate.layers])[0].best(config.monitor)
         spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
         tried.append(Candidate(settings, float(np.mean(scores)), spread))
         tell()
@@ -231,29 +226,19 @@ def _chosen(config: FuseConfig, scaled: Scaled | None, tried: tuple[Candidate, .
 
 
 def _before(path: Path, planned: tuple[Rung, ...], say: Callable[[str], object]) -> Ladder | None:
-    """What an earlier study of that name left; says so where it is not the beginning of this."""
+    """What an earlier study of that name left; says so where this one does not continue it."""
     if not path.exists():
         return None
     try:
         found = read_ladder(path)
     except RunError as error:
-        say(f"{error} Its searches are made anew.")
+        say(f"{error} Its searches are repeated.")
         return None
     left = tuple(replace(rung, run=None, scaled=None, tried=()) for rung in found.rungs)
     if left != planned[: len(left)]:
         say(f"{path} is replaced: it is of other rungs, settings or feature files, or of another "
             "erc. Its runs stay.")  # fmt: skip
     return found
-
-
-def _final(ladder: Ladder, runs: Path) -> str:
-    """The name of the rung that is best on dev, the first of equals."""
-    scores = {
-        rung.name: Run(runs / ladder.corpus / rung.run).metrics["dev"][ladder.monitor]["mean"]
-        for rung in ladder.rungs
-        if rung.run
-    }
-    return max(scores, key=lambda name: scores[name])
 
 
 def _teller(
@@ -266,11 +251,3 @@ def _teller(
             progress(title, next(done), total)
 
     return tell
-
-
-def _line(rung: Rung, run: Run, monitor: str) -> str:
-    score = run.metrics["dev"][monitor]
-    return (
-        f"{rung.title} ({rung.adds}): {run.name}, {monitor} on dev "
-        f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}"
-    )

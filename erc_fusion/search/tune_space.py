@@ -1,7 +1,7 @@
 """What `erc tune` searches over."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from erc_features.errors import ErcError, choose
@@ -20,7 +20,7 @@ LAYERS = ("all", "last", "-4:")
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched over; a choice of one thing is fixed."""
+    """What is searched over; where there is one choice, it is fixed."""
 
     heads: tuple[str, ...] = HEADS
     contexts: tuple[str, ...] = CONTEXTS
@@ -30,19 +30,10 @@ class Space:
     widths: tuple[int, ...] = (64, 128, 256, 512)
 
     @classmethod
-    def of(
-        cls,
-        heads: tuple[str, ...] | None,
-        contexts: tuple[str, ...] | None,
-        losses: tuple[str, ...] | None,
-        contrasts: tuple[str, ...] | None,
-    ) -> "Space":
-        """The default space, with some choices replaced; None keeps what stands."""
-        usual = cls()
-        return cls(
-            heads or usual.heads, contexts or usual.contexts, losses or usual.losses,
-            contrasts or usual.contrasts,
-        )  # fmt: skip
+    def of(cls, *choices: tuple[str, ...] | None) -> "Space":
+        """The default space, its heads, contexts, losses and contrasts replaced unless None."""
+        given = zip(("heads", "contexts", "losses", "contrasts"), choices, strict=True)
+        return replace(cls(), **{name: chosen for name, chosen in given if chosen})
 
     def ask(self, trial: "optuna.Trial", sources: Sequence[Source]) -> dict[str, Any]:
         """The settings of a trial, by their names in the configuration."""
@@ -77,7 +68,7 @@ class Space:
         return found
 
     def check(self) -> None:
-        """Raises ErcError: an unknown choice, or none."""
+        """Raises ErcError where a choice is unknown, or there is none."""
         from erc_fusion.model.context import CONTEXTS as contexts
         from erc_fusion.model.heads import head_table
         from erc_fusion.training.losses import CONTRASTS as contrasts
@@ -90,7 +81,7 @@ class Space:
             ("contrastive loss", self.contrasts, contrasts),
         ):
             if not chosen:
-                raise ErcError(f"Nothing to search over: no {what} is left.")
+                raise ErcError(f"Nothing to search over: no {what} is given.")
             for name in chosen:
                 choose(what, name, known)
         if "triplet" in self.heads and set(self.contrasts) == {"none"}:

@@ -10,10 +10,10 @@ _MB = 2**20
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Freed memory stays with the process meanwhile, and goes back afterwards.
+    """Freed memory stays with the process inside the context, and goes back afterwards.
 
-    A step frees all it made, tensors of some 10 MB, and glibc returns such to the system. To be
-    given them again, page by page, took a tenth of a step. Other C libraries are left alone.
+    A step frees all that it made, tensors of some 10 MB, and glibc returns such blocks to the
+    system. Getting them back, page by page, took a tenth of a step. Only glibc has these settings.
     """
     _set(_MMAP_THRESHOLD, 32 * _MB)  # its largest
     _set(_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,7 +1,7 @@
 """Which rows go through the network together: each seed has its own order.
 
-Every seed has equally many batches in an epoch, and what a seed draws depends on its own
-generator only. All index tensors are made on the CPU.
+Every seed has the same number of batches in an epoch, and what a seed draws depends only on its
+own generator. All index tensors are made on the CPU.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ from erc_fusion.model.fusion import Split
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of a split, one set a seed (or one for all, S = 1).
+    """Rows of a split, one set per seed (or one for all, S = 1).
 
     Attributes:
         rows: (S, B) int64.
         real: (S, B) bool, false where a seed's batch is padded.
         counts: real rows of each seed; None where none is padded.
-        place: (S, G, T) int64, where in B the dialogues' utterances stand, -1 past their end
-            (from the start where a seed has fewer dialogues); None where batches are not whole
+        place: (S, G, T) int64, where in B the dialogues' utterances are, -1 past their end (from
+            the start where a seed has fewer dialogues); None where batches are not made of whole
             dialogues.
     """
 
@@ -35,10 +35,9 @@ class Batch:
 
 
 def shuffled(pool: Tensor, size: int, generators: Sequence[torch.Generator]) -> Iterator[Batch]:
-    """Every row of `pool` once, in batches of at most `size` that differ by one row at most."""
+    """Every row of `pool` once, in batches of at most `size` whose sizes differ by at most one."""
     order = torch.stack([pool[torch.randperm(len(pool), generator=g)] for g in generators])
-    for rows in order.tensor_split(max(1, -(-len(pool) // size)), dim=1):
-        yield _plain(rows)
+    yield from map(_plain, order.tensor_split(max(1, -(-len(pool) // size)), dim=1))
 
 
 def balanced(
@@ -46,8 +45,8 @@ def balanced(
 ) -> Iterator[Batch]:
     """Batches of P classes x K utterances (Hermans et al. 2017); as many as `shuffled` gives.
 
-    `label` (N,) of every row of the split. P is every class of them. A class runs through all
-    its rows before any comes again; one of fewer rows than K stands in a batch more than once.
+    `label` (N,) is that of every row of the split, and P is all their classes. All rows of a class
+    are used before any is repeated; a class of fewer than K rows is in a batch more than once.
 
     Raises:
         ErcError: `size` leaves a class less than two rows.
@@ -56,29 +55,29 @@ def balanced(
     each = size // len(classes)
     if each < 2:
         raise ErcError(
-            f"--batch-size {size}: with a contrastive loss a batch holds two rows or more of each "
-            f"of {len(classes)} classes; {2 * len(classes)} is the least."
+            f"--batch-size {size}: with a contrastive loss a batch holds at least two rows of each "
+            f"of {len(classes)} classes; the minimum is {2 * len(classes)}."
         )
     count = max(1, -(-len(pool) // size))
     drawn = [_draw(classes, each, count, g) for g in generators]
-    for rows in torch.stack(drawn, dim=1):  # (count, S, P·K)
-        yield _plain(rows)
+    yield from map(_plain, torch.stack(drawn, dim=1))  # (count, S, P·K)
 
 
 def whole_dialogues(
     split: Split, size: int, generators: Sequence[torch.Generator] | None
 ) -> Iterator[Batch]:
-    """Whole dialogues, about `size` utterances a batch; in order without generators (S = 1).
+    """Whole dialogues, about `size` utterances per batch; in order without generators (S = 1).
 
-    All of an epoch's batches are padded to the same number of rows, that which no order can
-    exceed, and not to the largest of the seeds' at hand: a sum over more rows of zeros is
-    rounded in another order, and a seed's result would depend on the others'. Dialogues are
-    padded to the longest of all, for the same reason.
+    All batches of an epoch are padded to the number of rows that no order can exceed, and not to
+    that of the largest at hand: a sum over more rows of zeros is rounded in another order, so a
+    seed's result would depend on the others'. Dialogues are padded to the longest of all, for the
+    same reason.
     """
     _, lengths = split.dialogue.cpu().unique_consecutive(return_counts=True)
     starts = lengths.cumsum(0) - lengths
     longest = int(lengths.max())
-    # A dialogue goes into the batch where it begins. None is empty: each is as long as any.
+    # A dialogue goes into the batch where it begins. Each batch is as long as the longest dialogue,
+    # so none is empty.
     batches = max(1, min(-(-len(split) // size), len(split) // longest))
     if generators is None:
         whole = torch.arange(len(lengths))
@@ -97,16 +96,15 @@ def whole_dialogues(
 
 def in_order(split: Split, size: int) -> Iterator[Batch]:
     """Every row once, in order, the same for all seeds (S = 1)."""
-    for rows in torch.arange(len(split)).split(size):
-        yield _plain(rows[None])
+    yield from map(_plain, torch.arange(len(split))[None].split(size, dim=1))
 
 
 def gather(
     split: Split, batch: Batch
 ) -> tuple[Mapping[str, Tensor], Tensor, Tensor, Dialogues | None]:
-    """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B), what a context is told).
+    """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B), dialogues for the context).
 
-    Padding is absent and has label -1. There are dialogues where the batch is made of them.
+    Padding is absent and has label -1. Dialogues are None where the batch is not made of them.
     """
     device = split.label.device
     rows, real = batch.rows.to(device), batch.real.to(device)
@@ -120,9 +118,8 @@ def gather(
     if batch.place is None:
         return x, present, label, None
     speaker = torch.zeros_like(rows) if split.speaker is None else split.speaker[rows]
-    party = torch.arange(rows.shape[1], device=device).expand_as(rows)
-    if split.party is not None:
-        party = split.party[rows]
+    each = torch.arange(rows.shape[1], device=device).expand_as(rows)
+    party = each if split.party is None else split.party[rows]
     return x, present, label, Dialogues(batch.place.to(device), speaker, party)
 
 
@@ -141,9 +138,9 @@ def _draw(classes: list[Tensor], each: int, count: int, source: torch.Generator)
 
 
 def _of_dialogues(starts: Tensor, lengths: Tensor, size: int = 0, longest: int = 0) -> Batch:
-    """starts, lengths (S, G), length 0 for none -> those dialogues.
+    """The dialogues of starts and lengths (S, G), length 0 for none.
 
-    Padded to `size` rows and `longest` utterances a dialogue, where they have fewer.
+    Padded to at least `size` rows, and `longest` utterances per dialogue.
     """
     step = torch.arange(max(longest, int(lengths.max())))  # (T,)
     inside = step < lengths[..., None]  # (S, G, T)

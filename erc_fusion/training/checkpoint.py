@@ -1,4 +1,4 @@
-"""A trained model with all that it needs to read a table: `model.safetensors`."""
+"""A trained model with everything it needs to read a table: `model.safetensors`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ class Weights:
     """What a run has learned.
 
     Attributes:
-        prototypes: (S, C, E), the mean train embedding of each class, where the run has a
-            contrastive loss.
+        prototypes: (S, C, E), the mean train embedding of each class; None without a contrastive
+            loss.
     """
 
     model: FusionModel
@@ -33,7 +33,7 @@ class Weights:
     prototypes: Tensor | None
 
     def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
-        """Some rows of a table, on the model's device; of a dialogue all or none."""
+        """Predict some rows of a table, whole dialogues, on the model's device."""
         device = next(self.model.parameters()).device
         found = predict(self.model, self.standardiser.split(table, rows, device))
         closest = None if self.prototypes is None else nearest(found, self.prototypes)
@@ -42,15 +42,13 @@ class Weights:
 
     @torch.inference_mode()
     def weigh(self, table: FeatureTable, rows: np.ndarray) -> np.ndarray | None:
-        """(S, n, M): what the head gives each file in some rows; None if it has no such thing."""
+        """(S, n, M): the head's weight of each file in some rows; None if it has no weights."""
         model = self.model.eval()
         device = next(model.parameters()).device
         found = []
         for start in range(0, len(rows), PREDICT_ROWS):
             split = self.standardiser.split(table, rows[start : start + PREDICT_ROWS], device)
-            x = {
-                stem: values.expand(model.seeds, *values.shape) for stem, values in split.x.items()
-            }
+            x = {stem: x.expand(model.seeds, *x.shape) for stem, x in split.x.items()}
             given = model.head.weigh(x, split.present.expand(model.seeds, -1, -1))
             if given is None:
                 return None
@@ -61,8 +59,8 @@ class Weights:
 def principal(embedding: np.ndarray) -> np.ndarray:
     """The first two principal components of each seed's rows: (S, n, E) -> (S, n, 2) float32.
 
-    About the seed's own mean. An axis could as well point the other way: its largest entry is made
-    positive. Zeros of fewer than three rows.
+    Each seed is centred on its own mean. The sign of an axis is arbitrary: its largest entry is
+    made positive. All zeros for fewer than three rows.
     """
     seeds, rows, width = embedding.shape
     found = np.zeros((seeds, rows, 2), dtype=np.float32)
@@ -81,13 +79,11 @@ def principal(embedding: np.ndarray) -> np.ndarray:
 
 def save_weights(path: Path, weights: Weights) -> None:
     """Write `model.…` and `prototypes` (S, …), and `input.<stem>.mean` and `.scale` (L, D)."""
-    tensors: dict[str, Tensor] = {
-        f"model.{name}": value for name, value in weights.model.named_parameters()
-    }
+    tensors = {f"model.{name}": value.detach() for name, value in weights.model.named_parameters()}
     if weights.prototypes is not None:
         tensors["prototypes"] = weights.prototypes
-    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # Not save_file: it leaves mode 600, and a full disk is no OSError there.
+    kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    # Not save_file: it leaves mode 600, and does not report a full disk as an OSError.
     path.write_bytes(save(kept | weights.standardiser.tensors()))
 
 
@@ -108,18 +104,14 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
         raise RunError(
             f"{path} cannot be read ({error}). Run `erc fuse` again with --overwrite."
         ) from error
-    state = {
-        name.removeprefix("model."): value
-        for name, value in tensors.items()
-        if name.startswith("model.")
-    }
+    ours = [name for name in tensors if name.startswith("model.")]
+    state = {name.removeprefix("model."): tensors[name] for name in ours}
     shapes = {name: value.shape for name, value in model.named_parameters()}
     if shapes != {name: value.shape for name, value in state.items()}:
         raise RunError(
             f"{path} does not fit the settings beside it. Run `erc fuse` again with --overwrite."
         )
     load_state(model, state)
-    prototypes = tensors.get("prototypes")
     model.eval()
-    centres = None if prototypes is None else prototypes.to(device)
+    centres = tensors["prototypes"].to(device) if "prototypes" in tensors else None
     return Weights(model, from_tensors(tensors, speakers), centres)

@@ -1,4 +1,4 @@
-"""Everything up to selection: train and dev in, a trained model out. Test never comes here."""
+"""Everything up to selection: train and dev in, a trained model out. Test is never used here."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,12 +19,7 @@ from erc_fusion.training.train import Progress, Trained, predict, prototypes, tr
 
 @dataclass(frozen=True)
 class Data:
-    """Train and dev, standardised, on the device.
-
-    Attributes:
-        files: stem -> (L, D).
-        classes: C, labels of the corpus.
-    """
+    """Train and dev, standardised, on the device; `files` maps stems to (L, D), `classes` is C."""
 
     standardiser: Standardiser
     train: Rows
@@ -35,27 +30,20 @@ class Data:
 
 
 def make_data(table: FeatureTable, device: str) -> Data:
-    """What training sees of a table.
-
-    Raises:
-        ErcError: the device isn't there.
-    """
+    """What training sees of a table; raises ErcError where there is no such device."""
     place = pick_device(device)
     standardiser = fit_standardiser(table, table.rows(Split.TRAIN))
-    return Data(
-        standardiser,
-        standardiser.split(table, table.rows(Split.TRAIN), place),
-        standardiser.split(table, table.rows(Split.DEV), place),
-        {source.stem: source.shape[1:] for source in table.sources},
-        len(table.labels),
-        place,
+    train, dev = (
+        standardiser.split(table, table.rows(split), place) for split in (Split.TRAIN, Split.DEV)
     )
+    files = {source.stem: source.shape[1:] for source in table.sources}
+    return Data(standardiser, train, dev, files, len(table.labels), place)
 
 
 def fit(
     config: FuseConfig, data: Data, progress: Callable[[Progress], None] | None = None
 ) -> tuple[Trained, Weights]:
-    """Train every seed, stopped and selected on dev.
+    """Train every seed, with early stopping and selection on dev.
 
     Args:
         config: resolved, see :func:`erc_fusion.fuse.resolve`.
@@ -80,13 +68,12 @@ def fit(
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one.
+    """The device of that name; `auto` is CUDA where it is available.
 
     Raises:
-        ErcError: CUDA was asked for and there is none.
+        ErcError: CUDA was asked for and is not available.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise ErcError("No CUDA device is to be had here; use --device cpu or auto.")
-    return torch.device(name)
+        raise ErcError("No CUDA device is available here; use --device cpu or auto.")
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(auto if name == "auto" else name)

@@ -13,31 +13,29 @@ from erc_fusion.training.checkpoint import Weights
 
 
 def weigh_layers(model: FusionModel) -> dict[str, dict[str, list[float]]]:
-    """{stem: {"weight", "std"}}: of each layer of the files that have several.
+    """{stem: {"weight", "std"}}, a number per layer, of the files that have several layers.
 
     Mean and sample deviation over seeds of the softmax that mixes them.
     """
     found = {}
-    for module in model.modules():
-        if isinstance(module, Projections):
-            for stem, file in zip(module.stems, module.files, strict=True):
-                assert isinstance(file, Projection)
-                shares = file.mix.shares()
-                if shares is not None:
-                    mean, std = _over_seeds(shares.detach().cpu().numpy())
-                    found[stem] = {"weight": mean.tolist(), "std": std.tolist()}
+    projections = (each for each in model.modules() if isinstance(each, Projections))
+    for stem, file in ((s, f) for p in projections for s, f in zip(p.stems, p.files, strict=True)):
+        assert isinstance(file, Projection)
+        shares = file.mix.shares()
+        if shares is not None:
+            mean, std = _over_seeds(shares.detach().cpu().numpy())
+            found[stem] = {"weight": mean.tolist(), "std": std.tolist()}
     return found
 
 
 def weigh_files(weights: Weights, table: FeatureTable) -> dict[str, dict[str, float]] | None:
-    """{stem: {"mean", "std"}}: what the head gives a file, :meth:`Head.weigh`, 0 to 1.
+    """{stem: {"mean", "std"}}: the head's weight of a file, :meth:`Head.weigh`, 0 to 1.
 
     A seed's figure is the mean over those rows of test (else of dev) that have the file; a file
-    that none has is left out. Std is the sample deviation over seeds. None where the head has no
-    such thing.
+    that no row has is left out. Std is the sample deviation over seeds. None where the head has no
+    such weights.
     """
-    rows = table.rows(Split.TEST)
-    rows = rows if len(rows) else table.rows(Split.DEV)
+    rows = test if len(test := table.rows(Split.TEST)) else table.rows(Split.DEV)
     given = weights.weigh(table, rows)  # (S, n, M)
     if given is None:
         return None
@@ -52,6 +50,6 @@ def weigh_files(weights: Weights, table: FeatureTable) -> dict[str, dict[str, fl
 
 
 def _over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(S, …) -> mean and sample deviation (…), in float64; of one seed the latter is 0."""
+    """(S, …) -> mean and sample deviation (…), in float64; the latter is 0 for one seed."""
     values = values.astype(np.float64)
     return values.mean(0), values.std(0, ddof=1 if len(values) > 1 else 0)

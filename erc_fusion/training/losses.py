@@ -1,6 +1,6 @@
-"""What is minimised. Every loss gives one value a seed, (S,); seeds never share a term.
+"""What is minimised. Every loss is one value per seed, (S,); seeds never share a term.
 
-Rows with target -1 (unlabelled, or padding) take no part.
+Rows with target -1 (unlabelled, or padding) are left out.
 """
 
 from collections.abc import Callable
@@ -18,34 +18,34 @@ UNLABELLED = -1
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
     """Weighted cross-entropy with label smoothing (Szegedy et al. 2016).
 
-    logits (S, B, C), target (S, B), weight (C,) of a row's class -> (S,), the weighted mean
-    over labelled rows; 0 for a seed without any.
+    logits (S, B, C), target (S, B), weight (C,) of each class -> (S,), the weighted mean over
+    labelled rows; 0 for a seed without any.
     """
     return _mean_over_rows(logits.log_softmax(-1), target, weight, config)
 
 
 def focal(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
-    """Focal loss (Lin et al. 2017), its softmax form: -(1 - p)^gamma log p of the row's class.
+    """Focal loss (Lin et al. 2017) in its softmax form: -(1 - p)^gamma log p of the row's class.
 
-    Shapes, and the weighted mean over rows, as :func:`cross_entropy`, which it is at gamma 0:
-    the weight of a row's class is the paper's alpha. With label smoothing, every class has its
-    own such term, with the share of the target that it has in cross-entropy.
+    Shapes and the weighted mean over rows are those of :func:`cross_entropy`, which it equals at
+    gamma 0; the weight of a row's class is the paper's alpha. With label smoothing, every class has
+    such a term, with its share of the target.
     """
     # The slope of a power below 1 is infinite at 0, where p is 1.
     rest = (1 - logits.softmax(-1)).clamp(min=1e-12)
-    # Seed by seed: torch rounds powers otherwise after a tensor's last whole vector (AVX) than
-    # before, so a seed's would depend on its place in the stack.
+    # Seed by seed: torch rounds powers differently after a tensor's last whole vector (AVX), so a
+    # seed's result would depend on its place in the stack.
     factor = torch.stack([own.pow(config.gamma) for own in rest])
     return _mean_over_rows(factor * logits.log_softmax(-1), target, weight, config)
 
 
 def dice(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
-    """Soft Dice loss over the batch, with squares below as in V-Net (Milletari et al. 2016).
+    """Soft Dice loss over the batch, with V-Net's squared denominator (Milletari et al. 2016).
 
-    For each class 1 - 2 Σ w·p·g / (Σ w·p² + Σ w·g²) over the labelled rows: p the softmax's
-    probability, g the one-hot target (smoothed by label smoothing: 0 is reached at p = g), w the
-    weight of the row's class. The mean over those classes that occur in a seed's rows with a
-    weight above 0: the others' p is pressed down by those that do.
+    1 - 2 Σ w·p·g / (Σ w·p² + Σ w·g²) over the labelled rows, for each class: p is the probability,
+    g the one-hot target (with label smoothing; the loss is 0 at p = g), w the weight of the row's
+    class. Then the mean over the classes that occur in a seed's rows with a weight above 0, which
+    also press down the p of the others.
 
     logits (S, B, C), target (S, B), weight (C,) -> (S,); 0 for a seed without labelled rows.
     """
@@ -55,16 +55,11 @@ def dice(logits: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> 
     g = (1 - config.label_smoothing) * hot + config.label_smoothing / classes
     w = _row_weights(target, weight)[..., None]
     terms = torch.stack([2 * w * p * g, w * (p.square() + g.square()), w * hot])
-    # Rows last: torch sums along rows alike for every number of seeds.
+    # Rows last: then torch sums in the same order for any number of seeds.
     above, below, count = terms.transpose(2, 3).contiguous().sum(-1)  # (S, C) each
     occurs = count > 0
     losses = (1 - above / below.masked_fill(~occurs, 1)) * occurs
     return losses.sum(1) / occurs.sum(1).clamp(min=1)
-
-
-def no_contrast(unit: Tensor, target: Tensor, config: LossConfig) -> Tensor:
-    """Zero for every seed."""
-    return unit.new_zeros(len(unit))
 
 
 def batch_hard_triplet(unit: Tensor, target: Tensor, config: LossConfig) -> Tensor:
@@ -72,7 +67,7 @@ def batch_hard_triplet(unit: Tensor, target: Tensor, config: LossConfig) -> Tens
 
     unit (S, B, E) of norm 1, target (S, B) -> (S,): the mean over anchors of
     max(0, margin + distance to the farthest of its class - distance to the nearest other).
-    An anchor without a positive or without a negative is passed over.
+    Anchors without a positive or without a negative are left out.
     """
     same, other = _pairs(target)
     square = (2 - 2 * unit @ unit.transpose(1, 2)).clamp(min=1e-6)  # the root's slope is bounded
@@ -91,7 +86,8 @@ def supervised_contrast(unit: Tensor, target: Tensor, config: LossConfig) -> Ten
     """
     same, other = _pairs(target)
     scores = unit @ unit.transpose(1, 2) / config.temperature  # (S, B, B)
-    everyone = (same | other).logical_or(_empty_rows(same | other))
+    everyone = same | other
+    everyone |= ~everyone.any(-1, keepdim=True)  # a logsumexp over nothing has no gradient
     log_p = scores - scores.masked_fill(~everyone, -torch.inf).logsumexp(-1, keepdim=True)
     positives = same.sum(-1)
     row = -(log_p * same).sum(-1) / positives.clamp(min=1)
@@ -104,7 +100,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, LossConfig], Tensor]] = {
     "dice": dice,
 }
 CONTRASTS: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {
-    "none": no_contrast,
+    "none": lambda unit, target, config: unit.new_zeros(len(unit)),
     "triplet": batch_hard_triplet,
     "supcon": supervised_contrast,
 }
@@ -116,10 +112,10 @@ class Objective:
 
     Attributes:
         config: with `contrastive` decided (not `auto`).
-        weight: (C,) of each class, for rows drawn as the corpus has them.
-        balanced: (C,) the same for batches that draw every class equally often: each row counts
-            as often as its class is in train, so the classifier still learns the corpus's
-            distribution.
+        weight: (C,) of each class, for rows that are drawn as they occur.
+        balanced: (C,) the same for batches that draw every class equally often: rows are weighted
+            by their class's frequency in train, so that the classifier still learns the
+            distribution of the corpus.
     """
 
     config: LossConfig
@@ -136,7 +132,7 @@ class Objective:
         return LOSSES[self.config.loss](logits, target, weight, self.config)
 
     def contrastive(self, embedding: Tensor, target: Tensor) -> Tensor:
-        """embedding (S, B, E), any norm; target (S, B) -> (S,), not yet weighted."""
+        """embedding (S, B, E) of any norm, target (S, B) -> (S,), without its weight."""
         unit = torch.nn.functional.normalize(embedding, dim=-1)
         return CONTRASTS[self.config.contrastive](unit, target, self.config)
 
@@ -176,8 +172,3 @@ def _pairs(target: Tensor) -> tuple[Tensor, Tensor]:
     equal = target[:, :, None] == target[:, None]
     alone = torch.eye(target.shape[1], dtype=torch.bool, device=target.device)
     return known & equal & ~alone, known & ~equal
-
-
-def _empty_rows(mask: Tensor) -> Tensor:
-    """Where a row of the mask has nothing: a logsumexp over nothing has no gradient."""
-    return ~mask.any(-1, keepdim=True)

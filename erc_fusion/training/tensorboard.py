@@ -2,10 +2,10 @@
 
 runs/<corpus>/tensorboard/<run>/seed-<n>/   a scalar for each figure of `history.jsonl`: loss/train,
                                             loss/dev, accuracy/train, …; the step is the epoch
-runs/<corpus>/tensorboard/<run>/mean/       their means over seeds, as far as all of them train
+runs/<corpus>/tensorboard/<run>/mean/       their means over seeds, as long as all of them train
 
-Beside the runs' folders: one of those holds its own files and nothing else, and a run does not
-depend on whether it was watched.
+They are beside the runs' folders: those hold nothing but a run's own files, and a run does not
+depend on whether it was logged.
 """
 
 import os
@@ -26,11 +26,7 @@ Record = Mapping[str, Any]  # a line of `history.jsonl`
 
 
 def check_log(log: str) -> None:
-    """Nothing, if curves can be written so; "" is none.
-
-    Raises:
-        ErcError: unknown, or its package is not installed.
-    """
+    """Raises ErcError where `log` is unknown, or its package not installed; "" is none."""
     if not log:
         return
     choose("log", log, LOGS)
@@ -51,7 +47,7 @@ def events_folder(run: Path) -> Path:
 def followed(
     log: str, run: Path, seeds: Sequence[int], progress: "Callable[[Progress], None] | None"
 ) -> "Iterator[Callable[[Progress], None] | None]":
-    """What to call after an epoch: `progress`, and with a log what writes it too.
+    """What to call after each epoch: `progress`, after writing the curves where there is a log.
 
     Raises:
         RunError: the curves cannot be written.
@@ -87,8 +83,8 @@ def write_events(run: Run) -> None:
 def _event_files(
     folder: Path, seeds: Sequence[int]
 ) -> Iterator[Callable[[Sequence[Record]], None]]:
-    """A function that writes an epoch's records. Curves that were there are replaced."""
-    # Not torch's SummaryWriter: it writes from a thread, where a full disk is a traceback.
+    """A function that writes an epoch's records. Earlier curves of the run are replaced."""
+    # Not torch's SummaryWriter: it writes in a thread, where a full disk ends in a traceback.
     from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[attr-defined]
     from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
     from tensorboard.summary.writer.record_writer import RecordWriter
@@ -101,17 +97,25 @@ def _event_files(
         files[name].flush()
 
     def write(records: Sequence[Record]) -> None:
-        rows = [(f"seed-{record['seed']}", record) for record in records]
+        scalars = {
+            f"seed-{record['seed']}": {
+                f"{metric}/{split}": value
+                for split in ("train", "dev")
+                for metric, value in record[split].items()
+            }
+            for record in records
+        }
         if len(records) == len(seeds):
-            rows.append(("mean", _mean(records)))
+            every = [*scalars.values()]
+            scalars["mean"] = {
+                tag: sum(each[tag] for each in every) / len(every) for tag in every[0]
+            }
         with _writing(folder):
-            for name, record in rows:
+            for name, found in scalars.items():
                 values = [
-                    Summary.Value(tag=f"{metric}/{split}", simple_value=value)
-                    for split in ("train", "dev")
-                    for metric, value in record[split].items()
+                    Summary.Value(tag=tag, simple_value=value) for tag, value in found.items()
                 ]
-                add(name, step=record["epoch"], summary=Summary(value=values))
+                add(name, step=records[0]["epoch"], summary=Summary(value=values))
 
     try:
         with _writing(folder):
@@ -138,15 +142,3 @@ def _writing(folder: Path) -> Iterator[None]:
             f"{folder}: cannot be written ({error.strerror or error}). Free some space or choose "
             "another folder with --runs, or leave --log out."
         ) from error
-
-
-def _mean(records: Sequence[Record]) -> Record:
-    """A record of the means of one epoch's."""
-    splits = {
-        split: {
-            metric: sum(record[split][metric] for record in records) / len(records)
-            for metric in records[0][split]
-        }
-        for split in ("train", "dev")
-    }
-    return {"epoch": records[0]["epoch"]} | splits

@@ -1,7 +1,4 @@
-"""The Trainer: epochs, early stopping and best weights, all seeds at once.
-
-It is given train and dev. Test never comes here.
-"""
+"""The Trainer: epochs, early stopping and best weights, all seeds at once. It never sees test."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +25,7 @@ from erc_fusion.training.batches import (
 from erc_fusion.training.losses import UNLABELLED, Objective
 from erc_fusion.training.optimize import Descent, autocast
 
-PREDICT_ROWS = 512  # fixed: a prediction does not depend on how many are asked for
+PREDICT_ROWS = 512  # fixed, so that a prediction does not depend on how many are asked for
 
 
 @dataclass(frozen=True)
@@ -36,13 +33,13 @@ class Progress:
     """What a live display shows after an epoch.
 
     Attributes:
-        epoch, epochs: done, and at most.
+        epoch, epochs: the epoch that is done, and their maximum number.
         monitor: the name of the score.
-        seeds: their numbers, all of them; the rest is of each, in their order.
-        score, best: dev score (0 to 1) of its latest epoch, and the best so far.
+        seeds: all of them; the tuples below have an entry for each, in this order.
+        score, best: dev score (0 to 1) of the latest epoch, and the best so far.
         since: epochs since the best.
-        training: it has not stopped.
-        records: the epoch's of :attr:`Trained.history`, of the seeds that trained in it.
+        training: whether it has not stopped.
+        records: this epoch's part of :attr:`Trained.history`.
     """
 
     epoch: int
@@ -62,17 +59,25 @@ class Trained:
 
     Attributes:
         model: with each seed's best weights.
-        history: a record for each seed and epoch, as `history.jsonl` has them. Train's figures
-            are means over the epoch's batches as they were trained, with dropout; dev's are of
-            the epoch's end, without, in fp32, and with the weights' average where there is one.
-            Loss is the classification loss on both.
-        best_epoch, epochs: of each seed, from 1.
+        history: a record for each seed and epoch, as in `history.jsonl`. Train's figures are means
+            over the epoch's batches during training, with dropout; dev's are from the end of the
+            epoch, without dropout, in fp32, and with averaged weights where weights are averaged.
+            Loss is the classification loss in both.
+        best_epoch, epochs: of each seed, counted from 1.
     """
 
     model: FusionModel
     history: list[dict[str, Any]]
     best_epoch: tuple[int, ...]
     epochs: tuple[int, ...]
+
+    def best(self, metric: str) -> list[float]:
+        """Each seed's best dev score of any epoch."""
+        found: dict[int, float] = {}
+        for record in self.history:
+            seed, score = record["seed"], record["dev"][metric]
+            found[seed] = max(found.get(seed, score), score)
+        return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -95,10 +100,10 @@ def train(
     monitor: str,
     progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
-    """Train every seed until `patience` epochs bring no better `monitor` on dev.
+    """Train every seed until `monitor` on dev has not improved for `patience` epochs.
 
-    A seed that has stopped leaves the stack; the others do not notice. Where weights are
-    averaged, the average is what dev scores and what is kept.
+    A seed that has stopped leaves the stack, which does not affect the others. Where weights are
+    averaged, the average is scored on dev and kept.
 
     Raises:
         ErcError: a loss that is not finite (names seed and epoch).
@@ -115,11 +120,19 @@ def train(
         with descent.averaged():
             on_dev = _evaluate(model, dev, objective)
             better = on_dev[monitor] > best_score[active]
-            _copy(model, best, better, active)
+            here, there = torch.as_tensor(np.flatnonzero(better)), torch.as_tensor(active[better])
+            for name, value in model.named_parameters():
+                best[name][there.to(value.device)] = value.detach()[here.to(value.device)]
         for row, seed in enumerate(active):
-            at = {"seed": int(seeds[int(seed)]), "epoch": epoch}
-            history.append(at | {"train": _row(on_train, row), "dev": _row(on_dev, row)})
-            _must_be_finite(history[-1])
+            record: dict[str, Any] = {"seed": int(seeds[int(seed)]), "epoch": epoch}
+            for split, figures in (("train", on_train), ("dev", on_dev)):
+                record[split] = {name: float(values[row]) for name, values in figures.items()}
+                if not np.isfinite([*record[split].values()]).all():
+                    raise ErcError(
+                        f"The loss is no longer finite (seed {record['seed']}, epoch {epoch}), and "
+                        "a mean over the other seeds would flatter. Try a smaller --lr."
+                    )
+            history.append(record)
         score[active] = on_dev[monitor]
         last_epoch[active] = epoch
         best_score[active[better]] = score[active[better]]
@@ -156,28 +169,19 @@ def train(
 def predict(model: FusionModel, split: Split) -> Prediction:
     """Every row, labelled or not, in evaluation mode."""
     model.eval()
-    batches = (
-        whole_dialogues(split, PREDICT_ROWS, None)
-        if model.context.dialogues
-        else in_order(split, PREDICT_ROWS)
-    )
-    logits, embeddings = [], []
-    for batch in batches:
-        x, present, _, dialogues = gather(split, batch)
-        found = model(
-            {stem: _for_all(values, model) for stem, values in x.items()},
-            _for_all(present, model),
-            None if dialogues is None else dialogues.expand(model.seeds),
-        )
-        logits.append(found[0])
-        embeddings.append(found[1])
-    # Dialogues come in order and unpadded (one set of rows for all seeds), so rows do too.
-    stacked = torch.cat(logits, dim=1)
-    return Prediction(stacked.softmax(-1), torch.cat(embeddings, dim=1), stacked)
+    found = []
+    for batch in _batches(model, split, PREDICT_ROWS):
+        x, present, _, dialogues = gather(split, batch)  # of one set of rows for all seeds
+        x = {stem: values.expand(model.seeds, *values.shape[1:]) for stem, values in x.items()}
+        present = present.expand(model.seeds, *present.shape[1:])
+        found.append(model(x, present, dialogues and dialogues.expand(model.seeds)))
+    # Dialogues come in order and without padding, so rows do too.
+    logits, embedding = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+    return Prediction(logits.softmax(-1), embedding, logits)
 
 
 def prototypes(found: Prediction, label: Tensor, classes: int) -> Tensor:
-    """The mean unit embedding of each class, (S, C, E); NaN where it has no rows."""
+    """The mean unit embedding of each class, (S, C, E); NaN where a class has no rows."""
     unit = torch.nn.functional.normalize(found.embedding, dim=-1)
     rows = [unit[:, label == c].mean(1) for c in range(classes)]
     return torch.nn.functional.normalize(torch.stack(rows, dim=1), dim=-1)
@@ -199,12 +203,17 @@ def _epoch(
     orders: list[torch.Generator],
     epoch: int,
 ) -> dict[str, np.ndarray]:
-    """One pass over the rows; (S,) running means over them."""
+    """One pass over the rows; each figure (S,) is a running mean over them."""
     model.train()
     classes = objective.contrasts and not model.context.dialogues
     device = split.label.device
     sums = torch.zeros(4, model.seeds, device=device)  # loss, contrastive, right, labelled
-    batches = list(_batches(model, split, objective, config, orders))  # row numbers alone: small
+    if classes:
+        label = split.label.cpu()
+        pool = torch.nonzero(label != UNLABELLED)[:, 0]
+        batches = [*balanced(pool, label, config.batch_size, orders)]
+    else:
+        batches = [*_batches(model, split, config.batch_size, orders)]  # only row numbers: small
     for step, batch in enumerate(batches):
         x, present, label, dialogues = gather(split, batch)
         model.noise.counts = batch.counts
@@ -217,9 +226,8 @@ def _epoch(
         descent.step(whole, epoch - 1 + (step + 0.5) / len(batches))
         labelled = (label != UNLABELLED).sum(1)
         right = (logits.detach().argmax(-1) == label).sum(1)
-        sums += torch.stack(
-            [loss.detach() * labelled, contrast.detach() * labelled, right, labelled]
-        )
+        losses = loss.detach() * labelled, contrast.detach() * labelled
+        sums += torch.stack([*losses, right, labelled])
     model.noise.counts = None
     means = (sums[:3] / sums[3].clamp(min=1)).cpu().double().numpy()
     found = {"loss": means[0], "accuracy": means[2]}
@@ -227,56 +235,23 @@ def _epoch(
 
 
 def _batches(
-    model: FusionModel,
-    split: Split,
-    objective: Objective,
-    config: TrainingConfig,
-    orders: list[torch.Generator],
+    model: FusionModel, split: Split, size: int, orders: list[torch.Generator] | None = None
 ) -> Iterator[Batch]:
+    """What the context needs, in each seed's own order; every row in order without `orders`."""
     if model.context.dialogues:
-        return whole_dialogues(split, config.batch_size, orders)
-    label = split.label.cpu()
-    pool = torch.nonzero(label != UNLABELLED)[:, 0]
-    if objective.contrasts:
-        return balanced(pool, label, config.batch_size, orders)
-    return shuffled(pool, config.batch_size, orders)
+        return whole_dialogues(split, size, orders)
+    if orders is None:
+        return in_order(split, size)
+    return shuffled(torch.nonzero(split.label.cpu() != UNLABELLED)[:, 0], size, orders)
 
 
 def _evaluate(model: FusionModel, split: Split, objective: Objective) -> dict[str, np.ndarray]:
-    found = predict(model, split)
-    target = split.label.expand(model.seeds, -1)
-    loss = objective.classification(found.logits, target)
-    truth = split.label.cpu().numpy()
-    predicted = found.logits.argmax(-1).cpu().numpy()
-    counts = confusions(truth, predicted, found.logits.shape[-1])
+    logits = predict(model, split).logits
+    loss = objective.classification(logits, split.label.expand(model.seeds, -1))
+    predicted = logits.argmax(-1).cpu().numpy()
+    counts = confusions(split.label.cpu().numpy(), predicted, logits.shape[-1])
     return {
         "loss": loss.cpu().double().numpy(),
         "accuracy": accuracy(counts),
         "weighted_f1": weighted_f1(counts),
     }
-
-
-def _copy(
-    model: FusionModel, best: dict[str, Tensor], better: np.ndarray, active: np.ndarray
-) -> None:
-    here, there = torch.as_tensor(np.flatnonzero(better)), torch.as_tensor(active[better])
-    for name, value in model.named_parameters():
-        device = value.device
-        best[name][there.to(device)] = value.detach()[here.to(device)]
-
-
-def _for_all(values: Tensor, model: FusionModel) -> Tensor:
-    """(1, …) -> (S, …), without a copy."""
-    return values.expand(model.seeds, *values.shape[1:])
-
-
-def _row(figures: dict[str, np.ndarray], row: int) -> dict[str, float]:
-    return {name: float(values[row]) for name, values in figures.items()}
-
-
-def _must_be_finite(record: dict[str, Any]) -> None:
-    if not np.isfinite([*record["train"].values(), *record["dev"].values()]).all():
-        raise ErcError(
-            f"The loss is not finite any more (seed {record['seed']}, epoch {record['epoch']}), "
-            "and a mean over the other seeds would flatter. Try a smaller --lr."
-        )

@@ -1,4 +1,4 @@
-"""The contexts: what an utterance learns of its dialogue, after the head, before the classifier.
+"""The contexts: what an utterance learns from its dialogue, between the head and the classifier.
 
 A context sees embeddings (S, B, E) and the order of dialogues: no label and no file may enter.
 """
@@ -18,9 +18,5 @@ CONTEXTS: dict[str, type[Context]] = {
 
 
 def load_context(name: str) -> type[Context]:
-    """The class of a context.
-
-    Raises:
-        ErcError: unknown (names the choices).
-    """
+    """The class of a context; raises ErcError where it is unknown (names the choices)."""
     return CONTEXTS[choose("context", name, CONTEXTS)]

@@ -1,4 +1,4 @@
-"""What a context is, and what it is told of the dialogues."""
+"""What a context is, and what it is told about the dialogues."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Dialogues:
     """The dialogues of a batch of B utterances.
 
     Attributes:
-        place: (S, G, T) int64, where in B the t-th utterance of the g-th dialogue stands, -1
-            past its end; a seed's dialogues come before its empty ones.
+        place: (S, G, T) int64, where in B the t-th utterance of the g-th dialogue is, -1 past its
+            end; a seed's empty dialogues come last.
         speaker: (S, B) int64, from 1 a speaker that is frequent in train, 0 any other.
         party: (S, B) int64, who speaks within the dialogue, numbered from 0 in each.
     """
@@ -39,8 +39,8 @@ class ContextShape:
     Attributes:
         width: E, dimensions of the embedding.
         dropout: share of units dropped in training.
-        past: an utterance knows of those before it only, as in a live dialogue.
-        speakers: it knows who speaks.
+        past: whether an utterance only sees those before it, as in a live dialogue.
+        speakers: whether it knows who speaks.
         frequent: how many speakers are frequent in train.
     """
 
@@ -57,7 +57,7 @@ class Context(nn.Module, ABC):
     An utterance's output must not depend on other dialogues, nor a seed's on the other seeds.
 
     Attributes:
-        dialogues: batches must be whole dialogues, and are described to it.
+        dialogues: whether batches must be whole dialogues, and are described to it.
     """
 
     dialogues: ClassVar[bool] = True
@@ -80,9 +80,9 @@ class NoContext(Context):
 
 
 class SpeakerEmbedding(nn.Module):
-    """(S, B, E) plus what is learned of the frequent speaker of each utterance (S, B).
+    """(S, B, E) plus a learned embedding of each utterance's frequent speaker (S, B).
 
-    It starts at zero, which other speakers keep. Parameters a seed: E a frequent speaker.
+    It starts at zero, where it stays for other speakers. Parameters per seed: E per speaker.
     """
 
     def __init__(self, stack: Stack, shape: ContextShape) -> None:
@@ -95,16 +95,16 @@ class SpeakerEmbedding(nn.Module):
     def forward(self, embedding: Tensor, speaker: Tensor) -> Tensor:
         if self.known is None:
             return embedding
-        # A product with one-hot rows: an indexed table's gradient would be summed in any order.
+        # A product with one-hot rows: the gradient of an index would be summed in any order.
         hot = F.one_hot(speaker, self.known.weight.shape[1] + 1)[..., 1:]
         return embedding + self.known(hot.to(embedding.dtype))
 
 
 class Sequences:
-    """Rows of a batch, put in sequences and back; each row stands in one at most.
+    """Puts the rows of a batch into sequences and back; each row is in at most one.
 
-    `place` (S, G, T) says which of B `rows` stands where, -1 nowhere. A row's columns may be
-    split among `heads`, H: (S, B, H·D) <-> (S, G, H, T, D).
+    `place` (S, G, T) says which of B `rows` is where, -1 for none. A row's columns may be split
+    among `heads`, H: (S, B, H·D) <-> (S, G, H, T, D).
     """
 
     def __init__(self, place: Tensor, rows: int, heads: int = 1) -> None:
@@ -131,16 +131,16 @@ class Sequences:
         return cells.view(seeds, count, self.heads, longest, -1)
 
     def write(self, x: Tensor) -> Tensor:
-        """(S, G, H, T, D) -> (S, B, H·D), zero for rows that stand nowhere."""
+        """(S, G, H, T, D) -> (S, B, H·D), zero for rows in no sequence."""
         rows = _Take.apply(x.flatten(0, 3), self._cells, self._rows)
         return rows.view(len(self.place), self.rows, -1)
 
 
 class _Take(torch.autograd.Function):
-    """Rows of x (n, D) by `index` (m,), where n is a row of zeros; `inverse` (n,) likewise.
+    """Rows of x (n, D) by `index` (m,), where n means a row of zeros; `inverse` (n,) likewise.
 
-    Its gradient is taken in the same way. Indexing's own adds row upon row: several times slower
-    on the CPU, and in any order on a GPU.
+    The gradient is taken in the same way. That of plain indexing adds row by row: several times
+    slower on the CPU, and in any order on a GPU.
     """
 
     @staticmethod

@@ -16,11 +16,11 @@ from erc_fusion.model.layers import GRU, Dropout, LayerNorm, Linear, Stack
 class GruContext(Context):
     """A GRU over the dialogue, and one over each speaker's own utterances, added to the embedding.
 
-    Both ways for the whole dialogue, as the recurrent baselines of ERC (bc-LSTM, Poria et al.
-    2017); forwards only for the past. With speakers, a second one keeps a state for each party:
-    it runs over the utterances of one speaker alone, as the histories of CMN (Hazarika et al.
-    2018) and the party states of DialogueRNN (Majumder et al. 2019), which also feed each other;
-    here they do not. Parameters a seed, roughly: for each GRU 3.5 · E² (whole), 7 · E² (past).
+    Bidirectional for the whole dialogue, like the recurrent baselines of ERC (bc-LSTM, Poria et al.
+    2017); forward only for the past. With speakers, a second GRU keeps a state for each party: it
+    runs over the utterances of one speaker, like the histories of CMN (Hazarika et al. 2018) and
+    the party states of DialogueRNN (Majumder et al. 2019), except that party states do not feed
+    each other here. Parameters per seed, roughly: for each GRU 3.5 · E² (whole), 7 · E² (past).
     """
 
     def __init__(self, stack: Stack, shape: ContextShape) -> None:

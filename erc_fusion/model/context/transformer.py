@@ -15,15 +15,15 @@ from erc_fusion.model.layers import ALIGNED, Dropout, LayerNorm, Linear, Stack
 
 LAYERS = 2
 HEADS = 4
-REACH = 10  # utterances, beyond which distances are one
+REACH = 10  # utterances; all larger distances are the same
 
 
 class TransformerContext(Context):
     """Two layers of self-attention over the dialogue (Vaswani et al. 2017, pre-normalised).
 
-    An utterance weighs another by what both say, how far apart they are (Shaw et al. 2018), and
-    whether one speaker said both, as the self and listener attention of DialogXL (Shen et al.
-    2021). For the past, it sees itself and those before. Parameters a seed: about 16 · E².
+    An utterance attends to another by what both say, how far apart they are (Shaw et al. 2018), and
+    whether they have the same speaker, as in DialogXL (Shen et al. 2021). For the past, it sees
+    itself and those before it. Parameters per seed: about 16 · E².
     """
 
     def __init__(self, stack: Stack, shape: ContextShape) -> None:
@@ -35,7 +35,7 @@ class TransformerContext(Context):
 
     def forward(self, embedding: Tensor, dialogues: Dialogues | None) -> Tensor:
         assert dialogues is not None
-        # Whole cache lines for every dialogue, see ALIGNED.
+        # Every dialogue takes whole cache lines, see ALIGNED.
         place = F.pad(dialogues.place, (0, -dialogues.place.shape[-1] % ALIGNED), value=-1)
         sequences = Sequences(place, embedding.shape[1], HEADS)
         relation = distances(place.shape[-1], self.past, place.device)
@@ -69,7 +69,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, sequences: Sequences, relation: Tensor, seen: Tensor) -> Tensor:
         found = self.attention(self.norms[0](x), sequences, relation, seen)
         x = x + self.dropout(found)
-        # ReLU and no GELU, whose vectors round unlike the rest at odd sizes.
+        # ReLU, since GELU rounds differently after the last whole vector at odd sizes.
         hidden = self.dropout(F.relu(self.hidden(self.norms[1](x))))
         return x + self.dropout(self.out(hidden))
 
@@ -77,8 +77,8 @@ class Layer(nn.Module):
 class RelativeAttention(nn.Module):
     """Attention within dialogues: (q_i · k_j + q_i · r) / sqrt(D), r by the relation of i and j.
 
-    Shaw et al. 2018's representations on the keys, shared among the attention heads. No dropout
-    of its weights: dialogues are padded together, and a seed would draw for the others' sizes.
+    These are Shaw et al. 2018's representations on the keys, shared among attention heads. Weights
+    have no dropout: dialogues are padded together, so a seed would draw for the others' sizes.
     """
 
     def __init__(self, stack: Stack, shape: ContextShape) -> None:
@@ -86,7 +86,7 @@ class RelativeAttention(nn.Module):
         width, self.size = shape.width, -(-shape.width // HEADS)
         inner, relations = HEADS * self.size, _distances(shape.past) * (1 + shape.speakers)
         self.query = Linear(stack, width, inner)
-        self.key = Linear(stack, width, inner, bias=False)  # see :class:`stacked.Attention`
+        self.key = Linear(stack, width, inner, bias=False)  # see :class:`layers.Attention`
         self.value = Linear(stack, width, inner)
         self.relation = Linear(stack, self.size, relations, bias=False)
         self.out = Linear(stack, inner, width)
@@ -105,7 +105,7 @@ class RelativeAttention(nn.Module):
 
 
 def distances(longest: int, past: bool, device: torch.device | str = "cpu") -> Tensor:
-    """(1, 1, T, T): how far j is after i, clipped, counted from 0.
+    """(1, 1, T, T): how far j is after i, clipped, and shifted to begin at 0.
 
     >>> distances(3, past=False)[0, 0].tolist()
     [[10, 11, 12], [9, 10, 11], [8, 9, 10]]
@@ -116,5 +116,5 @@ def distances(longest: int, past: bool, device: torch.device | str = "cpu") -> T
 
 
 def _distances(past: bool) -> int:
-    """How many of them there are."""
+    """How many different distances there are."""
     return REACH + 1 if past else 2 * REACH + 1

@@ -1,6 +1,6 @@
-"""The heads: how modalities become one embedding. A plug-in adds to entry points `erc.heads`.
+"""The heads: how modalities become one embedding. Plug-ins add to the entry points `erc.heads`.
 
-A head fuses the files of each utterance: it may never look from one row of a batch at another.
+A head fuses the files of each utterance; it may never combine different rows of a batch.
 """
 
 from typing import TYPE_CHECKING
@@ -26,19 +26,11 @@ HEADS = {
 
 
 def head_table() -> dict[str, str]:
-    """Name -> "module:class" of every head, plug-ins included.
-
-    Raises:
-        ErcError: two heads have one name.
-    """
+    """Name -> "module:class" of every head and plug-in; raises ErcError if two share a name."""
     return with_plugins(GROUP, HEADS)
 
 
 def load_head(name: str) -> "type[Head]":
-    """The class of a head.
-
-    Raises:
-        ErcError: unknown (names the choices), or its module can't be imported.
-    """
+    """The class of a head; raises ErcError if it is unknown or its module can't be imported."""
     table = head_table()
     return load(table[choose("head", name, table)])

@@ -32,9 +32,9 @@ class Head(nn.Module, ABC):
     batch-mates, nor a seed's on the other seeds: build it from :mod:`erc_fusion.model.layers`.
 
     Attributes:
-        contrastive: the contrastive loss that the head is made for; other than `none`, it is
-            the default with this head, and `none` is refused.
-        unit: the embedding has norm 1.
+        contrastive: the contrastive loss that the head is made for; unless `none`, it is this
+            head's default, and `none` is refused.
+        unit: whether the embedding has norm 1.
     """
 
     contrastive: ClassVar[str] = "none"
@@ -47,14 +47,14 @@ class Head(nn.Module, ABC):
     def forward(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """x: stem -> (S, B, L, D), standardised; present (S, B, M) bool -> (S, B, E).
 
-        `present` is all that says that a file has no embedding of an utterance; its x is zero
-        then in prediction, but not where modality dropout hides it. All absent is allowed.
+        Only `present` says that a file has no embedding of an utterance; its x is then zero in
+        prediction, but not where modality dropout hides it. All files may be absent.
         """
 
     def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor | None:
-        """What each file is given in each utterance: (S, B, M), 0 to 1, 0 where absent.
+        """Each file's weight in each utterance: (S, B, M), 0 to 1, 0 where absent.
 
-        Of the same arguments as `forward`. None, unless the head has such a figure.
+        The arguments are those of `forward`. None unless the head has such weights.
         """
         return None
 

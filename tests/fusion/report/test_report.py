@@ -376,7 +376,7 @@ def test_a_damaged_run_is_named(copied, runs, tmp_path):
     for bad in (float("nan"), float("inf")):
         other = Run(Path(shutil.copytree(whole, tmp_path / f"{bad}" / "b-mlp")))
         broken = edited(other, "metrics.json", lambda m, x=bad: m["dev"]["accuracy"].update(mean=x))
-        with pytest.raises(RunError, match=rf"metrics.json is damaged.*{bad} is no score"):
+        with pytest.raises(RunError, match=rf"metrics.json is damaged.*a finite number, not {bad}"):
             report([broken], to=None)
     broken = edited(copied, "inputs.json", lambda m: m.pop("fingerprint"))
     with pytest.raises(RunError, match=r"damaged"):

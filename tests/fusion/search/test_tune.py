@@ -140,7 +140,7 @@ def test_wrong_input(words, tmp_path):
         tune(settings(words), space=Space(heads=("mpl",)), trials=1)
     with pytest.raises(ErcError, match="Head 'triplet' is made for a contrastive loss"):
         tune(settings(words), space=Space(heads=("triplet",), contrasts=("none",)), trials=1)
-    with pytest.raises(ErcError, match="--trials is at least 1"):
+    with pytest.raises(ErcError, match="--trials must be at least 1"):
         tune(settings(words), trials=0)
     with pytest.raises(ErcError, match="No trial came to an end"):
         tune(settings(words), space=QUICK, trials=3, seconds=0.0, to=tmp_path / "t.toml")
