@@ -130,9 +130,10 @@ class Connection:
         )
         self.client.__enter__()
         self._http: Any = self.client.http_client()
-        self._session = self._http._session
+        session: Any = self._http._session
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, _Adapter())
+            session.mount(scheme, _Adapter())
+        self._session = session
 
     def __enter__(self) -> "Connection":
         return self

@@ -194,11 +194,10 @@ def _names(utterance: Utterance) -> tuple[str, str]:
 
 def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]) -> list[Task]:
     tasks = []
-    for row in raw.clips:
+    for row in raw.rows:
         utterance = row.utterance
-        if utterance.key in done:
+        if row.clip is None or utterance.key in done:
             continue
-        assert row.clip is not None
         picture, sound = _names(utterance)
         tasks.append(Task(utterance.key, row.clip, to / picture, to / sound, decode, os.getpid()))
         (to / picture).parent.mkdir(exist_ok=True)
