@@ -61,8 +61,15 @@ class Corpus:
 
     def missing_reason(self, utterance: Utterance, modality: Modality) -> str:
         """Why a media cell is empty, as `prepare` noted it."""
-        reasons = self.info.get("missing", {}).get(modality, {})
-        return reasons.get(utterance.key, f"the corpus has no {modality} for it")
+        reason = reasons_in(self.info, modality).get(utterance.key)
+        return str(reason) if reason is not None else f"the corpus has no {modality} for it"
+
+
+def reasons_in(info: Mapping[str, Any], modality: Modality) -> Mapping[str, Any]:
+    """Why media cells are empty, by key, as `corpus.json` says; other contents are ignored."""
+    missing = info.get("missing")
+    reasons = missing.get(modality) if isinstance(missing, Mapping) else None
+    return reasons if isinstance(reasons, Mapping) else {}
 
 
 def fingerprint(utterances: Iterable[Utterance]) -> str:

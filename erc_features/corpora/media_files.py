@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from erc_features.corpora.manifest import reasons_in
 from erc_features.corpora.raw import Defect
 from erc_features.utterance import Modality, Split, Utterance
 
@@ -89,9 +90,9 @@ def look_at_media(
             kind = "media file is not there" if size is None else "media file is empty"
             done = "kept; extract will mark it as failed"
             defects.append(Defect(kind, u.key, f"{name}: {cell[:200]}", done))
-        reasons = _noted_reasons(info, modality)
+        reasons = reasons_in(info, modality)
         empty = Counter(
-            _PARTICULAR.sub("…", reasons.get(u.key, ""))[:200]
+            _PARTICULAR.sub("…", str(reasons.get(u.key, "")))[:200]
             or no_clip.get(u.key)
             or no_clip.get(u.split)
             or "none named"
@@ -115,14 +116,6 @@ def _size(path: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
-
-
-def _noted_reasons(info: Mapping[str, Any], modality: Modality) -> dict[str, str]:
-    """Why cells are empty, by key; anything else that someone wrote there is ignored."""
-    missing = info.get("missing")
-    noted = missing.get(modality) if isinstance(missing, Mapping) else None
-    items = noted.items() if isinstance(noted, Mapping) else ()
-    return {str(key): str(reason) for key, reason in items}
 
 
 def _orphans(folders: set[Path], named: Mapping[Path, object]) -> Iterator[Path]:
