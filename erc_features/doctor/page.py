@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from erc_features import pages
 from erc_features.doctor.doctor import Diagnosis
 from erc_features.doctor.examples import choose_examples, load_examples
 from erc_features.doctor.tables import count, done, printable, sentences, tables
 from erc_features.whole_file import whole_file
 
-_HERE = Path(__file__).parent
 _PLACES = 100  # the most defects of a kind that the page lists
 
 
@@ -25,7 +25,6 @@ def write_page(diagnosis: Diagnosis, to: Path | str) -> Path:
 
 def render(diagnosis: Diagnosis) -> str:
     """The page as text. The media of the examples are decoded for it."""
-    import jinja2
     from markupsafe import Markup, escape
 
     def softly(cell: str) -> str:
@@ -33,13 +32,7 @@ def render(diagnosis: Diagnosis) -> str:
         number, bracket, share = cell.partition(" (")
         return Markup("{} <small>({}</small>").format(number, share) if bracket else escape(cell)
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment(Path(__file__).parent)
     environment.filters.update(printable=printable, softly=softly)
     corpus = diagnosis.corpus
     return environment.get_template("doctor.html").render(
