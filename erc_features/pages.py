@@ -9,7 +9,7 @@ def environment(folder: Path) -> Any:
     import jinja2
     from markupsafe import Markup
 
-    made = jinja2.Environment(
+    made: Any = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -17,5 +17,5 @@ def environment(folder: Path) -> Any:
         lstrip_blocks=True,
     )
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    made.globals.update(shared_style=Markup(style))  # ours: nothing to escape
+    made.globals["shared_style"] = Markup(style)  # ours: nothing to escape
     return made
