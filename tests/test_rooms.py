@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # rooms of one floor do not know each other.
 FLOORS: dict[str, int] = {
     "erc_features/errors.py": 0,
+    "erc_features/pages.py": 0,
     "erc_features/terminal.py": 0,
     "erc_features/threads.py": 0,
     "erc_features/utterance.py": 0,
@@ -68,13 +69,13 @@ KEEPERS = {
     "typer": ["cli.py", "erc_features/cli/", "erc_fusion/cli/"],
     "click": ["cli.py"],
     "matplotlib": ["erc_fusion/report/"],
-    "jinja2": ["erc_fusion/report/", "erc_features/doctor/page.py"],
+    "jinja2": ["erc_features/pages.py"],
     "rich": ["erc_features/terminal.py", "erc_fusion/report/text.py"],
     "tomli_w": ["erc_fusion/config/"],
 }
 
 # What `erc_fusion` may know of `erc_features`: the words of the domain and the store.
-BORDER = {"errors", "utterance", "store", "plugins", "terminal", "threads", "whole_file"}
+BORDER = {"errors", "utterance", "store", "plugins", "terminal", "threads", "whole_file", "pages"}
 # A name of the past layers, which feature files and fusion both speak of.
 ACROSS = {("erc_fusion/inputs", "erc_features.encoders.layers")}
 # These walk the whole way by calling both sides; `mistakes` shows a corpus's rows and media for

@@ -1,8 +1,8 @@
-"""Reads archives that strangers made, member by member: zip, tar and tar.gz.
+"""Reads archives from untrusted sources member by member: zip, tar and tar.gz.
 
-Every member is checked as it comes: a path that leads out of its folder, a link that does, a
-device, an encrypted member or an endless header makes the whole archive a
-:class:`HostileArchive`; damage makes it a :class:`DamagedArchive`.
+Every member is checked as it is read. A path or a link that leads out of its folder, a device, an
+encrypted member or an endless header makes the whole archive a :class:`HostileArchive`; damage
+makes it a :class:`DamagedArchive`.
 """
 
 import errno
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,11 +23,11 @@ from erc_features.errors import CorpusError
 
 MARK = ".unpacked.json"
 _ENDINGS = (".tar.gz", ".tgz", ".tar", ".zip")
-# No header of a tar is longer (a pax header is read whole), and none needs more.
-_LONGEST_READ = 1 << 20
-RATIO_FROM = 50_000_000  # bytes: below it any ratio is harmless
+_LONGEST_READ = 1 << 20  # bytes; no honest tar header needs more, and a pax header is read whole
+RATIO_FROM = 50_000_000  # bytes; below this size any compression ratio is harmless
 CHUNK = 1 << 18
-# What a damaged archive raises. BadGzipFile is an OSError, so this comes before full disks.
+BLOCK = 4096  # bytes; the least that a file takes on a disk
+# What a damaged archive raises. BadGzipFile is an OSError, so this is caught before a full disk.
 _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError,
     struct.error, ValueError, IndexError, KeyError, OverflowError,
@@ -34,26 +35,26 @@ _DAMAGE = (
 
 
 class HostileArchive(CorpusError):
-    """An archive that must not be unpacked. Nothing of it is left."""
+    """An archive that must not be unpacked. Nothing from it is left on the disk."""
 
 
 class DamagedArchive(CorpusError):
-    """An archive that is cut short, or whose checksums are wrong. Nothing of it is left."""
+    """An archive that is cut short or has wrong checksums. Nothing from it is left on the disk."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One member: its path as parts; a folder, a file of `size`, or a link to `target`."""
+    """One member. `kind` is "folder", "link" (to the path `target`) or "file" (of `size` bytes)."""
 
     path: str
     kind: str
-    size: int
-    target: str
-    open: Callable[[], IO[bytes]]
+    size: int = 0
+    target: str = ""
+    open: Callable[[], IO[bytes]] = BytesIO
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is unpacked.
+    """Whether the name is that of an archive.
 
     >>> is_archive("train.tar.gz"), is_archive("MELD.ZIP"), is_archive("clip.mp4")
     (True, True, False)
@@ -62,7 +63,7 @@ def is_archive(name: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """The name of an archive without its ending: the folder that it is unpacked to.
+    """The name of an archive without its ending, which is the folder that it is unpacked to.
 
     >>> stem("train.tar.gz"), stem("MELD.Raw.zip"), stem(".zip")
     ('train', 'MELD.Raw', '.zip')
@@ -74,10 +75,10 @@ def stem(name: str) -> str:
 
 
 def safe_path(name: str) -> str:
-    """A relative path inside a folder, in plain form.
+    """Normalise a relative path that stays inside its folder.
 
     Raises:
-        ValueError: says why it is none: it is absolute, leads out, or can't be written.
+        ValueError: the path is absolute, leads out of its folder, or cannot be written.
 
     >>> safe_path("./train_splits//dia0_utt0.mp4")
     'train_splits/dia0_utt0.mp4'
@@ -96,13 +97,13 @@ def safe_path(name: str) -> str:
 
 def hostile(archive: str, why: str) -> HostileArchive:
     return HostileArchive(
-        f"{archive}: refused, and nothing of it is written: {why}. Tell the dataset's owner; "
-        "--no-unpack fetches the archive without opening it."
+        f"{archive}: refused, and nothing of it is written: {why}. Tell the dataset's owner. "
+        "--no-unpack downloads the archive without opening it."
     )
 
 
 def looks_like_archive(path: Path) -> bool:
-    """By name and by first bytes: a file that is only called .zip is left as it is."""
+    """Judge by the name and the first bytes: a file that is only called .zip is no archive."""
     if not is_archive(path.name):
         return False
     with open(path, "rb") as file:
@@ -114,24 +115,28 @@ def looks_like_archive(path: Path) -> bool:
 
 @contextmanager
 def reading(archive: Path) -> Iterator[Iterator[Member]]:
-    """The members of an archive, checked one by one; damage is told as such."""
+    """The members of an archive, checked one by one.
+
+    Raises:
+        HostileArchive, DamagedArchive: while the members are read.
+    """
     reader = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
     try:
         with open(archive, "rb") as file:
             yield reader(file, archive.name)
     except _DAMAGE as error:
         raise damaged(archive.name, error) from error
-    except (NotImplementedError, RuntimeError) as error:  # a zip of an odd method
+    except (NotImplementedError, RuntimeError) as error:  # an unknown compression method in a zip
         raise hostile(archive.name, str(error)) from error
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a place before the file's start
+        if error.errno != errno.EINVAL:  # a seek to before the start of the file
             raise
         raise damaged(archive.name, "a part of it is outside the file") from error
 
 
 def damaged(archive: str, error: object) -> DamagedArchive:
     return DamagedArchive(
-        f"{archive}: is damaged ({error}). Run the same command again: it is fetched anew."
+        f"{archive}: is damaged ({error}). Run the same command again: it will be fetched anew."
     )
 
 
@@ -141,12 +146,12 @@ def _checked(archive: str, path: str) -> str:
     except ValueError as error:
         raise hostile(archive, f"the path {path[:100]!r} {error}") from error
     if path == MARK:
-        raise hostile(archive, f"it holds a file {MARK}, which is erc's own")
+        raise hostile(archive, f"it holds a file named {MARK}, which is erc's own")
     return path
 
 
 def _zip_members(file: IO[bytes], archive: str) -> Iterator[Member]:
-    # Its list of files is read whole: a list that is larger than half a million names is a bomb.
+    # zipfile reads the central directory whole: one of more than half a million names is a bomb.
     end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined]
     if end and end[5] > 200_000_000:
         raise hostile(archive, "its list of files is larger than 200 MB")
@@ -161,18 +166,14 @@ def _zip_members(file: IO[bytes], archive: str) -> Iterator[Member]:
             if info.filename == "./":
                 continue
             path = _checked(archive, info.filename)
-            folder = info.is_dir() or kind == stat.S_IFDIR
-            yield Member(
-                path,
-                "folder" if folder else "file",
-                0 if folder else info.file_size,
-                "",
-                lambda info=info: opened.open(info),
-            )
+            if info.is_dir() or kind == stat.S_IFDIR:
+                yield Member(path, "folder")
+            else:
+                yield Member(path, "file", info.file_size, "", lambda i=info: opened.open(i))
 
 
 class _Guarded:
-    """A stream for tarfile that reads no more at once than any honest header has.
+    """A stream that refuses to read more at once than an honest header needs.
 
     tarfile reads a pax header whole, whatever size it claims: 4 GB of zeros pack to 4 MB.
     """
@@ -194,24 +195,24 @@ def _tar_members(file: IO[bytes], archive: str) -> Iterator[Member]:
     with tarfile.open(fileobj=guarded, mode="r:") as tar:
         opened: Any = tar
         while (info := opened.next()) is not None:
-            opened.members = []  # else they all stay in memory
-            if info.size < 0:  # tarfile would go back, and round for ever (CVE-2025-8194)
-                raise tarfile.ReadError("a member of negative size")
+            opened.members = []  # otherwise all of them stay in memory
+            if info.size < 0:  # tarfile would seek back and loop for ever (CVE-2025-8194)
+                raise tarfile.ReadError("a member has a negative size")
             if info.name in (".", "./"):
                 continue
             path = _checked(archive, info.name)
             if info.isdir():
-                yield Member(path, "folder", 0, "", _nothing)
+                yield Member(path, "folder")
             elif info.islnk() or info.issym():
-                yield Member(path, "link", 0, _link_target(archive, path, info), _nothing)
+                yield Member(path, "link", target=_link_target(archive, path, info))
             elif info.isreg() and not info.issparse():
-                yield Member(path, "file", info.size, "", lambda i=info: _of(opened.extractfile(i)))
+                yield Member(path, "file", info.size, "", lambda i=info: opened.extractfile(i))
             else:
-                raise hostile(archive, f"{path!r} is a device, or no plain file")
-        # tarfile takes a damaged header for the end; and gzip's checksum stands at its end.
+                raise hostile(archive, f"{path!r} is a device or another special file")
+        # tarfile takes a damaged header for the end of the archive, and gzip's checksum comes last.
         stream.seek(opened.offset)
         if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise tarfile.ReadError("a header is not one")
+            raise tarfile.ReadError("a header is damaged")
         rest = 0
         while more := stream.read(CHUNK):
             rest += len(more)
@@ -219,17 +220,8 @@ def _tar_members(file: IO[bytes], archive: str) -> Iterator[Member]:
                 raise hostile(archive, "it goes on after its end")
 
 
-def _nothing() -> IO[bytes]:
-    raise AssertionError("folders and links have no bytes")
-
-
-def _of(stream: IO[bytes] | None) -> IO[bytes]:
-    assert stream is not None  # only of what is no plain file
-    return stream
-
-
 def _link_target(archive: str, path: str, info: tarfile.TarInfo) -> str:
-    """Where a link leads, from the archive's root; symbolic ones start from their own folder."""
+    """A link's target as a path from the archive's root; symbolic links start at their folder."""
     target = info.linkname
     if target.startswith("/"):
         raise hostile(archive, f"{path!r} is a link to {target[:100]!r}, which is absolute")

@@ -1,22 +1,22 @@
-"""`erc download`: a dataset on Kaggle -> raw data, unpacked, ready for `erc prepare`.
+"""`erc download`: fetches and unpacks a dataset on Kaggle, as raw data for `erc prepare`.
 
     data/raw/MELD.Raw/...            the files below --subdir; archives unpacked beside themselves
     data/raw/MELD.Raw/download.json  what was fetched, with sizes; written last
-    data/raw/MELD.Raw/.download/     what is under way; gone at the end
+    data/raw/MELD.Raw/.download/     partial files; removed at the end
 
-Run again it skips what is there, and goes on where it stopped. MELD's dataset lists 13,000
-clips singly, so several are fetched at once.
+Run again, it skips what is there and resumes where it stopped. MELD's dataset lists 13,000
+clips one by one, so several are fetched at once.
 """
 
 import fcntl
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from erc_features.acquire.archive import safe_path
+from erc_features.acquire.archive import BLOCK, safe_path
 from erc_features.acquire.kaggle import Connection, find_credentials
 from erc_features.acquire.remote import Dataset
 from erc_features.acquire.remote_files import (
@@ -32,7 +32,6 @@ from erc_features.acquire.unpack import disk_error
 from erc_features.errors import CorpusError, listed
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_BLOCK = 4096  # bytes that a file takes on disk at least
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,11 @@ class Needs:
     """What a download is about to do.
 
     Attributes:
-        files, size: to fetch: how many, and their bytes.
-        have: files that are there already.
-        space: bytes of disk that are needed at the same time, about: archives beside what they
-            hold, which for video is as large.
-        free: bytes free on that disk.
+        files, size: how many files are to be fetched, and their bytes.
+        have: files that are already there.
+        space: about how many bytes of disk are needed at the same time: for archives and their
+            contents, which are as large for video.
+        free: bytes that are free on that disk.
     """
 
     dataset: Dataset
@@ -56,10 +55,10 @@ class Needs:
     free: int
 
     def __str__(self) -> str:
-        there = f", {self.have:,} are there" if self.have else ""
+        there = f", {self.have:,} are already there" if self.have else ""
         return (
             f"{self.dataset}: {self.files:,} files to fetch, {self.size / 1e9:.2f} GB{there}. "
-            f"About {self.space / 1e9:.2f} GB of disk are needed, "
+            f"About {self.space / 1e9:.2f} GB of disk are needed; "
             f"{self.free / 1e9:.2f} GB are free."
         )
 
@@ -69,11 +68,11 @@ class Downloaded:
     """The summary of a download.
 
     Attributes:
-        folder: where the data is; what `erc prepare` takes.
-        files, size: of the dataset's files below the subdirectory, as Kaggle lists them.
-        fetched: how many of them came now.
+        folder: where the data is, for `erc prepare`.
+        files, size: the number and bytes of the files below the subdirectory, as Kaggle lists them.
+        fetched: how many of them were fetched now.
         unpacked: the folders that archives became.
-        already: all was there; nothing was asked of Kaggle.
+        already: everything was there; Kaggle was not asked.
     """
 
     dataset: Dataset
@@ -85,7 +84,7 @@ class Downloaded:
     already: bool = False
 
     def __str__(self) -> str:
-        done = "nothing to do, all is there" if self.already else f"{self.fetched:,} fetched now"
+        done = "nothing to do" if self.already else f"{self.fetched:,} fetched now"
         archives = f"; {len(self.unpacked)} archives unpacked" if self.unpacked else ""
         return (
             f"{self.folder}: {self.files:,} files of {self.dataset}, {self.size / 1e9:.2f} GB; "
@@ -112,7 +111,8 @@ def download(
     Args:
         owner, name: the two parts of the dataset's address.
         subdir: a folder of the dataset; "" takes all of it.
-        unpack: unpack archives, each beside itself; remove them then, but for `keep_archives`.
+        unpack: unpack each archive beside itself.
+        keep_archives: keep archives after they were unpacked.
         connections: files fetched at once, 1 to 32.
         announce: called once, before anything is fetched.
         progress: called with (what, done, total), in bytes.
@@ -120,37 +120,50 @@ def download(
     Raises:
         CorpusError: no credentials, a refused licence, no such dataset or subdirectory, no
             network, a full disk, a hostile or damaged archive, a broken transfer; says what to
-            do. What is finished is kept, and the same call goes on from there.
+            do. What is finished is kept, and the same call resumes from there.
     """
     dataset, subdir, folder = _check(owner, name, subdir, Path(to), connections)
+
+    def summary(items: list[Item], fetched: int, already: bool = False) -> Downloaded:
+        unpacked = tuple(place for item in items if (place := item.folder()))
+        size = sum(item.remote.size for item in items)
+        return Downloaded(dataset, folder, len(items), size, fetched, unpacked, already)
+
     record = read_manifest(folder, dataset, subdir)
     if record and all(item.done(unpack) for item in record):
-        return _summary(dataset, subdir, folder, record, 0, already=True)
-    tell: Progress = progress or (lambda *_: None)
+        return summary(record, 0, already=True)
+    report: Progress = progress or (lambda *_: None)
     credentials = find_credentials()
     with Connection(credentials) as kaggle:
-        files = kaggle.list_files(dataset, lambda count: tell("list", count, count))
+        files = kaggle.list_files(dataset, lambda count: report("list", count, count))
     chosen = choose(files, dataset, subdir, folder)
     try:
         with _alone(folder):
             todo = [item for item in chosen if not item.done(unpack)]
             absent = [item for item in todo if not item.there()]
-            needs = _needs(dataset, folder, chosen, todo, absent, unpack, keep_archives)
+            packed = [item.remote.size for item in todo if item.archive and unpack]
+            # An unpacked archive is removed, so only the largest stands beside its contents.
+            beside = sum(packed) if keep_archives else max(packed, default=0)
+            partial = sum(part.stat().st_size for part in (folder / WORK).glob("*.part"))
+            size = sum(item.remote.size for item in absent)
+            space = max(0, size + beside + len(absent) * BLOCK - partial)
+            have, free = len(chosen) - len(todo), shutil.disk_usage(folder).free
+            needs = Needs(dataset, folder, len(absent), size, have, space, free)
             if announce:
                 announce(needs)
-            if needs.space > needs.free:
+            if space > free:
                 raise CorpusError(
-                    f"{folder}: {needs.space / 1e9:.2f} GB of disk are needed and "
-                    f"{needs.free / 1e9:.2f} GB are free. Make space and run the same command "
-                    "again, or choose a folder on another disk with --to."
+                    f"{folder}: {space / 1e9:.2f} GB of disk are needed and {free / 1e9:.2f} GB "
+                    "are free. Make space and run the same command again, or choose a folder on "
+                    "another disk with --to."
                 )
-            work = Transfers(dataset, credentials, folder / WORK, connections, tell)
+            work = Transfers(dataset, credentials, folder / WORK, connections, report)
             problems = work.run(todo, absent, unpack, keep_archives)
             if problems:
                 raise CorpusError(
-                    f"{folder}: {len(problems)} of {len(chosen)} files are not as they should "
-                    f"be; the others are there:{listed(problems)}\n"
-                    f"Run the same command again; if it stays so, look at {dataset.page}."
+                    f"{folder}: {len(problems)} of {len(chosen)} files could not be fetched or "
+                    f"unpacked; the others are there:{listed(problems)}\n"
+                    f"Run the same command again; if that does not help, look at {dataset.page}."
                 )
             if unpack:
                 must_hold(chosen, dataset, subdir)
@@ -158,7 +171,7 @@ def download(
             shutil.rmtree(folder / WORK, ignore_errors=True)
     except OSError as error:
         raise disk_error(error, folder) from error
-    return _summary(dataset, subdir, folder, chosen, len(absent))
+    return summary(chosen, len(absent))
 
 
 def _check(
@@ -167,8 +180,8 @@ def _check(
     for option, value in (("--owner", owner), ("--name", name)):
         if not _SLUG.fullmatch(value):
             raise CorpusError(
-                f"{option} {value!r}: letters, digits, - and _, as in the dataset's address, "
-                "kaggle.com/datasets/<owner>/<name>."
+                f"{option} {value!r}: only letters, digits, - and _ work, as in the dataset's "
+                "address, kaggle.com/datasets/<owner>/<name>."
             )
     if not 1 <= connections <= 32:
         raise CorpusError(f"--connections {connections}: 1 to 32 work.")
@@ -176,55 +189,21 @@ def _check(
         subdir = safe_path(subdir.rstrip("/")) if subdir.strip("/ ") not in ("", ".") else ""
     except ValueError as error:
         raise CorpusError(
-            f"--subdir {subdir!r} {error}; name a folder of the dataset, as MELD-RAW/MELD.Raw."
+            f"--subdir {subdir!r} {error}; name a folder of the dataset, like MELD-RAW/MELD.Raw."
         ) from error
     return Dataset(owner, name), subdir, to / PurePosixPath(subdir).name if subdir else to
 
 
-def _needs(
-    dataset: Dataset,
-    folder: Path,
-    chosen: Sequence[Item],
-    todo: Sequence[Item],
-    absent: Sequence[Item],
-    unpacking: bool,
-    keep: bool,
-) -> Needs:
-    size = sum(item.remote.size for item in absent)
-    packed = [item.remote.size for item in todo if item.archive and unpacking]
-    # Each archive is removed once it is unpacked, so only the largest stands beside its contents.
-    beside = sum(packed) if keep else max(packed, default=0)
-    space = size + beside + len(absent) * _BLOCK
-    for part in (folder / WORK).glob("*.part"):
-        space -= part.stat().st_size
-    free = shutil.disk_usage(folder).free
-    return Needs(dataset, folder, len(absent), size, len(chosen) - len(todo), max(0, space), free)
-
-
-def _summary(
-    dataset: Dataset,
-    subdir: str,
-    folder: Path,
-    items: Sequence[Item],
-    fetched: int,
-    *,
-    already: bool = False,
-) -> Downloaded:
-    unpacked = tuple(found for item in items if (found := item.folder()))
-    size = sum(item.remote.size for item in items)
-    return Downloaded(dataset, folder, len(items), size, fetched, unpacked, already)
-
-
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Two downloads in one folder would write into each other's partial files."""
+    """Hold a lock: two downloads in one folder would write into each other's partial files."""
     (folder / WORK).mkdir(parents=True, exist_ok=True)
     with open(folder / WORK / "lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CorpusError(
-                f"{folder}: another erc download is at work there. Wait for it, or choose "
+                f"{folder}: another erc download is at work there. Wait until it ends, or choose "
                 "another folder with --to."
             ) from error
         except OSError:

@@ -1,11 +1,11 @@
 """Kaggle's datasets over HTTP: credentials, the list of files, one file's bytes.
 
-The one room that knows the kaggle package. It uses the package's HTTP client (`kagglesdk`), not
-the `kaggle` module on top of it, because importing `kaggle` signs in: it prints a help page
-where there are no credentials, makes a folder in the home directory, and asks the network
-without a time limit where there are. The lookup of credentials is the same as there.
+The only file that knows the kaggle package. It uses the package's HTTP client (`kagglesdk`), not
+the `kaggle` module on top of it, because importing `kaggle` signs in: without credentials it prints
+a help page and makes a folder in the home directory; with them it asks the network without a time
+limit. Credentials are looked up as that module does.
 
-Two calls are made: `ListDatasetFiles` page by page, and `DownloadDataset` for one file, which
+Two calls are made: `ListDatasetFiles`, page by page, and `DownloadDataset` for one file, which
 Kaggle answers with a redirect to signed storage.
 """
 
@@ -24,16 +24,16 @@ from requests.adapters import HTTPAdapter
 from erc_features.acquire.remote import Dataset, Passing, RemoteFile, explained, not_kaggle
 from erc_features.errors import CorpusError
 
-CONNECT, READ = 5.0, 30.0  # seconds: to reach a server, and to wait for its next bytes
+CONNECT, READ = 5.0, 30.0  # seconds to wait for a server, and for its next bytes
 ATTEMPTS = 5  # in a row without a new byte
 WAIT = 0.5  # seconds before the second attempt; doubled each time
 LONGEST_WAIT = 60.0  # seconds, whatever Retry-After says
-_PAGE = 200  # files a page; Kaggle gives no more
+_PAGE = 200  # files per page, the most that Kaggle gives
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who asks. `source` says where they were found; secrets are never shown."""
+    """The user's credentials. `source` says where they were found; secrets are never shown."""
 
     source: str
     username: str | None = None
@@ -45,13 +45,13 @@ def find_credentials() -> Credentials:
     """The user's Kaggle credentials: a token, a username and key, or what `kaggle auth login` left.
 
     Raises:
-        CorpusError: there are none, or kaggle.json can't be read; says how to make them.
+        CorpusError: there are none, or kaggle.json cannot be read; says how to make them.
     """
     from kagglesdk import get_access_token_from_env
 
     try:
         token, source = get_access_token_from_env()
-    except OSError:  # the client looks whether KAGGLE_API_TOKEN is a file; long ones can't be
+    except OSError:  # the client tries KAGGLE_API_TOKEN as a file name, which may be too long
         token, source = os.environ.get("KAGGLE_API_TOKEN"), "KAGGLE_API_TOKEN"
     if token and token.strip():
         where = source if source == "KAGGLE_API_TOKEN" else f"the file {source}"
@@ -64,11 +64,20 @@ def find_credentials() -> Credentials:
     if username and key:
         where = "KAGGLE_USERNAME and KAGGLE_KEY" if any(named.values()) else str(path)
         return Credentials(where, username=username, key=key)
-    return _signed_in() or _no_credentials(path)
+    if signed_in := _signed_in():
+        return signed_in
+    raise CorpusError(
+        "No Kaggle credentials were found. An account is free. On kaggle.com under Settings, API, "
+        "make a token and provide it in one of these ways:\n"
+        "  export KAGGLE_API_TOKEN=…            or save it as ~/.kaggle/access_token\n"
+        "  export KAGGLE_USERNAME=… KAGGLE_KEY=…\n"
+        f"  save kaggle.json as {path}, and chmod 600 it\n"
+        "Then run the same command again."
+    )
 
 
 def _config_folder() -> Path:
-    """Where kaggle.json goes: as the kaggle package looks for it."""
+    """The folder where the kaggle package looks for kaggle.json."""
     named, home = os.environ.get("KAGGLE_CONFIG_DIR"), Path.home() / ".kaggle"
     if named or home.is_dir():
         return Path(named) if named else home
@@ -84,13 +93,13 @@ def _read_key_file(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CorpusError(
             f"{path}: cannot be read as JSON. Make a new API key on kaggle.com under Settings, "
-            "API, and put the kaggle.json that it downloads there."
+            "API, and save the kaggle.json that it downloads in this place."
         )
     return found
 
 
 def _signed_in() -> Credentials | None:
-    """What `kaggle auth login` left; it may have to be renewed, which asks Kaggle."""
+    """What `kaggle auth login` left. An expired token is renewed, which asks Kaggle."""
     from kagglesdk import KaggleCredentials
 
     source = "kaggle auth login"
@@ -100,19 +109,8 @@ def _signed_in() -> Credentials | None:
     return Credentials(source, token=token) if token else None
 
 
-def _no_credentials(path: Path) -> Credentials:
-    raise CorpusError(
-        "No Kaggle credentials. An account is free; then, on kaggle.com under Settings, API, "
-        "make a token and give it in one of these ways:\n"
-        "  export KAGGLE_API_TOKEN=…            or save it as ~/.kaggle/access_token\n"
-        "  export KAGGLE_USERNAME=… KAGGLE_KEY=…\n"
-        f"  save kaggle.json as {path}, and chmod 600 it\n"
-        "Then run the same command again."
-    )
-
-
 class _Adapter(HTTPAdapter):
-    """Limits in time for every request: the client itself sets none, and so may hang."""
+    """Gives every request a time limit: the client sets none, and so may hang."""
 
     def send(self, request: Any, *args: Any, **more: Any) -> requests.Response:
         more["timeout"] = more.get("timeout") or (CONNECT, READ)
@@ -120,21 +118,21 @@ class _Adapter(HTTPAdapter):
 
 
 class Connection:
-    """One HTTP session with Kaggle. Each thread has its own: sessions can't be shared."""
+    """One HTTP session with Kaggle. Each thread needs its own: sessions cannot be shared."""
 
     def __init__(self, credentials: Credentials) -> None:
         from kagglesdk import KaggleClient
 
-        self.credentials = credentials
+        self.source = credentials.source
         who: Any = credentials
         self.client = KaggleClient(
             username=who.username, password=who.key, api_token=who.token, user_agent="erc"
         )
         self.client.__enter__()
-        self._http = self.client.http_client()
+        self._http: Any = self.client.http_client()
         session: Any = self._http._session
-        session.mount("https://", _Adapter())
-        session.mount("http://", _Adapter())
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Adapter())
         self._session = session
 
     def __enter__(self) -> "Connection":
@@ -143,8 +141,8 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.client.__exit__(None, None, None)
 
-    def list_files(self, dataset: Dataset, said: Callable[[int], None]) -> tuple[RemoteFile, ...]:
-        """Every file of a dataset, page by page; `said` is told how many there are so far.
+    def list_files(self, dataset: Dataset, report: Callable[[int], None]) -> tuple[RemoteFile, ...]:
+        """Every file of a dataset, page by page; `report` is called with how many so far.
 
         Raises:
             CorpusError: no network, refused credentials or licence, no such dataset.
@@ -158,57 +156,53 @@ class Connection:
             request = ApiListDatasetFilesRequest()
             request.owner_slug, request.dataset_slug = dataset.owner, dataset.name
             request.page_size, request.page_token = _PAGE, token
-            # The first answer decides: without a network it is said at once, not after retries.
-            page = self._patiently(lambda r=request: self._list(dataset, r), first=not found)
+            page = self._page(dataset, request, first=not found)
             for file in page.dataset_files:
                 if file.name:
                     found[file.name] = RemoteFile(file.name, int(file.total_bytes or 0))
-            said(len(found))
+            report(len(found))
             token = page.next_page_token
             if not token:
                 break
         return tuple(found.values())
 
-    def _list(self, dataset: Dataset, request: Any) -> Any:
-        with explained(self.credentials.source, dataset):
+    def _page(self, dataset: Dataset, request: Any, *, first: bool) -> Any:
+        """One page. A missing network shows at the first, at once and not after retries."""
+        attempt = 0
+        while True:
             try:
-                page = self.client.datasets.dataset_api_client.list_dataset_files(request)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                if isinstance(error, UnicodeEncodeError):
-                    raise
+                with explained(self.source, dataset):
+                    page = self.client.datasets.dataset_api_client.list_dataset_files(request)
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise not_kaggle() from None
-        if page.error_message:
-            raise CorpusError(f"Kaggle does not list {dataset}: {page.error_message[:200]}")
-        return page
-
-    def _patiently(self, call: Callable[[], Any], *, first: bool) -> Any:
-        for attempt in range(ATTEMPTS):
-            try:
-                return call()
             except Passing as error:
                 offline = first and isinstance(error.__context__, requests.ConnectionError)
-                if offline or attempt == ATTEMPTS - 1:
+                attempt += 1
+                if offline or attempt == ATTEMPTS:
                     raise
-                sleep(pause(attempt, error.wait))
-        raise AssertionError  # the last attempt raised
+                sleep(pause(attempt - 1, error.wait))
+                continue
+            if page.error_message:
+                raise CorpusError(f"Kaggle does not list {dataset}: {page.error_message[:200]}")
+            return page
 
     @contextmanager
     def open(
         self, dataset: Dataset, file: RemoteFile, headers: dict[str, str]
     ) -> Iterator[requests.Response]:
-        """A response whose body is the file, or the part that `headers` (Range) ask for.
+        """A response whose body is the file, or the part of it that `headers` (Range) ask for.
 
-        The client's own call would parse a JSON file as if it were an answer, and its own
-        download restarts from the first byte in a new process unless the file carries its mark
-        in the final place, where other programs take it for whole. So the client makes the
-        request, signs it and follows the redirect (dropping the credentials), and no more.
+        The client's own call would parse a JSON file as if it were an answer. Its own download
+        starts again from the first byte in a new process, unless the partial file is already in
+        the final place, where other programs would take it for whole. So the client only makes
+        the request, signs it and follows the redirect (without the credentials).
         """
         from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
         request = ApiDownloadDatasetRequest()
         request.owner_slug, request.dataset_slug = dataset.owner, dataset.name
         request.file_name = file.name
-        with explained(self.credentials.source, dataset, file):
+        with explained(self.source, dataset, file):
             prepared = self._http._prepare_request(
                 "datasets.DatasetApiService", "DownloadDataset", request
             )
@@ -221,5 +215,5 @@ class Connection:
 
 
 def pause(attempt: int, wait: float | None = None) -> float:
-    """Seconds to wait after attempt number `attempt`, from 0."""
+    """Seconds to wait after attempt number `attempt`, which counts from 0."""
     return min(LONGEST_WAIT, WAIT * 2**attempt if wait is None else wait)

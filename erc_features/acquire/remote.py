@@ -1,4 +1,4 @@
-"""What is far away, in words: a dataset, its files, and what it means when they can't be had."""
+"""A dataset on Kaggle, its files, and what an error of the client means for them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ class Dataset:
 
     @property
     def page(self) -> str:
-        """Where people read about it, and accept its licence."""
+        """The address where people read about it and accept its licence."""
         return f"https://www.kaggle.com/datasets/{self.owner}/{self.name}"
 
     def __str__(self) -> str:
@@ -27,18 +27,18 @@ class Dataset:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a dataset: its path in there, and its size in bytes (0 where not said)."""
+    """A file of a dataset: its path within it, and its size in bytes (0 if unknown)."""
 
     name: str
     size: int
 
 
 class Unavailable(CorpusError):
-    """One file can't be had, though others can."""
+    """One file cannot be fetched, though others can."""
 
 
 class Passing(CorpusError):
-    """A server or a network that may be better in a while. `wait`: seconds, if it said."""
+    """A fault that may pass. `wait`: after how many seconds, if the server says so."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
@@ -49,24 +49,22 @@ class Passing(CorpusError):
 def explained(
     source: str, dataset: Dataset | None = None, file: RemoteFile | None = None
 ) -> Iterator[None]:
-    """Turns the client's errors into ours. Their texts hold signed addresses: none is kept."""
+    """Turns the client's errors into ours, without their texts, which hold signed addresses."""
     try:
         yield
     except requests.HTTPError as error:
         raise _refusal(error, source, dataset, file) from None
     except requests.exceptions.SSLError:
-        if file:  # it was good when the files were listed
+        if file:  # the certificate was good when the files were listed
             raise _broken() from None
         raise CorpusError(
             "Kaggle's certificate cannot be checked. Set this machine's clock; behind a proxy "
             "that reads traffic, name its certificates in REQUESTS_CA_BUNDLE."
         ) from None
-    except requests.exceptions.InvalidHeader:
+    except (requests.exceptions.InvalidHeader, UnicodeEncodeError):  # Basic auth is latin-1
         raise _bad_credentials(source) from None
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
         raise _broken() from None
-    except UnicodeEncodeError:  # Basic authentication is latin-1
-        raise _bad_credentials(source) from None
     except requests.RequestException:
         raise not_kaggle() from None
 
@@ -74,22 +72,22 @@ def explained(
 def _broken() -> Passing:
     return Passing(
         "Kaggle cannot be reached, or the connection broke. Check the network (and HTTPS_PROXY, "
-        "if there is a proxy), then run the same command again: it goes on where it stopped. "
+        "if there is a proxy), then run the same command again: it resumes where it stopped. "
         "`erc sample data/raw` renders a small corpus offline."
     )
 
 
 def not_kaggle() -> CorpusError:
     return CorpusError(
-        "What answers is not Kaggle: no JSON of its kind. A network's sign-in page may be in "
-        "between; open kaggle.com in a browser, then run the same command again."
+        "The answer is not Kaggle's: it is not the expected JSON. It may come from a sign-in page "
+        "of the network; open kaggle.com in a browser, then run the same command again."
     )
 
 
 def _bad_credentials(source: str) -> CorpusError:
     return CorpusError(
         f"Kaggle does not accept the credentials from {source} (401). Make a new token on "
-        "kaggle.com under Settings, API, put it there, and run the same command again."
+        "kaggle.com under Settings, API, put it in their place, and run the same command again."
     )
 
 
@@ -98,7 +96,7 @@ def _refusal(
 ) -> CorpusError:
     response = error.response
     status = response.status_code
-    if status < 400:  # an error inside an answer that says 200
+    if status < 400:  # an error in the body of an answer with status 200
         status = int(response.json()["code"])
     what = f"{file.name} of {dataset}" if file else str(dataset or "your account")
     if status == 401:
@@ -106,24 +104,24 @@ def _refusal(
     if status == 403:
         page = dataset.page if dataset else "kaggle.com"
         return CorpusError(
-            f"Kaggle refuses {what} to this account (403). Open {page} in a browser, signed in, "
-            "press Download there once and accept its licence; a private dataset must be shared "
-            "with you. Then run the same command again."
+            f"Kaggle refuses {what} to this account (403). Open {page} in a browser, sign in, "
+            "press Download once and accept its licence; a private dataset must be shared with "
+            "you. Then run the same command again."
         )
     if status in (404, 410) and file:
         return Unavailable(f"{file.name}: Kaggle lists it but does not serve it ({status})")
     if status in (404, 410):
         return CorpusError(
             f"No dataset {what} on Kaggle (404). --owner and --name are the two parts of its "
-            "address, kaggle.com/datasets/<owner>/<name>; MELD is zaber666 and meld-dataset."
+            "address, kaggle.com/datasets/<owner>/<name>; for MELD, zaber666 and meld-dataset."
         )
     if status == 429 or status >= 500:
-        why = "asks for fewer requests" if status == 429 else "has a fault of its own"
+        why = "asks for fewer requests" if status == 429 else "has an internal error"
         wait = response.headers.get("Retry-After", "")
         return Passing(
             f"Kaggle {why} ({status}) on {what}. Wait a few minutes and run the same command "
-            "again; what is already here is kept.",
+            "again; what is already fetched is kept.",
             float(wait) if wait.isascii() and wait.isdigit() else None,
         )
-    return CorpusError(f"Kaggle refuses {what} ({status}). Try it in a browser: {dataset.page}"
-                       if dataset else f"Kaggle refuses {what} ({status}).")  # fmt: skip
+    advice = f" Try it in a browser: {dataset.page}" if dataset else ""
+    return CorpusError(f"Kaggle refuses {what} ({status}).{advice}")

@@ -1,4 +1,4 @@
-"""The files of a download: which are wanted, where each goes, which are there, what was noted."""
+"""The files of a download: which are chosen, where each goes, which exist, and the manifest."""
 
 import json
 import os
@@ -19,7 +19,7 @@ WORK = ".download"
 
 @dataclass(frozen=True)
 class Item:
-    """A file of the dataset, its place here, and the folder that it becomes if it's an archive."""
+    """A file of the dataset, its place on disk, and, for an archive, the folder it becomes."""
 
     remote: RemoteFile
     path: Path
@@ -30,11 +30,11 @@ class Item:
         return is_archive(self.path.name)
 
     def there(self) -> bool:
-        """Whole, by its size. It got its name only when it was."""
+        """Whether the file is there with its size. A partial file has another name."""
         return self.path.is_file() and self.remote.size in (0, self.path.stat().st_size)
 
     def folder(self) -> Path | None:
-        """What it was unpacked to, if all of that is there."""
+        """The folder that the archive was unpacked to, if all of its contents are there."""
         beside = self.beside
         while self.archive and beside.is_dir():
             if read_mark(beside, self.path.name, self.remote.size):
@@ -47,7 +47,11 @@ class Item:
 
 
 def choose(files: Sequence[RemoteFile], dataset: Dataset, subdir: str, folder: Path) -> list[Item]:
-    """The files below `subdir`, or else the archives that can hold it; and where each goes."""
+    """The files below `subdir`, or else the archives that can hold it, each with its place.
+
+    Raises:
+        CorpusError: neither exists (names the folders that do), or a name cannot be written.
+    """
     found: dict[str, RemoteFile] = {}
     for file in files:
         try:
@@ -57,28 +61,28 @@ def choose(files: Sequence[RemoteFile], dataset: Dataset, subdir: str, folder: P
                 f"{dataset} lists {file.name[:100]!r}, which {error}. Nothing was fetched; tell "
                 "the dataset's owner."
             ) from error
-    below = {path: path[len(subdir) + 1 :] for path in found if path.startswith(f"{subdir}/")}
-    if not subdir:
-        below = {path: path for path in found}
-    if not below:
-        above = {path for path in found if is_archive(path) and _may_hold(path, subdir)}
-        named = {path for path in above if f"{subdir}/".startswith(f"{stem(path)}/")}
+    inside = f"{subdir}/" if subdir else ""
+    below = {path: path.removeprefix(inside) for path in found if path.startswith(inside)}
+    if not below:  # archives that stand in a folder around `subdir`, best those named as one
+        archives = {path for path in found if is_archive(path)}
+        above = {path for path in archives if inside.startswith(path[: path.rfind("/") + 1])}
+        named = {path for path in above if inside.startswith(f"{stem(path)}/")}
         below = {path: PurePosixPath(path).name for path in named or above}
     if not below:
         folders = Counter("/".join(path.split("/")[:2][: path.count("/")]) for path in found)
         lines = [f"{place or '(top)'}: {count:,} files" for place, count in folders.items()]
         raise CorpusError(
             f"No folder {subdir!r} in {dataset}, which has:{listed(sorted(lines))}\n"
-            "Name one with --subdir, or all with --subdir ''."
+            "Name one with --subdir, or fetch all of them with --subdir ''."
         )
     taken = {rest for rest in below.values() if rest.split("/")[0] in (MANIFEST, WORK)}
     if taken:
-        raise CorpusError(f"{dataset} has a file {min(taken)!r}, a name that erc needs itself.")
+        raise CorpusError(f"{dataset} has a file {min(taken)!r}, a name that erc itself needs.")
     return _place({rest: found[path] for path, rest in below.items()}, folder)
 
 
 def _place(files: Mapping[str, RemoteFile], folder: Path) -> list[Item]:
-    """Archives become folders of their own: none that other files of the dataset go into."""
+    """Each archive becomes a folder of its own, one that no other file of the dataset goes into."""
     taken = {str(place) for path in files for place in (Path(path), *Path(path).parents)}
     items = []
     for path, file in sorted(files.items()):
@@ -91,7 +95,7 @@ def _place(files: Mapping[str, RemoteFile], folder: Path) -> list[Item]:
 
 
 def must_hold(items: Sequence[Item], dataset: Dataset, subdir: str) -> None:
-    """Where archives were fetched because they can hold `subdir`: see that one does.
+    """Check that one of the archives that were fetched because they can hold `subdir` does so.
 
     Raises:
         CorpusError: none does; names the folders that are in them.
@@ -103,21 +107,14 @@ def must_hold(items: Sequence[Item], dataset: Dataset, subdir: str) -> None:
     if PurePosixPath(subdir).name not in {place.name for place in within}:
         raise CorpusError(
             f"No folder {subdir!r} in {dataset}, nor in its archives, which are unpacked and hold:"
-            f"{listed(within)}\nName one with --subdir, or all with --subdir ''."
+            f"{listed(within)}\nName one with --subdir, or fetch all with --subdir ''."
         )
 
 
-def _may_hold(archive: str, subdir: str) -> bool:
-    """Whether an archive stands in a folder around `subdir`."""
-    around = archive.rpartition("/")[0]
-    return not around or f"{subdir}/".startswith(f"{around}/")
-
-
 def read_manifest(folder: Path, dataset: Dataset, subdir: str) -> list[Item]:
-    """What a finished download of the same noted; empty where there is none."""
-    path = folder / MANIFEST
+    """The items that a finished download of the same noted; empty where there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         source = {"dataset": str(dataset), "subdir": subdir}
         there = {name: found[name] for name in source}
         files = {safe_path(f["path"]): RemoteFile(f["name"], f["size"]) for f in found["files"]}
@@ -126,25 +123,26 @@ def read_manifest(folder: Path, dataset: Dataset, subdir: str) -> list[Item]:
     if there != source:
         raise CorpusError(
             f"{folder} holds {there['subdir'] or 'all'} of {there['dataset']}, not "
-            f"{subdir or 'all'} of {dataset}; choose another folder with --to."
+            f"{subdir or 'all'} of {dataset}. Choose another folder with --to."
         )
     return _place(files, folder)
 
 
 def write_manifest(folder: Path, dataset: Dataset, subdir: str, items: Sequence[Item]) -> None:
-    files: list[Mapping[str, object]] = []
-    for item in items:
-        path = str(item.path.relative_to(folder))
-        # What stands here, not what was listed: a zip around a CSV was taken off.
-        there = item.path.is_file()
-        size = item.path.stat().st_size if there else item.remote.size
-        files.append({"name": item.remote.name, "size": size, "path": path})
     document = {
         "dataset": str(dataset),
         "page": dataset.page,
         "subdir": subdir,
         "size": sum(item.remote.size for item in items),
-        "files": files,
+        "files": [
+            {
+                "name": item.remote.name,
+                # The size here, not the listed one: a CSV was taken out of its zip.
+                "size": item.path.stat().st_size if item.path.is_file() else item.remote.size,
+                "path": str(item.path.relative_to(folder)),
+            }
+            for item in items
+        ],
     }
     with whole_file(folder / MANIFEST, "choose another folder with --to", CorpusError) as part:
         part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -1,4 +1,4 @@
-"""Fetches the files of a download, several at once, and unpacks each archive as it comes."""
+"""Fetches the files of a download, several at once, and unpacks each archive as it arrives."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from erc_features.acquire.archive import DamagedArchive, HostileArchive
-from erc_features.acquire.fetch import Stopped, fetch
+from erc_features.acquire.fetch import Fetch, Stopped
 from erc_features.acquire.kaggle import Connection, Credentials
 from erc_features.acquire.remote import Dataset, Unavailable
 from erc_features.acquire.remote_files import Item
@@ -17,7 +17,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Transfers:
-    """Fetches in threads, each with its own connection; unpacks in this one."""
+    """Fetches in threads that have a connection each; unpacks in the thread that calls `run`."""
 
     def __init__(
         self,
@@ -25,19 +25,18 @@ class Transfers:
         credentials: Credentials,
         work: Path,
         connections: int,
-        tell: Progress,
+        progress: Progress,
     ) -> None:
         self._dataset, self._credentials = dataset, credentials
-        self._work, self._connections, self._tell = work, connections, tell
+        self._work, self._connections, self._progress = work, connections, progress
         self._stop, self._lock, self._own = threading.Event(), threading.Lock(), threading.local()
         self._open: list[Connection] = []
         self._sizes: dict[str, int] = {}
-        self._done = 0
 
     def run(
         self, todo: Sequence[Item], absent: Sequence[Item], unpacking: bool, keep: bool
     ) -> list[str]:
-        """Fetch what is absent and unpack; what can't be had alone is returned, as messages."""
+        """Fetch what is absent and unpack archives; returns a message for each file that failed."""
         total = sum(item.remote.size for item in absent)
         problems: list[str] = []
         gone = set(absent)
@@ -53,12 +52,19 @@ class Transfers:
             while waiting:
                 try:
                     future = ended.get(timeout=0.1)
-                    self._finish(future, waiting.pop(future), unpacking, keep, problems)
+                    item = waiting.pop(future)
+                    future.result()
+                    if item.archive and unpacking:
+                        self._unpack(item, keep, problems)
+                except Unavailable as error:
+                    problems.append(str(error))
                 except Empty:
                     pass
-                self._tell("download", self._done, total)
+                with self._lock:
+                    done = sum(self._sizes.values())
+                self._progress("download", done, total)
         finally:
-            self._stop.set()  # of the others, where one failed or the user interrupts
+            self._stop.set()  # ends the other threads, where one failed or the user interrupts
             pool.shutdown(cancel_futures=True)
             for connection in self._open:
                 connection.__exit__()
@@ -70,28 +76,15 @@ class Transfers:
             self._open.append(self._own.kaggle)
 
     def _fetch(self, item: Item) -> None:
-        def said(size: int) -> None:
+        def report(size: int) -> None:
             with self._lock:
-                self._done += size - self._sizes.get(item.remote.name, 0)
                 self._sizes[item.remote.name] = size
 
         if self._stop.is_set():
             raise Stopped
-        fetch(
-            self._own.kaggle, self._dataset, item.remote, item.path, self._work, said,
-            self._stop.is_set,
-        )  # fmt: skip
-
-    def _finish(
-        self, future: Future[None], item: Item, unpacking: bool, keep: bool, problems: list[str]
-    ) -> None:
-        try:
-            future.result()
-        except Unavailable as error:
-            problems.append(str(error))
-            return
-        if item.archive and unpacking:
-            self._unpack(item, keep, problems)
+        Fetch(
+            self._own.kaggle, self._dataset, item.remote, item.path, self._work, report, self._stop
+        ).run()
 
     def _unpack(self, item: Item, keep: bool, problems: list[str]) -> None:
         archive = item.path
@@ -99,13 +92,10 @@ class Transfers:
             unpack(
                 archive,
                 free_name(item.beside),
-                progress=lambda *at: self._tell(f"unpack {archive.name}", *at),
+                progress=lambda *at: self._progress(f"unpack {archive.name}", *at),
             )
-        except DamagedArchive as error:
-            archive.unlink()  # so that it is fetched anew
+        except (DamagedArchive, HostileArchive) as error:
             problems.append(str(error))
-        except HostileArchive as error:
-            problems.append(str(error))
-        else:
-            if not keep:
-                archive.unlink()
+            keep = isinstance(error, HostileArchive)  # a damaged one is to be fetched anew
+        if not keep:
+            archive.unlink()

@@ -1,14 +1,14 @@
-"""Unpacks archives that strangers made: zip, tar and tar.gz, and those within them.
+"""Unpacks zip, tar and tar.gz archives from untrusted sources, and the archives within them.
 
-An archive is read through before anything of it is written: names that lead out of its folder,
-links that do, devices, encrypted or doubled members, and bombs are refused, the archive as a
-whole. Then it is unpacked into a hidden folder beside its place, and renamed at the end, so a
-folder that was cut short by a kill is never taken for whole; `.unpacked.json`, the last file
-written, says what is in it.
+An archive is read to its end before anything is written. Paths and links that lead out of its
+folder, devices, encrypted or duplicate members, and bombs make erc refuse the whole archive. Then
+it is unpacked into a hidden folder, which is renamed at the end, so that a folder that a kill left
+unfinished is never taken for a whole one. The last file written, `.unpacked.json`, says how much
+the folder holds.
 
-Why not `tarfile.data_filter`: chains of links deceive it before Python 3.11.13 (CVE-2025-4517,
-CVE-2025-4330), and it stops half way, with the first members written. Here no symbolic link
-is ever made, so no path can lead through one.
+`tarfile.data_filter` would not do: chains of links deceive it before Python 3.11.13
+(CVE-2025-4517, CVE-2025-4330), and it stops half way, with the first members written. Here no
+symbolic link is ever made, so no path can lead through one.
 """
 
 import errno
@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from erc_features.acquire.archive import (
+    BLOCK,
     CHUNK,
     MARK,
     RATIO_FROM,
-    HostileArchive,
     Member,
     damaged,
     hostile,
@@ -33,20 +33,18 @@ from erc_features.acquire.archive import (
 )
 from erc_features.errors import CorpusError
 
-_BLOCK = 4096  # bytes that a file takes on disk at least
-
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one archive, with those inside it, may hold.
+    """The most that an archive may hold, including the archives inside it.
 
     MELD.Raw is 13,889 files and about 11 GB, packed to nearly as much.
 
     Attributes:
-        size: bytes, unpacked.
+        size: unpacked bytes.
         files: files and folders.
-        ratio: unpacked bytes to packed ones, where they are over 50 MB.
-        depth: archives within archives.
+        ratio: unpacked to packed bytes, checked from 50 MB on.
+        depth: levels of archives within archives.
     """
 
     size: int = 200_000_000_000
@@ -57,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Contents:
-    """What was unpacked: how many files, and their bytes."""
+    """How many files were unpacked, and their bytes."""
 
     files: int
     size: int
@@ -65,32 +63,31 @@ class Contents:
 
 @dataclass
 class _Count:
-    """What an archive and those in it have come to; `packed` is the outermost one's size."""
+    """The running totals of an archive of `packed` bytes and of the archives inside it."""
 
+    archive: str
     packed: int
     limits: Limits
     files: int = 0
     size: int = 0
-    of_archive: str = ""
 
     def add(self, size: int) -> None:
         self.files += 1
         self.size += size
-        limits = self.limits
+        limits, most = self.limits, ""
         if self.files > limits.files:
-            raise self._bomb(f"more than {limits.files:,} files")
-        if self.size > limits.size:
-            raise self._bomb(f"more than {limits.size / 1e9:,.0f} GB")
-        if self.size > max(RATIO_FROM, limits.ratio * self.packed):
-            raise self._bomb(f"more than {limits.ratio} times its own size")
-
-    def _bomb(self, what: str) -> HostileArchive:
-        return hostile(self.of_archive, f"it would unpack to {what}")
+            most = f"{limits.files:,} files"
+        elif self.size > limits.size:
+            most = f"{limits.size / 1e9:,.0f} GB"
+        elif self.size > max(RATIO_FROM, limits.ratio * self.packed):
+            most = f"{limits.ratio} times its own size"
+        if most:
+            raise hostile(self.archive, f"it would unpack to more than {most}")
 
 
 @dataclass
 class _Names:
-    """The paths of an archive, each once, and no file where a folder is needed."""
+    """The paths of an archive. None may occur twice, or be both a file and a folder."""
 
     archive: str
     files: set[str] = field(default_factory=set)
@@ -116,25 +113,23 @@ def unpack(
     limits: Limits | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Contents:
-    """Unpack `archive`, and archives in it beside themselves, as the new folder `to`.
+    """Unpack `archive` as the new folder `to`, and the archives within it beside themselves.
 
-    A folder in the archive that is alone and has `to`'s name becomes `to` itself. Links to files
-    of the archive become those files. The archive is left as it is.
+    If the archive holds nothing but a folder named as `to`, that folder becomes `to`. Links to
+    files of the archive become copies of them. The archive itself stays.
 
     Args:
-        progress: called with (bytes written, bytes) of the outermost archive.
+        progress: called with (bytes written, bytes in all) of the outermost archive.
 
     Raises:
-        HostileArchive, DamagedArchive: nothing is written, or all of it is removed.
-        CorpusError: the disk is full (before or while unpacking), or `to` can't be written.
+        HostileArchive, DamagedArchive: nothing from the archive is left on the disk.
+        CorpusError: the disk is full (before or while unpacking), or `to` cannot be written.
     """
-    limits = limits or Limits()
     partial = to.with_name(f".{to.name}.unpacking")
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of an unpacking that was killed
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
         packed = archive.stat().st_size
-        count = _Count(packed, limits, of_archive=archive.name)
-        _unpack(archive, partial, count, 1, progress)
+        _unpack(archive, partial, _Count(archive.name, packed, limits or Limits()), 1, progress)
         only = list(partial.iterdir())
         lifted = len(only) == 1 and only[0].name == to.name and only[0].is_dir()
         root = only[0] if lifted else partial
@@ -150,7 +145,7 @@ def unpack(
 
 
 def read_mark(folder: Path, archive: str, packed: int) -> Contents | None:
-    """What `folder` holds if it is all of that archive, of that size, unpacked; else None."""
+    """What `folder` holds if it is that archive, of that size, completely unpacked; else None."""
     try:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
         contents = Contents(mark["files"], mark["size"])
@@ -161,15 +156,15 @@ def read_mark(folder: Path, archive: str, packed: int) -> Contents | None:
 
 
 def disk_error(error: OSError, where: Path) -> CorpusError:
-    """A file that can't be written, as a message."""
+    """The message for a file that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CorpusError(
-            f"{where}: the disk is full. What is finished is kept; make space and run the same "
+            f"{where}: the disk is full. What is finished is kept: make space and run the same "
             "command again, or choose a folder on another disk with --to."
         )
     return CorpusError(
-        f"{where}: cannot be written ({error.strerror or error}). What is finished is kept; "
-        "mend it and run the same command again, or choose another folder with --to."
+        f"{where}: cannot be written ({error.strerror or error}). What is finished is kept: "
+        "remove the cause and run the same command again, or choose another folder with --to."
     )
 
 
@@ -190,9 +185,9 @@ def _unpack(
     depth: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Into `to`, which is new and hidden; `count` goes on from the archive around this one."""
+    """Unpack into the new, hidden folder `to`; `count` includes the archives around this one."""
     if depth > count.limits.depth:
-        raise hostile(count.of_archive, f"it holds archives more than {depth - 1} deep")
+        raise hostile(count.archive, f"it holds archives more than {depth - 1} deep")
     size_before, files_before = count.size, count.files
     names, links = _Names(archive.name), dict[str, str]()
     with reading(archive) as members:
@@ -203,15 +198,15 @@ def _unpack(
                 links[member.path] = member.target
     for path, target in links.items():
         if target not in names.files or target in links:
-            raise hostile(archive.name, f"{path!r} is a link to {target!r}, no file of it")
+            raise hostile(archive.name, f"{path!r} is a link to {target!r}, which is no file of it")
     total = count.size - size_before
-    needed = total + (count.files - files_before) * _BLOCK
+    needed = total + (count.files - files_before) * BLOCK
     to.mkdir(parents=True)
     free = shutil.disk_usage(to).free
     if needed > free:
         raise CorpusError(
             f"{archive.name}: {needed / 1e9:.2f} GB are needed to unpack it and {free / 1e9:.2f} "
-            "GB are free. The archive is kept; make space and run the same command again."
+            "GB are free. The archive is kept: make space and run the same command again."
         )
     written = 0
     with reading(archive) as members:
@@ -225,30 +220,24 @@ def _unpack(
             with member.open() as source, open(place, "xb") as target:
                 shutil.copyfileobj(source, target, CHUNK)
                 if target.tell() != member.size:
-                    raise damaged(archive.name, f"{member.path} is not of the size it should be")
+                    raise damaged(archive.name, f"{member.path} does not have the size it should")
             written += member.size
             if progress:
                 progress(written, total)
     for link, target in links.items():
-        _link(to / link, to / target)
-    # Sorted, so that what is in two archives ends the same every time.
+        (to / link).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(to / target, to / link)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(to / target, to / link)
+    # Sorted, so that names that two archives share are resolved the same way every time.
     for path in sorted(p for p in to.rglob("*") if p.is_file() and looks_like_archive(p)):
-        beside = free_name(path.with_name(stem(path.name)))
-        _unpack(path, beside, count, depth + 1)
+        _unpack(path, free_name(path.with_name(stem(path.name))), count, depth + 1)
         path.unlink()
 
 
 def free_name(folder: Path) -> Path:
-    """The folder if nothing is there, or else one of a name like it."""
+    """`folder` if there is nothing yet, else a similar name that is free."""
     while folder.exists():
         folder = folder.with_name(folder.name + ".unpacked")
     return folder
-
-
-def _link(link: Path, target: Path) -> None:
-    """Links to files become those files: the same bytes, no link to follow."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(target, link)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(target, link)

@@ -1,4 +1,4 @@
-"""A finished corpus to a bucket: gs://, s3:// or any other URL that fsspec knows."""
+"""Uploads a prepared corpus to a bucket: gs://, s3:// or any other URL that fsspec knows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from erc_features.utterance import Modality
 
 
 def is_url(text: str) -> bool:
-    """Whether `text` names a bucket and not a folder.
+    """Whether `text` names a bucket rather than a folder.
 
     >>> is_url("gs://bucket/meld"), is_url("data/meld")
     (True, False)
@@ -19,7 +19,7 @@ def is_url(text: str) -> bool:
 
 
 def folder_of(to: str) -> Path:
-    """Where a corpus is made: the folder itself; for a bucket, `data/` and its last component.
+    """Where a corpus is prepared: the folder itself, or for a bucket `data/<last component>`.
 
     >>> folder_of("gs://bucket/corpora/meld").as_posix()
     'data/meld'
@@ -30,27 +30,30 @@ def folder_of(to: str) -> Path:
 def upload(
     folder: Path, url: str, progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[int, int]:
-    """Copy a prepared corpus to `url`; returns (files sent, files that were there already).
+    """Copy a prepared corpus to `url`; returns (files sent, files that were already there).
 
-    Only what the corpus names is sent, a file that is there in the same size is not sent again,
-    and `corpus.json` goes last: a bucket that has it is complete.
+    Only files that the corpus names are sent, and no medium that is already there in the same
+    size. `corpus.json` goes last: a bucket that has it is complete.
 
     Raises:
-        CorpusError: `folder` is no prepared corpus, the URL's protocol needs a package, or the
-            bucket can't be written.
+        CorpusError: `folder` is not a prepared corpus, the URL's protocol needs a package, or the
+            bucket cannot be written.
     """
     if not (folder / INFO).is_file():
         raise CorpusError(f"{folder} is not a finished corpus: it has no {INFO}.")
     system, root = _open(url)
-    names = _names(folder)
+    corpus = read_corpus(folder)
+    media = [u.cell(m) for u in corpus.utterances for m in (Modality.VISUAL, Modality.AUDIO)]
+    csvs = sorted({f"{u.split}.csv" for u in corpus.utterances})
+    names = [*dict.fromkeys(name for name in media if name), *csvs, INFO]
     sent = 0
     try:
         there = {
             path.removeprefix(root).lstrip("/"): entry["size"]
             for path, entry in system.find(root, detail=True).items()
         }
-        if names[-1] in there:  # an older upload must not look complete while this one runs
-            system.rm_file(f"{root}/{names[-1]}")
+        if INFO in there:  # an older upload must not look complete while this one runs
+            system.rm_file(f"{root}/{INFO}")
         for number, name in enumerate(names, 1):
             path = folder / name
             if name == INFO or there.get(name) != path.stat().st_size or path.suffix == ".csv":
@@ -62,7 +65,7 @@ def upload(
     except Exception as error:
         raise CorpusError(
             f"{url}: cannot be written ({type(error).__name__}: {error}). Check that the bucket "
-            "exists and your credentials allow writing; what was sent is kept, run it again."
+            "exists and your credentials allow writing, then run it again; what was sent is kept."
         ) from error
     return sent, len(names) - sent
 
@@ -75,13 +78,7 @@ def _open(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise CorpusError(f"{url}: needs the extra `cloud`: pip install 'erc[cloud]'.") from error
     except ValueError as error:
-        raise CorpusError(f"{url}: {error}. gs://, s3:// and what fsspec knows work.") from error
+        raise CorpusError(
+            f"{url}: {error}. gs://, s3:// and the other protocols of fsspec work."
+        ) from error
     return system, root.rstrip("/")
-
-
-def _names(folder: Path) -> list[str]:
-    """Media, then the CSVs, then `corpus.json`, relative to the folder."""
-    corpus = read_corpus(folder)
-    media = [u.cell(m) for u in corpus.utterances for m in (Modality.VISUAL, Modality.AUDIO)]
-    csvs = sorted(f"{split}.csv" for split in {str(u.split) for u in corpus.utterances})
-    return [*dict.fromkeys(name for name in media if name), *csvs, INFO]

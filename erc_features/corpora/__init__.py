@@ -1,6 +1,6 @@
 """Corpora by name: readers of raw data, and the 1NF manifest that every later room works on.
 
-Readers say what stands in the files: nothing is decoded, downloaded or encoded here.
+Readers say what the files contain: nothing is decoded, downloaded or encoded here.
 
 `CORPORA` holds "module:function" strings, so that nothing is imported before it is used. A
 reader takes a folder and returns a :class:`RawCorpus`, or None where the folder does not hold its
@@ -32,10 +32,10 @@ CORPORA = {
 
 
 def read_raw(source: Path, kind: str | None = None) -> RawCorpus:
-    """Read raw data with the reader named `kind`, or with the first that knows it.
+    """Read raw data with the reader named `kind`, or with the first that recognises it.
 
     Raises:
-        CorpusError: no folder there, or no reader knows what is in it.
+        CorpusError: there is no such folder, or no reader recognises its contents.
     """
     if not source.is_dir():
         raise CorpusError(
@@ -45,12 +45,10 @@ def read_raw(source: Path, kind: str | None = None) -> RawCorpus:
     readers = with_plugins("erc.corpora", CORPORA)
     names = [choose("corpus", kind, readers)] if kind else list(readers)
     for name in names:
-        found = load(readers[name])(source)
-        if found is not None:
-            return found
+        if (raw := load(readers[name])(source)) is not None:
+            return raw
     raise CorpusError(
-        f"{source} holds nothing that is known as raw data of {', '.join(names)}. MELD has files "
-        "named train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv somewhere below, EmoryNLP "
-        "emorynlp_train_final.csv and so on. A CSV of your own needs no preparing: "
-        "docs/own-corpus.md."
+        f"{source} holds no raw data of {', '.join(names)}. Somewhere below, MELD has files named "
+        "train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv, EmoryNLP "
+        "emorynlp_train_final.csv and so on. Your own CSV needs no preparing: docs/own-corpus.md."
     )

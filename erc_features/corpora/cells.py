@@ -1,48 +1,27 @@
-"""CSV cells: reading them as they stand, and their plain form.
+"""CSV cells: reading them as they are written, and turning them into plain form.
 
-Every cell is text: "None", "NA" and "nan" are things people say, not missing values.
+Every cell is text: "None", "NA" and "nan" are things that people say, not missing values.
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from erc_features.errors import CorpusError
 
-# A cell of any length: csv's own limit is 131,072 characters.
+# Allow cells of any length: csv's own limit is 131,072 characters.
 csv.field_size_limit(2**31 - 1)
 
-# Curly quotes, dashes and ellipses in their plain form. MELD's texts hold U+2019 3,500 times;
-# HLM12ERC deleted it, which made "company’s" into "companys".
-_PLAIN = str.maketrans(
-    {
-        "‘": "'",
-        "’": "'",
-        "‚": "'",
-        "‛": "'",
-        "“": '"',
-        "”": '"',
-        "„": '"',
-        "‟": '"',
-        "‐": "-",
-        "‑": "-",
-        "‒": "-",
-        "–": "-",
-        "—": "-",
-        "―": "-",
-        "…": "...",
-        "\u00a0": " ",
-        "\u202f": " ",
-    }
-)
-# The five bytes of cp1252 that mean nothing, and line and paragraph breaks in a cell.
-_UNDEFINED = dict.fromkeys((0x81, 0x8D, 0x8F, 0x90, 0x9D), "")
+# Curly quotes, dashes, ellipses and fixed spaces in plain form. MELD's texts hold U+2019 3,500
+# times; HLM12ERC deleted it, which made "company’s" into "companys".
+_PLAIN = str.maketrans("‘’‚‛“”„‟‐‑‒–—―\u00a0\u202f", 4 * "'" + 4 * '"' + 6 * "-" + "  ")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file that was read through once: its columns, and what is wrong with its rows."""
+    """A CSV file that was read once: its columns, and in `ragged` what is wrong with its rows."""
 
     path: Path
     columns: tuple[str, ...]
@@ -51,7 +30,7 @@ class Table:
 
     @property
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Each row's first line, and its cells by column. Read again, so that memory is flat."""
+        """Each row's first line and its cells by column, read again, so that memory stays flat."""
         lines = _lines(self.path, self.encoding)
         next(lines)  # the columns
         for line, cells in lines:
@@ -62,11 +41,11 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a CSV as text: UTF-8 with or without a BOM, else cp1252; LF or CRLF; any quoting.
 
-    Rows with too few or too many cells are not in `rows` but described in `ragged`.
-    Blank lines are passed over.
+    Rows with too few or too many cells are left out of `rows` and described in `ragged`.
+    Blank lines are skipped.
 
     Raises:
-        CorpusError: the file can't be read, is empty, or has a column name twice.
+        CorpusError: the file cannot be read, is empty, or has a column name twice.
     """
     try:
         return _scan(path, "utf-8-sig")
@@ -83,9 +62,8 @@ def _scan(path: Path, encoding: str) -> Table:
         elif len(cells) != len(columns):
             ragged.append(f"{path}:{line}: {len(cells)} cells, not {len(columns)}")
     if columns is None:
-        raise CorpusError(f"{path}: is empty; the first line names the columns.")
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
+        raise CorpusError(f"{path}: is empty; its first line must name the columns.")
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise CorpusError(f"{path}:1: column {', '.join(map(repr, twice))} is there twice.")
     return Table(path, columns, tuple(ragged), encoding)
 
@@ -96,7 +74,7 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         with open(path, encoding=encoding, errors=errors, newline="") as file:
-            # strict: a quote that is never closed is an error, and does not swallow the rest.
+            # strict: a quote that is never closed is an error instead of swallowing the rest.
             reader = csv.reader(file, strict=True)
             for cells in reader:
                 first, line = line, reader.line_num + 1
@@ -106,27 +84,24 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
         raise CorpusError(f"{path}: cannot be read ({error.strerror}).") from error
     except csv.Error as error:
         raise CorpusError(
-            f"{path}:{line}: not CSV ({error}). Is a quote in this row or above it not closed, or "
-            "not doubled inside a quoted cell?"
+            f"{path}:{line}: not CSV ({error}). Look in this row and above it for a quote that is "
+            "not closed, or not doubled inside a quoted cell."
         ) from error
 
 
 def plain_text(text: str) -> str:
-    """Text as written, but with typographic signs in their plain form.
+    """The text with typographic signs in their plain form.
 
-    Leftovers of cp1252 in Unicode (U+0080 to U+009F, as in older copies of MELD) are first
-    read as what they were meant to be; other control characters become a space.
+    Characters from U+0080 to U+009F, which older copies of MELD hold, are first read as the
+    cp1252 bytes they were meant to be; other control characters become a space.
 
     >>> plain_text("company’s"), plain_text("company\\x92s"), plain_text("wait… – no")
     ("company's", "company's", 'wait... - no')
     """
     if not text.isascii():
-        text = "".join(_from_cp1252(c) if "\x80" <= c <= "\x9f" else c for c in text)
-        text = text.translate(_PLAIN)
+        text = re.sub(r"[\x80-\x9f]", _read_cp1252, text).translate(_PLAIN).replace("…", "...")
     return "".join(c if c >= " " and c != "\x7f" else " " for c in text)
 
 
-def _from_cp1252(character: str) -> str:
-    if ord(character) in _UNDEFINED:
-        return ""
-    return bytes([ord(character)]).decode("cp1252")
+def _read_cp1252(character: re.Match[str]) -> str:
+    return character[0].encode("latin-1").decode("cp1252", "ignore")  # five bytes mean nothing

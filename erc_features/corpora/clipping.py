@@ -1,8 +1,8 @@
-"""Sound that was clipped before it came here: cut off at full scale, which nothing can mend.
+"""Sound that was clipped in its source: cut off at full scale, which cannot be repaired.
 
-Measured before channels are mixed down: the share of samples at full scale, of the channel that
-has most of them. Full scale is the largest number of the format: 32767/32768 and beyond for 16 bits
-and more, and for lossy codecs, which decode to values beyond 1 too.
+It is measured before channels are mixed down, as the share of samples at full scale in the channel
+that has most of them. Full scale is the largest number of the format: 32767/32768 and above for 16
+bits and more, and for lossy codecs, which also decode to values above 1.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,12 +16,12 @@ from erc_features.threads import our_cores
 from erc_features.utterance import Modality
 
 KIND = "clipped sound"
-# A normalised recording touches full scale with single peaks; clipped speech with 1% and more.
+# In a normalised recording only single peaks reach full scale; in clipped speech 1% and more do.
 _SHARE = 0.001
 
 
 def is_clipped(share: float) -> bool:
-    """Whether so many samples at full scale are more than peaks.
+    """Whether this share of samples at full scale is more than peaks can explain.
 
     >>> is_clipped(0.0005), is_clipped(0.002)
     (False, True)
@@ -30,7 +30,7 @@ def is_clipped(share: float) -> bool:
 
 
 def clipped_sound(key: str, share: float) -> Defect:
-    """The defect of an utterance. The row is kept, and encoded as it is."""
+    """The defect of a clipped utterance, which is kept and encoded as it is."""
     return Defect(KIND, key, f"{share:.2%} of its samples are at full scale", "kept as it is")
 
 
@@ -39,22 +39,22 @@ def find_clipped(
     files: Mapping[Path, int],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Defect]:
-    """The utterances of a corpus whose sound is clipped in the file that they name.
+    """A defect for each utterance whose sound is clipped in the file that it names.
 
-    Every sound is read, a clip's decoded: 0.1 ms for a prepared WAV, 40 ms for a clip of MELD.
+    Every sound is read and every clip decoded: 0.1 ms for a prepared WAV, 40 ms for MELD's clips.
 
     Args:
-        files: those that are there, with their bytes; no others are opened.
+        files: the files that exist, with their bytes; no others are opened.
         progress: called with (files done, files).
     """
     paths = [corpus.media_path(u, Modality.AUDIO) for u in corpus.utterances]
-    heard = [path for path in dict.fromkeys(paths) if path is not None and files.get(path)]
+    sounds = [path for path in dict.fromkeys(paths) if path is not None and files.get(path)]
     shares: dict[Path | None, float] = {}
     with ThreadPoolExecutor(our_cores(), thread_name_prefix="listen") as threads:
-        for path, share in zip(heard, threads.map(_share, heard), strict=True):
+        for path, share in zip(sounds, threads.map(_share, sounds), strict=True):
             shares[path] = share
             if progress:
-                progress(len(shares), len(heard))
+                progress(len(shares), len(sounds))
     return [
         clipped_sound(u.key, share)
         for u, path in zip(corpus.utterances, paths, strict=True)
@@ -68,4 +68,4 @@ def _share(path: Path) -> float:
     try:
         return clipped_share(path)
     except (MediaError, OSError, ValueError):
-        return 0.0  # extract says why it can't be read
+        return 0.0  # `erc extract` says why it cannot be read

@@ -1,8 +1,9 @@
-"""By which rule channels were mixed down to one, and what was made by another than today's.
+"""The rule by which channels are mixed down to one, and sound that was made by another rule.
 
-Until the rule had a name, FFmpeg mixed down to float without a limit: equal channels of a stereo
-sound were up to 1.41 times as loud as either, those of 5.1 up to 3.41 times, and what went past
-full scale was clipped. Sound prepared or encoded so is refused by name, and never mixed with new.
+Before the rule had a name, FFmpeg mixed down to float without a limit: equal channels of a stereo
+sound became up to 1.41 times as loud as either, those of 5.1 up to 3.41 times, and whatever
+exceeded full scale was clipped. Sound that was prepared or encoded in this way is refused, so that
+it is never mixed with new sound.
 """
 
 import json
@@ -19,20 +20,20 @@ from erc_features.utterance import Modality, Split
 if TYPE_CHECKING:
     from erc_features.store import Provenance
 
-# The weights in media/mix.py, divided by their sum. Another rule needs another name.
+# The weights of media/mix.py, divided by their sum. Another rule needs another name.
 DOWNMIX = "normalised"
-NAME = "downmix"  # what `decode` in corpus.json and `config` in a feature file call it
+NAME = "downmix"  # its key in `decode` of corpus.json and in `config` of a feature file
 
 _BEFORE = "Without it, loud sound of several channels was clipped when it was mixed down"
 _DEFAULTS = {"layers": "all", "pool": "mean", "precision": "fp32", "dtype": "float16"}
 
 
 def must_be_normalised(corpus: Corpus) -> None:
-    """Refuse WAVs that `erc prepare` wrote by another rule: those of the corpus, or of another
-    prepared one that its rows name. A corpus that erc did not prepare is mixed down when read.
+    """Refuse WAVs that `erc prepare` wrote by another rule, in this corpus or in another prepared
+    corpus that its rows name. Sound that erc did not prepare is mixed down when it is read.
 
     Raises:
-        CorpusError: names both rules, and the command that prepares it anew.
+        CorpusError: names both rules, and the command that prepares the corpus again.
     """
     paths = (corpus.media_path(u, Modality.AUDIO) for u in corpus.utterances)
     folders = {path.parent for path in paths if path is not None and path.suffix == ".wav"}
@@ -46,15 +47,15 @@ def must_be_normalised(corpus: Corpus) -> None:
             f"{root}: its WAVs were prepared by another rule of mixing down, so no audio features "
             f"are made from them: {NAME} {found!r} there, {DOWNMIX!r} now. {_BEFORE}. Prepare it "
             f"again: `erc prepare {raw} --to {shlex.quote(str(root))} --force`. Text and pictures "
-            "are as they were: --modality text, --modality visual."
+            "can still be extracted: --modality text, --modality visual."
         )
 
 
 def must_be_of_one_rule(path: Path | str, theirs: "Provenance", corpus: Corpus) -> None:
-    """Refuse an audio feature file, or the corpus's sound, that was mixed down by another rule.
+    """Refuse an audio feature file, or a corpus's sound, that was mixed down by another rule.
 
     Raises:
-        ErcError: names both rules, and the command that makes it anew.
+        ErcError: names both rules, and the command that makes it again.
     """
     if theirs.modality == Modality.AUDIO:
         must_be_made_alike(path, theirs.modality, theirs.encoder, theirs.config, corpus.root)
@@ -64,12 +65,12 @@ def must_be_of_one_rule(path: Path | str, theirs: "Provenance", corpus: Corpus) 
 def must_be_made_alike(
     path: Path | str, modality: str, encoder: str, config: Mapping[str, Any], corpus: Path | str
 ) -> None:
-    """Refuse an audio feature file that was made by another rule. Imported ones have none.
+    """Refuse an audio feature file that was made by another rule. Imported files have no rule.
 
     Args:
-        path: of the feature file, or its URL; modality, encoder and config are what it says of
-            itself.
-        corpus: for the command that makes it anew.
+        path: the path or URL of the feature file; `modality`, `encoder` and `config` are what it
+            says about itself.
+        corpus: used in the command that makes the file again.
 
     Raises:
         FeatureFileError: names both rules, and that command.
@@ -88,14 +89,14 @@ def must_be_made_alike(
     words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
     raise FeatureFileError(
         f"{path} was made by another rule of mixing sound down to one channel: {NAME} "
-        f"{config.get(NAME)!r} there, {DOWNMIX!r} now. {_BEFORE}. Make it anew: "
+        f"{config.get(NAME)!r} there, {DOWNMIX!r} now. {_BEFORE}. Make it again: "
         f"`{shlex.join(['erc', 'extract', *words, '--overwrite'])}`. If `erc prepare` made the "
         "corpus, prepare it again before that, with --force; afterwards run `erc fuse` again."
     )
 
 
 def old_sound(corpus: Corpus) -> list[Defect]:
-    """The defect of a corpus whose own WAVs were prepared by another rule."""
+    """A defect if the corpus's own WAVs were prepared by another rule."""
     found = _rule_of(corpus.info)
     if found == DOWNMIX or not any(u.x_audio.endswith(".wav") for u in corpus.utterances):
         return []
@@ -105,10 +106,10 @@ def old_sound(corpus: Corpus) -> list[Defect]:
 
 
 def _rule_of(info: Mapping[str, Any]) -> object:
-    """By which rule `erc prepare` mixed down; today's where it was not `erc prepare`'s work."""
+    """The rule by which `erc prepare` mixed down; today's rule where it did not make the sound."""
     decode = info.get("decode")
     settings = decode if isinstance(decode, dict) else {}
-    # A user may say `decode: {"frames": 5}` of mosaics; `rate` is what prepare says of sound.
+    # A user may write `decode: {"frames": 5}` for mosaics; only prepare writes `rate`, for sound.
     ours = "prepared_from" in info or "rate" in settings
     return settings.get(NAME) if ours else DOWNMIX
 

@@ -1,10 +1,10 @@
-"""The 1NF manifest: one CSV row an utterance. The currency between the rooms.
+"""The 1NF manifest that the rooms exchange: CSVs with one row per utterance.
 
     data/meld/train.csv dev.csv test.csv    ,dialogue,sequence,speaker,x_text,x_visual,x_audio,label
     data/meld/corpus.json                   name, labels in order, counts, settings, defects
 
-First normal form as HLM12ERC wrote it, with the split in the key and in the media's paths.
-Media cells are relative to the CSV. Further columns are kept.
+First normal form as in HLM12ERC, with the split in the key and in the media's paths. Media cells
+are relative to the CSV. Further columns are kept.
 """
 
 import csv
@@ -26,7 +26,7 @@ from erc_features.whole_file import whole_file
 
 COLUMNS = ("dialogue", "sequence", "speaker", "x_text", "x_visual", "x_audio", "label")
 INFO = "corpus.json"
-SINGLE = "corpus.csv"  # of every split, where a folder has no CSV for each
+SINGLE = "corpus.csv"  # holds every split, in a folder without a CSV for each
 TABLES = f"{', '.join(f'{split}.csv' for split in Split)} or {SINGLE}"
 _NO_MORE: Mapping[str, str] = MappingProxyType({})
 _LARGEST = 2**31 - 1  # dialogue and sequence are int32 in feature files
@@ -51,25 +51,32 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """See :func:`fingerprint`; always computed from the rows, never read."""
+        """See :func:`fingerprint`. It is always computed from the rows, never read."""
         return fingerprint(self.utterances)
 
     def media_path(self, utterance: Utterance, modality: Modality) -> Path | None:
-        """Where the picture or sound of an utterance is; None where there is none."""
+        """The path of an utterance's picture or sound; None where there is none."""
         cell = utterance.cell(modality)
         return self.root / cell if cell else None
 
     def missing_reason(self, utterance: Utterance, modality: Modality) -> str:
-        """Why an empty media cell is empty, as `prepare` noted it."""
-        reasons = self.info.get("missing", {}).get(modality, {})
-        return reasons.get(utterance.key, f"the corpus has no {modality} for it")
+        """Why a media cell is empty, as `prepare` noted it."""
+        reason = reasons_in(self.info, modality).get(utterance.key)
+        return str(reason) if reason is not None else f"the corpus has no {modality} for it"
+
+
+def reasons_in(info: Mapping[str, Any], modality: Modality) -> Mapping[str, Any]:
+    """Why media cells are empty, by key, as `corpus.json` says; other contents are ignored."""
+    missing = info.get("missing")
+    reasons = missing.get(modality) if isinstance(missing, Mapping) else None
+    return reasons if isinstance(reasons, Mapping) else {}
 
 
 def fingerprint(utterances: Iterable[Utterance]) -> str:
     """sha256 (hex) over the lines `key\\tspeaker\\tx_text\\tlabel`, sorted by key.
 
-    Media and decode settings are not in it: preparing a corpus again with other frames does
-    not make its text features stale.
+    Media and decode settings are left out, so that preparing a corpus again with other frames
+    does not make its text features stale.
     """
     digest = hashlib.sha256()
     for u in sorted(utterances, key=lambda u: u.key):
@@ -79,12 +86,12 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
 
 
 def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
-    """Read a corpus: a folder of `<split>.csv` files, or of a `corpus.csv` alone, or one CSV.
+    """Read a corpus: a folder with `<split>.csv` files or with a `corpus.csv`, or a single CSV.
 
-    A single CSV is the split that its name says, or has a `split` column, or is `otherwise`.
+    The split of a single CSV is its name, or else its `split` column, or else `otherwise`.
 
     Raises:
-        CorpusError: there is none, or rows are wrong; names every bad row at once.
+        CorpusError: there is no corpus, or rows are wrong; names every bad row at once.
     """
     path = Path(path)
     tables = _find_tables(path)
@@ -92,7 +99,7 @@ def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
     info = _read_info(root / INFO)
     problems: list[str] = []
     utterances: list[Utterance] = []
-    lines: dict[str, tuple[Path, int]] = {}
+    places: dict[str, str] = {}
     for split, csv_path in tables:
         table = read_table(csv_path)
         problems += table.ragged
@@ -105,30 +112,29 @@ def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
             problems.append(f"{csv_path}:1: has no column {', '.join(absent)}")
             continue
         for line, cells in table.rows:
+            place = f"{csv_path}:{line}"
             utterance, wrong = _read_row(cells, split)
-            problems += [f"{csv_path}:{line}: {reason}" for reason in wrong]
+            problems += [f"{place}: {reason}" for reason in wrong]
             if utterance is None:
                 continue
-            key = utterance.key
-            if key in lines:
-                earlier = "{}:{}".format(*lines[key])
-                problems.append(f"{csv_path}:{line}: {key} is there already, in {earlier}")
-                continue
-            lines[key] = csv_path, line
-            utterances.append(utterance)
+            earlier = places.setdefault(utterance.key, place)
+            if earlier == place:
+                utterances.append(utterance)
+            else:
+                problems.append(f"{place}: {utterance.key} is already in {earlier}")
     order = {split: number for number, split in enumerate(Split)}
     utterances.sort(key=lambda u: order[u.split])  # stable: within a split as in the CSV
     labels = _labels(info, utterances)
     problems += [
-        f"{lines[u.key][0]}:{lines[u.key][1]}: label {u.label!r} is not one of {', '.join(labels)}"
+        f"{places[u.key]}: label {u.label!r} is not one of {', '.join(labels)}"
         for u in utterances
         if u.label and u.label not in labels
     ]
     if problems:
         raise CorpusError(
             f"{path}: {len(problems)} problems in the corpus:{listed(problems)}\n"
-            "Mend the rows named above; dialogue and sequence are whole numbers from 0, "
-            "unique together within a split."
+            "Correct these rows; dialogue and sequence are whole numbers from 0, and each pair of "
+            "them is unique within its split."
         )
     if not utterances:
         raise CorpusError(f"{path}: the corpus has no rows.")
@@ -138,52 +144,48 @@ def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
 def write_corpus(
     root: Path, utterances: Sequence[Utterance], labels: Sequence[str], info: Mapping[str, Any]
 ) -> Corpus:
-    """Write the CSVs, one a split, and `corpus.json` last. Each appears whole or not at all."""
+    """Write one CSV per split, then `corpus.json`. Each file appears whole or not at all.
+
+    Raises:
+        CorpusError: a file cannot be written.
+    """
     more = list(dict.fromkeys(name for u in utterances for name in u.more))
-    try:
-        for split in Split:
-            rows = [u for u in utterances if u.split == split]
-            if rows:
-                _write_csv(root / f"{split}.csv", rows, more)
-        corpus = Corpus(root, corpus_name(str(root)), tuple(utterances), tuple(labels))
-        counts = Counter(u.split.value for u in utterances)
-        document = {
-            "name": corpus.name,
-            **info,
-            "labels": list(labels),
-            "counts": dict(counts),
-            "fingerprint": corpus.fingerprint,
-        }
-        with whole_file(root / INFO, error=CorpusError) as part:
-            part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    except OSError as error:
-        raise CorpusError(f"{root}: cannot be written ({error.strerror}).") from error
-    return Corpus(root, corpus.name, corpus.utterances, corpus.labels, MappingProxyType(document))
+    for split in Split:
+        if rows := [u for u in utterances if u.split == split]:
+            _write_csv(root / f"{split}.csv", rows, more)
+    name = corpus_name(str(root))
+    document = {
+        "name": name,
+        **info,
+        "labels": list(labels),
+        "counts": dict(Counter(u.split.value for u in utterances)),
+        "fingerprint": fingerprint(utterances),
+    }
+    with whole_file(root / INFO, error=CorpusError) as part:
+        part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return Corpus(root, name, tuple(utterances), tuple(labels), MappingProxyType(document))
 
 
 def tables_in(folder: Path) -> list[tuple[Split | None, Path]]:
     """The CSVs of a corpus in a folder: one for each split, else a `corpus.csv`; else none."""
     each = [(split, folder / f"{split}.csv") for split in Split]
-    found = [(split, path) for split, path in each if path.is_file()]
-    single = folder / SINGLE
-    return [*found] or ([(None, single)] if single.is_file() else [])
+    tables = [(split, path) for split, path in each if path.is_file()]
+    return [*tables] or [(None, path) for path in [folder / SINGLE] if path.is_file()]
 
 
 def _find_tables(path: Path) -> list[tuple[Split | None, Path]]:
     if path.is_file():
-        known = path.stem in set(Split)
-        return [(Split(path.stem) if known else None, path)]
-    found = tables_in(path)
-    if not found:
-        what = f"has no {TABLES}" if path.is_dir() else "is not there"
-        others = sorted(other.name for other in path.glob("*.csv"))
-        named = f" If its {others[0]} is the corpus, name it: {path / others[0]}." if others else ""
-        raise CorpusError(
-            f"No corpus at {path}: it {what}.{named} Make one: `erc sample data/raw` renders a "
-            f"small one offline, `erc download` fetches MELD; then `erc prepare data/raw --to "
-            f"{path}`. Or name another with --corpus."
-        )
-    return found
+        return [(Split(path.stem) if path.stem in set(Split) else None, path)]
+    if tables := tables_in(path):
+        return tables
+    what = f"has no {TABLES}" if path.is_dir() else "does not exist"
+    others = sorted(other.name for other in path.glob("*.csv"))
+    named = f" If its {others[0]} is the corpus, name it: {path / others[0]}." if others else ""
+    raise CorpusError(
+        f"No corpus at {path}: it {what}.{named} To make one, `erc sample data/raw` renders a "
+        f"small one offline, `erc download` fetches MELD; then `erc prepare data/raw --to "
+        f"{path}`. Or name another corpus with --corpus."
+    )
 
 
 def _read_info(path: Path) -> dict[str, Any]:
@@ -197,14 +199,14 @@ def _read_info(path: Path) -> dict[str, Any]:
     if not isinstance(info, dict) or not (
         labels is None or (isinstance(labels, list) and all(isinstance(x, str) for x in labels))
     ):
-        raise CorpusError(f"{path}: must be an object, with `labels` a list of texts.")
+        raise CorpusError(f"{path}: must be an object, and its `labels` a list of texts.")
     if labels is not None and (len(set(labels)) < len(labels) or not all(map(str.strip, labels))):
-        raise CorpusError(f"{path}: `labels` names one twice, or a blank one: {labels}.")
+        raise CorpusError(f"{path}: `labels` holds a duplicate or a blank one: {labels}.")
     return info
 
 
 def _read_row(cells: Mapping[str, str], split: Split | None) -> tuple[Utterance | None, list[str]]:
-    """The utterance of a row, or None; and what is wrong with the row."""
+    """The utterance of a row, or None, and what is wrong with the row."""
     wrong: list[str] = []
     named = cells.get("split", "").strip()
     if split is None:
@@ -214,28 +216,24 @@ def _read_row(cells: Mapping[str, str], split: Split | None) -> tuple[Utterance 
             wrong.append(f"split {named!r} is not one of {', '.join(Split)}")
     elif named and named != split:
         wrong.append(f"split {named!r} in a file of {split}")
-    numbers: dict[str, int] = {}
+    numbers: list[int] = []
     for name in ("dialogue", "sequence"):
         cell = cells[name].strip()
         if cell.isascii() and cell.isdigit() and len(cell) < 11 and int(cell) <= _LARGEST:
-            numbers[name] = int(cell)
+            numbers.append(int(cell))
         else:
             wrong.append(f"{name} {cell[:40]!r} is not a whole number from 0")
-    nul = [name for name, cell in cells.items() if "\0" in cell]
-    if nul:
+    if nul := [name for name, cell in cells.items() if "\0" in cell]:
         wrong.append(f"{', '.join(nul)}: holds a NUL character")
     if wrong or split is None:
         return None, wrong
     known = {name: cells[name] for name in COLUMNS[2:]}
-    # Few speakers and labels, each many times: kept once.
+    # The same few speakers and labels occur many times: keep each once.
     known["label"] = sys.intern(known["label"].strip())
     known["speaker"] = sys.intern(known["speaker"])
     more = {name: cell for name, cell in cells.items() if name not in (*COLUMNS, "split", "")}
-    utterance = Utterance(
-        split, numbers["dialogue"], numbers["sequence"], **known,
-        more=MappingProxyType(more) if more else _NO_MORE,
-    )  # fmt: skip
-    return utterance, []
+    kept = MappingProxyType(more) if more else _NO_MORE
+    return Utterance(split, *numbers, **known, more=kept), []
 
 
 def _labels(info: Mapping[str, Any], utterances: Sequence[Utterance]) -> tuple[str, ...]:

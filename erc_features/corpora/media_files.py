@@ -1,6 +1,6 @@
-"""The media files that rows name: which are there, which are not, and which no row names.
+"""The media files that rows name: which exist, which do not, and which files no row names.
 
-Files are looked at from outside only: their names, whether they are there, how large they are.
+Files are not opened: only their names, their existence and their sizes are looked at.
 """
 
 import os
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from erc_features.corpora.manifest import reasons_in
 from erc_features.corpora.raw import Defect
 from erc_features.utterance import Modality, Split, Utterance
 
-# "dia1_utt1.mp4 cannot be opened" and "ends at 1.02 s" are of one kind with their like.
+# "dia1_utt1.mp4 cannot be opened" and "dia1_utt2.mp4 cannot be opened" are one kind of reason.
 _PARTICULAR = re.compile(r"\S*[0-9]\S*")
-# Noted where a row, or a whole split, has no clip: its reason, where `missing` has none.
+# Defects of a row, or of a whole split, without a clip: the reason, where `missing` has none.
 _NO_CLIP = frozenset({"missing clip", "no media"})
 
 
@@ -27,10 +28,10 @@ class Medium:
 
     Attributes:
         name: "picture", "sound", or "clip" in raw data, where a file is both.
-        there: rows whose file is there and holds something, by split.
+        there: rows whose file exists and is not empty, by split.
         named: rows whose cell names a file.
-        lost: rows whose file is not there, is no file, or is empty.
-        reasons: why the other cells are empty, by kind, as far as it was noted.
+        lost: rows whose file does not exist, is not a regular file, or is empty.
+        reasons: how many of the other cells are empty for which reason, as far as it was noted.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Medium:
 
 @dataclass(frozen=True)
 class MediaFiles:
-    """Every medium; the files that are there, with their bytes; and what is wrong with any."""
+    """Every medium; the files that exist, with their bytes; and the defects of any file."""
 
     media: tuple[Medium, ...]
     files: Mapping[Path, int]
@@ -60,9 +61,9 @@ def look_at_media(
     """Look for every file that a row names.
 
     Args:
-        info: what `corpus.json` says; reasons are in its `missing`, by modality and key.
+        info: what `corpus.json` says; its `missing` holds reasons by modality and key.
         noted: the defects noted when the corpus was read or prepared.
-        clips: the two media cells of a row name one clip.
+        clips: whether both media cells of a row name the same clip.
     """
     files: dict[Path, int] = {}
     defects: list[Defect] = []
@@ -87,11 +88,11 @@ def look_at_media(
                 continue
             lost += 1
             kind = "media file is not there" if size is None else "media file is empty"
-            done = "kept; extract will say failed"
+            done = "kept; extract will mark it as failed"
             defects.append(Defect(kind, u.key, f"{name}: {cell[:200]}", done))
-        reasons = _noted_reasons(info, modality)
+        reasons = reasons_in(info, modality)
         empty = Counter(
-            _PARTICULAR.sub("…", reasons.get(u.key, ""))[:200]
+            _PARTICULAR.sub("…", str(reasons.get(u.key, "")))[:200]
             or no_clip.get(u.key)
             or no_clip.get(u.split)
             or "none named"
@@ -109,7 +110,7 @@ def look_at_media(
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a file; None where there is none. A pipe or a device is not a file."""
+    """The bytes of a file; None where there is none. A pipe or a device is not a file."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -117,31 +118,22 @@ def _size(path: Path) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def _noted_reasons(info: Mapping[str, Any], modality: Modality) -> dict[str, str]:
-    """Why cells are empty, by key; whatever else someone wrote there is passed over."""
-    missing = info.get("missing")
-    noted = missing.get(modality) if isinstance(missing, Mapping) else None
-    items = noted.items() if isinstance(noted, Mapping) else ()
-    return {str(key): str(reason) for key, reason in items}
-
-
 def _orphans(folders: set[Path], named: Mapping[Path, object]) -> Iterator[Path]:
-    """Media files that stand beside named ones, or in a split's folder; others are nobody's."""
+    """Media files that no row names, in the folders of those that rows do name, or of a split."""
     from erc_features.media import CLIPS, PICTURES, SOUNDS
 
     endings = CLIPS | PICTURES | SOUNDS
-    resolved = {os.path.normpath(path) for path in named}
+    known = {os.path.normpath(path) for path in named}
     for folder in sorted(folders):
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            paths = sorted(folder.iterdir())
         except (OSError, ValueError):
             continue
-        for entry in entries:
-            path = Path(entry.path)
+        for path in paths:
             if (
                 path.suffix.lower() in endings
                 and not path.name.startswith("._")  # a Mac's archives hold one for each file
-                and os.path.normpath(path) not in resolved
-                and entry.is_file()
+                and os.path.normpath(path) not in known
+                and path.is_file()
             ):
                 yield path

@@ -1,6 +1,5 @@
-"""What a reader of raw data hands to `prepare`: utterances, their clips, and the defects seen."""
+"""What a reader of raw data returns: utterances, their clips, and the defects found."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +8,13 @@ from erc_features.utterance import Utterance
 
 @dataclass(frozen=True)
 class Defect:
-    """Something wrong in the raw data, and what was done about it.
+    """Something wrong in a corpus or its raw data, and what was done about it.
 
     Attributes:
         kind: a short name, the same for all defects of the kind.
         where: an utterance's key, a split, or a file.
-        detail: what was seen.
-        done: what became of it; never that a row was dropped.
+        detail: what was found.
+        done: what was done about it; a row is never dropped.
     """
 
     kind: str
@@ -26,10 +25,16 @@ class Defect:
 
 @dataclass(frozen=True)
 class RawUtterance:
-    """An utterance whose media cells are still empty, and the clip that they come from."""
+    """An utterance whose media cells are still empty.
+
+    Attributes:
+        clip: the file that its picture and sound come from.
+        written: its text before it was brought into plain form, if that is known.
+    """
 
     utterance: Utterance
     clip: Path | None
+    written: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,3 @@ class RawCorpus:
     rows: tuple[RawUtterance, ...]
     labels: tuple[str, ...]
     defects: tuple[Defect, ...]
-
-    @property
-    def clips(self) -> Iterable[RawUtterance]:
-        return (row for row in self.rows if row.clip is not None)

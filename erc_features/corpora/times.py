@@ -1,6 +1,6 @@
-"""Subtitle times, and what is odd about them.
+"""Subtitle times and their defects.
 
-Times are never used to cut anything: clips are cut already. So defects are told, not mended.
+Times are never used to cut anything, because clips are already cut: defects are only reported.
 """
 
 import re
@@ -9,8 +9,8 @@ from erc_features.corpora.raw import Defect
 from erc_features.utterance import Utterance
 
 _TIME = re.compile(r"([0-9]{1,2}):([0-5][0-9]):([0-5][0-9])[,.]([0-9]{3})")
-_SHORTEST = 0.1  # seconds: no emotion is heard in less
-_LONGEST = 60.0  # seconds: a whole scene
+SHORTEST = 0.1  # seconds; no emotion is heard in less
+LONGEST = 60.0  # seconds; more is a whole scene
 
 
 def seconds(time: str) -> float | None:
@@ -27,18 +27,19 @@ def seconds(time: str) -> float | None:
 
 
 def time_defects(utterance: Utterance) -> list[Defect]:
-    """What is odd about the columns `start` and `end` of an utterance; nothing without them."""
+    """The defects of an utterance's columns `start` and `end`; none without these columns."""
     if not {"start", "end"} <= set(utterance.more):
         return []
     start, end = utterance.more["start"], utterance.more["end"]
     first, last = seconds(start), seconds(end)
-    kept = "kept; the clip is used as it is"
     if first is None or last is None:
-        return [Defect("malformed time", utterance.key, f"{start} to {end}", kept)]
-    if last <= first:
-        return [Defect("no duration", utterance.key, f"{start} to {end}", kept)]
-    if last - first < _SHORTEST:
-        return [Defect("too short", utterance.key, f"{last - first:.3f} s by its times", kept)]
-    if last - first > _LONGEST:
-        return [Defect("whole scene", utterance.key, f"{last - first:.0f} s by its times", kept)]
-    return []
+        kind, detail = "malformed time", f"{start} to {end}"
+    elif last <= first:
+        kind, detail = "no duration", f"{start} to {end}"
+    elif last - first < SHORTEST:
+        kind, detail = "too short", f"{last - first:.3f} s by its times"
+    elif last - first > LONGEST:
+        kind, detail = "whole scene", f"{last - first:.0f} s by its times"
+    else:
+        return []
+    return [Defect(kind, utterance.key, detail, "kept; the clip is used as it is")]

@@ -1,8 +1,8 @@
-"""What a corpus holds, by split: labels, speakers, dialogues, texts, durations."""
+"""Counts what a corpus holds, by split: labels, speakers, dialogues, texts, durations."""
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +12,8 @@ from erc_features.corpora.times import seconds
 from erc_features.utterance import Split, Utterance
 
 ALL = "all"
-SHORT, LONG = 0.3, 60.0  # seconds: hardly a syllable; a whole scene
-_FREQUENT = 0.01  # of the rows: a main character, not a guest
+SHORT, LONG = 0.3, 60.0  # seconds; less is hardly a syllable, more is a whole scene
+_FREQUENT = 0.01  # share of the rows; main characters have more, guests have less
 _NUMBER = re.compile(r"[0-9]{1,7}(\.[0-9]{1,9})?")
 
 
@@ -28,7 +28,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Durations:
-    """Of the rows whose `start` and `end` are times, in order: seconds, and `hours` in all."""
+    """Durations by `start` and `end`, of the rows where both are times in order.
+
+    Attributes:
+        hours: of all rows together.
+        median: in seconds.
+        short, long: rows of less than 0.3 s, and of more than 60 s.
+    """
 
     rows: int
     hours: float
@@ -42,9 +48,9 @@ class Part:
     """The counts of one split, or of all rows.
 
     Attributes:
-        labels: rows by label, the unlabelled left out.
-        lengths: of its dialogues, in utterances.
-        words: of its texts that are not blank; None where all are.
+        labels: rows by label, without the unlabelled ones.
+        lengths: the lengths of the dialogues, in utterances.
+        words: the words of the texts that are not blank; None where all are blank.
         durations: None without columns `start` and `end`.
     """
 
@@ -71,7 +77,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Speaker:
-    """Rows of one speaker, by split."""
+    """How many rows a speaker has, in all and by split."""
 
     name: str
     rows: int
@@ -80,11 +86,11 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Census:
-    """One part a split, and one of all rows; every speaker, the most frequent first.
+    """A part for each split, then one for all rows; every speaker, the most frequent first.
 
     Attributes:
-        frequent: speakers of at least 1% of the rows.
-        frequent_share: of the rows, theirs.
+        frequent: how many speakers have at least 1% of the rows each.
+        frequent_share: the share of the rows that these have together.
     """
 
     parts: tuple[Part, ...]
@@ -102,26 +108,26 @@ class Census:
 
 
 def take_census(utterances: Sequence[Utterance], labels: Sequence[str]) -> Census:
-    """Count. `labels` gives the order; a label that a split lacks is counted as 0 there."""
-    by_split = {s: rows for s in Split if (rows := [u for u in utterances if u.split == s])}
-    parts = [_part(split.value, rows, labels) for split, rows in by_split.items()]
-    counts = Counter(u.speaker.strip() for u in utterances if u.speaker.strip())
-    splits: dict[str, Counter[str]] = {name: Counter() for name in counts}
+    """Count the rows. `labels` gives the order; a label that a split lacks has a count of 0."""
+    parts = [
+        _part(split.value, rows, labels)
+        for split in Split
+        if (rows := [u for u in utterances if u.split == split])
+    ]
+    splits: dict[str, Counter[str]] = defaultdict(Counter)
     for u in utterances:
-        if u.speaker.strip():
-            splits[u.speaker.strip()][u.split.value] += 1
-    speakers = tuple(Speaker(name, n, dict(splits[name])) for name, n in counts.most_common())
+        if name := u.speaker.strip():
+            splits[name][u.split.value] += 1
+    speakers = [Speaker(name, counts.total(), dict(counts)) for name, counts in splits.items()]
+    speakers.sort(key=lambda speaker: -speaker.rows)
     frequent = [s.rows for s in speakers if s.rows >= _FREQUENT * len(utterances)]
-    return Census(
-        (*parts, _part(ALL, utterances, labels)),
-        speakers,
-        len(frequent),
-        sum(frequent) / max(1, len(utterances)),
-    )
+    share = sum(frequent) / max(1, len(utterances))
+    parts.append(_part(ALL, utterances, labels))
+    return Census(tuple(parts), tuple(speakers), len(frequent), share)
 
 
 def span(utterance: Utterance) -> tuple[float | None, float | None]:
-    """Seconds of the columns `start` and `end`: subtitle times, or plain numbers of seconds."""
+    """The columns `start` and `end` in seconds, from subtitle times or plain numbers."""
     start, end = (_time(utterance.more.get(name, "")) for name in ("start", "end"))
     return start, end
 
@@ -132,20 +138,20 @@ def length(utterance: Utterance) -> float | None:
     return None if start is None or end is None else round(end - start, 3)
 
 
-@lru_cache(maxsize=1 << 16)  # each is read for its split, for all, for its defects and overlaps
+@lru_cache(maxsize=1 << 16)  # read for the split, for all rows, for defects and for overlaps
 def _time(cell: str) -> float | None:
     cell = cell.strip()
     return float(cell) if cell.isascii() and _NUMBER.fullmatch(cell) else seconds(cell)
 
 
 def _part(name: str, rows: Sequence[Utterance], labels: Sequence[str]) -> Part:
-    found = Counter(u.label for u in rows if u.label)
+    counts = Counter(u.label for u in rows if u.label)
     dialogues = Counter((u.split, u.dialogue) for u in rows)
     words = [len(u.x_text.split()) for u in rows if u.x_text.strip()]
     return Part(
         split=name,
         rows=len(rows),
-        labels={label: found[label] for label in labels} if found else {},
+        labels={label: counts[label] for label in labels} if counts else {},
         unlabelled=sum(not u.label for u in rows),
         speakers=len({u.speaker.strip() for u in rows} - {""}),
         unnamed=sum(not u.speaker.strip() for u in rows),
@@ -158,7 +164,7 @@ def _part(name: str, rows: Sequence[Utterance], labels: Sequence[str]) -> Part:
 
 
 def _durations(rows: Sequence[Utterance]) -> Durations | None:
-    lengths = [found for u in rows if (found := length(u)) is not None and found >= 0]
+    lengths = [seconds for u in rows if (seconds := length(u)) is not None and seconds >= 0]
     if not lengths:
         return None
     return Durations(

@@ -1,7 +1,7 @@
-"""A few utterances of each label to see and hear, small enough to stand inside one page."""
+"""A few utterances of each label to see and hear, small enough to be embedded in one page."""
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -19,7 +19,8 @@ _FRAMES = 3  # the first, the middle and the last
 _HEIGHT = 144  # pixels
 _SECONDS = 10
 _TEXT = 400  # characters
-BUDGET = 8_000_000  # bytes of a page that pictures and sounds may take
+BUDGET = 8_000_000  # bytes of pictures and sounds in a page
+_TOO_LARGE = "left out: the page would be too large"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Example:
 
     Attributes:
         picture, sound: data URIs; "" where there is none.
-        no_picture, no_sound: why not; "" also for a medium that the whole corpus lacks.
+        no_picture, no_sound: the reason; also "" for a medium that the whole corpus lacks.
     """
 
     key: str
@@ -41,10 +42,10 @@ class Example:
 
 
 def choose_examples(corpus: Corpus, each: int = 4) -> dict[str, list[Utterance]]:
-    """`each` utterances of every label, spread over the splits and over each split's rows.
+    """Choose `each` utterances of every label, spread over the splits and over each split's rows.
 
-    Always the same of the same corpus; those with a picture and a sound first. Unlabelled ones
-    stand under "".
+    Those with a picture and a sound come first. The choice is always the same for the same corpus.
+    Unlabelled utterances are under "".
     """
     chosen: dict[str, list[Utterance]] = {}
     for label in (*corpus.labels[:_LABELS], ""):
@@ -60,10 +61,10 @@ def choose_examples(corpus: Corpus, each: int = 4) -> dict[str, list[Utterance]]
 def load_examples(
     corpus: Corpus, chosen: dict[str, list[Utterance]], budget: int = BUDGET
 ) -> dict[str, list[Example]]:
-    """The chosen with their media; none is read once `budget` bytes are spent."""
+    """The chosen utterances with their media, which take at most `budget` bytes together."""
     loaded: dict[str, list[Example]] = {label: [] for label in chosen}
     with TemporaryDirectory(prefix="erc-doctor-") as folder:
-        # By turns, so that a budget that runs out leaves every label its first ones.
+        # By turns, so that every label has its first examples when the budget runs out.
         for turn in zip_longest(*chosen.values()):
             for label, u in zip(chosen, turn, strict=True):
                 if u is not None:
@@ -81,40 +82,33 @@ def _spread(rows: Sequence[Utterance], each: int) -> list[Utterance]:
 
 
 def _load(corpus: Corpus, u: Utterance, folder: Path, budget: int) -> Example:
-    text = u.x_text.strip()
-    picture, no_picture = _medium(
-        corpus, u, Modality.VISUAL, "image/jpeg", lambda path: _picture(corpus, path, folder)
-    )
+    picture, no_picture = _medium(corpus, u, Modality.VISUAL, "image/jpeg", folder)
     if len(picture) > budget:
-        picture, no_picture = "", "left out: the page would be too large"
-    sound, no_sound = _medium(
-        corpus, u, Modality.AUDIO, "audio/wav", lambda path: _sound(path, folder)
-    )
+        picture, no_picture = "", _TOO_LARGE
+    sound, no_sound = _medium(corpus, u, Modality.AUDIO, "audio/wav", folder)
     if len(picture) + len(sound) > budget:
-        sound, no_sound = "", "left out: the page would be too large"
-    return Example(
-        u.key,
-        u.speaker.strip(),
-        text if len(text) <= _TEXT else f"{text[:_TEXT]}…",
-        picture,
-        sound,
-        no_picture,
-        no_sound,
-    )
+        sound, no_sound = "", _TOO_LARGE
+    text = u.x_text.strip()
+    text = text if len(text) <= _TEXT else f"{text[:_TEXT]}…"
+    return Example(u.key, u.speaker.strip(), text, picture, sound, no_picture, no_sound)
 
 
 def _medium(
-    corpus: Corpus, u: Utterance, modality: Modality, kind: str, load: Callable[[Path], Path]
+    corpus: Corpus, u: Utterance, modality: Modality, kind: str, folder: Path
 ) -> tuple[str, str]:
-    """A data URI and "", or "" and why there is none."""
-    path = corpus.media_path(u, modality)
+    """A data URI and "", or "" and the reason why there is none."""
+    path, small = corpus.media_path(u, modality), folder / "small"
     if path is None:
         some = any(other.cell(modality) for other in corpus.utterances)
-        return "", _reason(corpus, u, modality) if some else ""
+        return "", corpus.missing_reason(u, modality) if some else ""
     try:
         if not path.is_file():  # nor a pipe, which would never end
-            return "", "the file is not there"
-        data = load(path).read_bytes()
+            return "", "the file does not exist"
+        if modality == Modality.AUDIO:
+            write_wav(small, read_audio(path)[: _SECONDS * RATE])
+        else:
+            write_jpeg(small, _strip(corpus, path))
+        data = small.read_bytes()
     except MediaError as error:
         return "", str(error)
     except (OSError, ValueError) as error:
@@ -122,30 +116,18 @@ def _medium(
     return f"data:{kind};base64,{b64encode(data).decode()}", ""
 
 
-def _reason(corpus: Corpus, u: Utterance, modality: Modality) -> str:
-    try:
-        return str(corpus.missing_reason(u, modality))
-    except AttributeError:  # someone wrote another thing into corpus.json
-        return "the corpus names none"
-
-
-def _picture(corpus: Corpus, path: Path, folder: Path) -> Path:
+def _strip(corpus: Corpus, path: Path) -> np.ndarray:
+    """A few frames side by side: (H, W, 3) uint8."""
     decode = corpus.info.get("decode")
     stacked = decode.get("frames") if isinstance(decode, dict) else 1
     frames = read_frames(path, stacked=stacked if isinstance(stacked, int) else 1)
     picked = np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int)
-    write_jpeg(folder / "strip.jpg", np.hstack([_small(frames[i]) for i in picked]))
-    return folder / "strip.jpg"
+    return np.hstack([_small(frames[i]) for i in picked])
 
 
 def _small(frame: np.ndarray) -> np.ndarray:
-    """About `_HEIGHT` pixels high, by means of squares: (H, W, 3) -> (H // k, W // k, 3) uint8."""
+    """Average k x k squares, to a height of about `_HEIGHT` pixels: (H // k, W // k, 3) uint8."""
     high, wide, _ = frame.shape
     k = max(1, min(round(high / _HEIGHT), wide))
     square = frame[: high // k * k, : wide // k * k].reshape(high // k, k, wide // k, k, 3)
     return square.mean((1, 3)).astype(np.uint8)
-
-
-def _sound(path: Path, folder: Path) -> Path:
-    write_wav(folder / "sound.wav", read_audio(path)[: _SECONDS * RATE])
-    return folder / "sound.wav"

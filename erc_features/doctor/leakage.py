@@ -1,6 +1,6 @@
-"""What of one split occurs in another: speakers, texts, dialogues, scenes, media, numbers.
+"""Leaks between splits: speakers, texts, dialogues, scenes, media and numbers that two share.
 
-A model that has seen a test utterance in training is scored too well; these are the places.
+A model that has seen a test utterance in training is scored too well.
 """
 
 from bisect import bisect_left
@@ -12,36 +12,36 @@ from statistics import median
 
 from erc_features.corpora.cells import plain_text
 from erc_features.doctor.census import span
-from erc_features.doctor.shared_media import CONTENT, MediaNames, SharedFile, across, cells_of
+from erc_features.doctor.shared_media import CONTENT, MediaNames, SharedFile, cells_of
 from erc_features.utterance import Split, Utterance
 
-_OVERLAP = 0.1  # seconds: subtitles that touch don't overlap
-_SHORTEST_DIALOGUE = 2
-# What stands for a speaker who is not known: no person, and so none in two splits.
+_OVERLAP = 0.1  # seconds; subtitles that only touch do not overlap
+_SHORTEST_DIALOGUE = 2  # utterances
+# What stands for an unknown speaker, who is not the same person in two splits.
 _NOBODY = {"", "unknown", "unk", "unknown speaker", "n/a", "na", "none", "nan", "null", "?", "-"}
 
 
 @dataclass(frozen=True)
 class Leak:
-    """What of the split `second` occurs in the split `first`.
+    """What the split `second` has in common with the split `first`.
 
     Attributes:
-        rows: of `second`.
+        rows: the rows of `second`.
         numbers: pairs of dialogue and utterance number that both have; harmless.
         as_written: rows of `second` whose text occurs word for word in `first`; None where
             the corpus no longer has its texts as they were written.
         in_plain_form: the same, with quotes, dashes and ellipses in plain form.
-        keys: the rows of `in_plain_form`.
-        words: the median length of these texts.
-        frequent: the most frequent of them, and how many rows of `second` each is.
-        dialogues: (of `second`, of `first`, utterances) with the same texts in the same order.
+        keys: the keys of these rows.
+        words: the median length of their texts.
+        frequent: the most frequent of these texts, and how many rows of `second` have each.
+        dialogues: (one of `second`, one of `first`, utterances) with the same texts in order.
         overlapping: rows of `second` whose time overlaps one of `first` in the same season
             and episode; None without these columns.
-        shared_cells: rows of `second` that name a file that `first` names too, by any name.
-        same_bytes: (file of `second`, file of `first`) of the same content.
-        speakers: of `second` who speak in `first` too, those with most rows first.
-        all_speakers: of `second`, who are known.
-        speaker_rows: rows of `second` whose speaker speaks in `first` too.
+        shared_cells: rows of `second` with a media file that `first` has too, by any name.
+        same_bytes: (file of `second`, file of `first`) with the same content.
+        speakers: those of `second` who also speak in `first`, those with most rows first.
+        all_speakers: how many known speakers `second` has.
+        speaker_rows: rows of `second` whose speaker also speaks in `first`.
     """
 
     first: str
@@ -68,18 +68,18 @@ def find_leaks(
     names: MediaNames,
     shared: Sequence[SharedFile],
 ) -> tuple[Leak, ...]:
-    """One :class:`Leak` for each two splits.
+    """One :class:`Leak` for each pair of splits.
 
     Args:
         written: the text of each key as it was written; None where that is not known.
         names: which file each media cell means.
-        shared: the files of several rows.
+        shared: the files that several rows share.
     """
-    by_split = {s: rows for s in Split if (rows := [u for u in utterances if u.split == s])}
+    splits = [rows for s in Split if (rows := [u for u in utterances if u.split == s])]
     plain = {u.key: plain_text(u.x_text).strip() for u in utterances}
     return tuple(
-        _leak(by_split[first], by_split[second], plain, written, names, shared)
-        for first, second in combinations(by_split, 2)
+        _leak(first, second, plain, written, names, shared)
+        for first, second in combinations(splits, 2)
     )
 
 
@@ -122,35 +122,33 @@ def _leak(
 def _repeated(
     first: Sequence[Utterance], second: Sequence[Utterance], texts: Mapping[str, str]
 ) -> list[str]:
-    """Keys of `second` whose text occurs in `first`; a blank text repeats nothing."""
+    """The keys of `second` whose text occurs in `first`; blank texts do not count."""
     known = {texts[u.key] for u in first} - {""}
     return [u.key for u in second if texts[u.key] in known]
 
 
 def _speaker(u: Utterance) -> str:
-    """Whose name it is, whatever its case, spaces and quotes."""
+    """The speaker's name without differences in case, spaces and quotes."""
     return " ".join(plain_text(u.speaker).casefold().split())
 
 
 def _same_bytes(
     first: Sequence[Utterance], second: Sequence[Utterance], shared: Sequence[SharedFile]
 ) -> Iterable[tuple[str, str]]:
-    """A file of `second`, and the first one of `first` with the same content."""
-    groups = across(shared, first[0].split.value, second[0].split.value, CONTENT)
-    named = {name for one in groups for name in one.files}
-    theirs = [{cell for u in rows for cell in cells_of(u)} & named for rows in (first, second)]
-    for one in groups:
-        ours = [name for name in one.files if name in theirs[0]]
-        yield from ((name, ours[0]) for name in one.files
-                    if name in theirs[1] and name not in theirs[0])  # fmt: skip
+    """Each file of `second` with the first file of `first` that has the same content."""
+    splits = {first[0].split.value, second[0].split.value}
+    in_first = {cell for u in first for cell in cells_of(u)}
+    only_second = {cell for u in second for cell in cells_of(u)} - in_first
+    for group in shared:
+        if group.how == CONTENT and splits <= set(group.splits):
+            same = next(name for name in group.files if name in in_first)
+            yield from ((name, same) for name in group.files if name in only_second)
 
 
 def _same_dialogues(
     first: Sequence[Utterance], second: Sequence[Utterance], plain: Mapping[str, str]
 ) -> Iterable[tuple[str, str, int]]:
-    known: dict[tuple[str, ...], str] = {}
-    for name, texts in _dialogues(first, plain).items():
-        known.setdefault(texts, name)
+    known = {texts: name for name, texts in reversed(_dialogues(first, plain).items())}
     for name, texts in _dialogues(second, plain).items():
         if len(texts) >= _SHORTEST_DIALOGUE and any(texts) and texts in known:
             yield name, known[texts], len(texts)
@@ -159,16 +157,16 @@ def _same_dialogues(
 def _dialogues(
     utterances: Sequence[Utterance], plain: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    """The texts of each dialogue, in order."""
+    dialogues: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for u in utterances:
-        found[f"{u.split}/d-{u.dialogue}"].append((u.sequence, plain[u.key]))
-    return {name: tuple(text for _, text in sorted(rows)) for name, rows in found.items()}
+        dialogues[f"{u.split}/d-{u.dialogue}"].append((u.sequence, plain[u.key]))
+    return {name: tuple(text for _, text in sorted(rows)) for name, rows in dialogues.items()}
 
 
 def _overlapping(first: Sequence[Utterance], second: Sequence[Utterance]) -> tuple[str, ...] | None:
-    """Rows of `second` whose time lies, by 0.1 s or more, in a time of `first`."""
-    needed = {"season", "episode", "start", "end"}
-    if not needed <= set(first[0].more) or not needed <= set(second[0].more):
+    """Rows of `second` whose time overlaps a time of `first` by 0.1 s or more."""
+    if not {"season", "episode", "start", "end"} <= first[0].more.keys() & second[0].more.keys():
         return None
     covered = {episode: _union(times) for episode, times in _times(first).items()}
     found = []
@@ -177,13 +175,11 @@ def _overlapping(first: Sequence[Utterance], second: Sequence[Utterance]) -> tup
         times = covered.get(_episode(u), [])
         if start is None or end is None:
             continue
-        # Those of a union are in order and apart, so their ends are in order too.
+        # The times of a union are disjoint and in order, so their ends are in order too.
         at = bisect_left(times, start, key=lambda time: time[1])
-        while at < len(times) and times[at][0] < end:
-            if round(min(end, times[at][1]) - max(start, times[at][0]), 3) >= _OVERLAP:
-                found.append(u.key)
-                break
-            at += 1
+        near = [(max(start, s), min(end, e)) for s, e in times[at:] if s < end]
+        if any(round(last - first, 3) >= _OVERLAP for first, last in near):
+            found.append(u.key)
     return tuple(found)
 
 

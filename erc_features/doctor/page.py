@@ -1,35 +1,21 @@
-"""A diagnosis as one self-contained HTML file: no scripts, nothing fetched."""
+"""A diagnosis as one self-contained HTML file: it has no scripts and fetches nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from erc_features.corpora.raw import Defect
+from erc_features import pages
 from erc_features.doctor.doctor import Diagnosis
 from erc_features.doctor.examples import choose_examples, load_examples
 from erc_features.doctor.tables import count, done, printable, sentences, tables
 from erc_features.whole_file import whole_file
 
-_HERE = Path(__file__).parent
-_PLACES = 100  # of each kind of defect
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The defects of one kind: as many (where, detail) as a page can hold, and how many more."""
-
-    name: str
-    count: str
-    done: str
-    places: Sequence[tuple[str, str]]
-    more: int
+_PLACES = 100  # the most defects of a kind that the page lists
 
 
 def write_page(diagnosis: Diagnosis, to: Path | str) -> Path:
     """Write the page to `to`, whole or not at all.
 
     Raises:
-        ErcError: `to` is a folder or can't be written.
+        ErcError: `to` is a folder or cannot be written.
     """
     to = Path(to)
     with whole_file(to, "choose another file with --html") as part:
@@ -38,22 +24,15 @@ def write_page(diagnosis: Diagnosis, to: Path | str) -> Path:
 
 
 def render(diagnosis: Diagnosis) -> str:
-    """The page as text; it decodes the media of the examples."""
-    import jinja2
+    """The page as text. The media of the examples are decoded for it."""
     from markupsafe import Markup, escape
 
     def softly(cell: str) -> str:
-        """A cell with its share, "4,710 (47.2%)", in small."""
+        """A cell like "4,710 (47.2%)" with its share in small letters."""
         number, bracket, share = cell.partition(" (")
         return Markup("{} <small>({}</small>").format(number, share) if bracket else escape(cell)
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment(Path(__file__).parent)
     environment.filters.update(printable=printable, softly=softly)
     corpus = diagnosis.corpus
     return environment.get_template("doctor.html").render(
@@ -64,16 +43,15 @@ def render(diagnosis: Diagnosis) -> str:
         fingerprint=corpus.fingerprint,
         sentences=sentences(diagnosis),
         tables=tables(diagnosis),
-        kinds=[_kind(name, found) for name, found in diagnosis.by_kind.items()],
+        kinds=[
+            {
+                "name": printable(kind),
+                "count": count(defects),
+                "done": printable(done(defects)),
+                "places": [(printable(d.where), printable(d.detail)) for d in defects[:_PLACES]],
+                "more": max(0, len(defects) - _PLACES),
+            }
+            for kind, defects in diagnosis.by_kind.items()
+        ],
         examples=load_examples(corpus, choose_examples(corpus)),
-    )
-
-
-def _kind(name: str, defects: Sequence[Defect]) -> Kind:
-    return Kind(
-        printable(name),
-        count(defects),
-        printable(done(defects)),
-        [(printable(d.where), printable(d.detail)) for d in defects[:_PLACES]],
-        max(0, len(defects) - _PLACES),
     )

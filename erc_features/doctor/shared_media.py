@@ -1,8 +1,8 @@
-"""Media files that serve several rows: one path, one file under several names, equal content.
+"""Media files that several rows share: one path, one file under several names, equal content.
 
-A path is resolved first, so `./a.wav`, a symbolic link and a hard link are the file itself. Content
-is compared by size, then by a piece of the middle, then by sha256 of the whole: of 13,708 sounds
-most sizes occur more than once, and few of those files are ever read to their end.
+Paths are resolved first, so `./a.wav`, a symbolic link and a hard link are the same file. Contents
+are compared by size, then by a piece of the middle, then by sha256 of the whole: of 13,708 sounds
+most sizes occur more than once, but few of those files are ever read to their end.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from posixpath import normpath
 from erc_features.utterance import Utterance
 
 PATH, LINK, CONTENT = "one path", "links to one file", "equal content"
-_PIECE = 4096  # bytes; at the start stand headers and silence
+_PIECE = 4096  # bytes; from the middle, because files begin with headers and silence
 
 
 @dataclass(frozen=True)
 class SharedFile:
-    """One file, or files of one content, that several rows name.
+    """One file, or files of equal content, that several rows name.
 
     Attributes:
         how: "one path", "links to one file", or "equal content".
-        files: their names, as rows have them, in the order of the rows.
-        keys: the rows, in that order.
-        splits: of the rows.
+        files: their names as in the rows, in the order of the rows.
+        keys: the keys of the rows, in that order.
+        splits: the splits of the rows.
     """
 
     how: str
@@ -37,7 +37,7 @@ class SharedFile:
 
 
 def cells_of(u: Utterance) -> list[str]:
-    """The media that a row names. A raw clip is its picture and its sound: one file."""
+    """The media files that a row names. A raw clip is one file, both picture and sound."""
     cells = (cell.strip() for cell in (u.x_visual, u.x_audio))
     return sorted({normpath(cell) for cell in cells if cell})
 
@@ -46,7 +46,7 @@ class MediaNames:
     """Which file each media cell means, and which rows name it.
 
     Args:
-        files: the media files that are there, and their bytes.
+        files: the media files that exist, with their bytes.
         root: the folder that media cells are relative to.
     """
 
@@ -68,13 +68,13 @@ class MediaNames:
                 self._names[file].setdefault(cell)
 
     def files_of(self, u: Utterance) -> set[object]:
-        """What the cells of a row mean, each the same for all names of one file."""
+        """The files that the cells of a row mean, the same for every name of a file."""
         return {self._file[cell] for cell in cells_of(u)}
 
     def shared(self) -> tuple[SharedFile, ...]:
-        """The files that several rows name, and those of equal content that other rows name.
+        """The files that several rows name, and the files of equal content.
 
-        An empty file, and one that is not there, is a defect of its own and equals no other.
+        An empty or missing file is a defect of its own and equals no other.
         """
         found = [
             self._made(LINK if len(self._names[file]) > 1 else PATH, [file])
@@ -102,7 +102,7 @@ class MediaNames:
                 opened.seek(max(0, self._bytes[file] - _PIECE) // 2)
                 return opened.read(_PIECE)
         except OSError:
-            return file  # what can't be read equals no other
+            return file  # an unreadable file equals no other
 
     def _whole(self, file: object) -> object:
         try:
@@ -112,22 +112,17 @@ class MediaNames:
             return file
 
 
-def across(shared: Sequence[SharedFile], first: str, second: str, how: str) -> list[SharedFile]:
-    """Those of a kind with rows in both splits."""
-    return [one for one in shared if one.how == how and {first, second} <= set(one.splits)]
-
-
 def _identity(path: Path) -> object:
-    """The same for every name of a file; of what is not there, the resolved path."""
+    """What is the same for every name of a file; for a missing file, its absolute path."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return os.path.abspath(path)
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _parted(group: Sequence[object], trait: Callable[[object], object]) -> list[list[object]]:
-    """The group by trait; only what more than one file has."""
+    """Divide a group by a trait of its files; drop the parts with a single file."""
     parts: dict[object, list[object]] = defaultdict(list)
     for file in group:
         parts[trait(file)].append(file)

@@ -1,4 +1,4 @@
-"""What looks wrong in the rows of a corpus. Every defect is told, none mended, no row dropped."""
+"""What looks wrong in the rows of a corpus. Defects are only reported; no row is changed."""
 
 import re
 from collections import defaultdict
@@ -7,54 +7,54 @@ from itertools import combinations, pairwise
 
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.raw import Defect
-from erc_features.corpora.times import seconds
-from erc_features.doctor.census import LONG, length
+from erc_features.corpora.times import LONGEST, SHORTEST, seconds
+from erc_features.doctor.census import length
 from erc_features.utterance import Split, Utterance
 
 TIME_KINDS = frozenset(
     {"malformed time", "end before start", "no duration", "too short", "whole scene"}
 )
-_TOO_SHORT = 0.1  # seconds, as in times.py
 _SUBTITLE = re.compile(r"[0-9]{2}:[0-5][0-9]:[0-5][0-9],[0-9]{3}")
 _KEPT = "kept as it is"
 
 
 def symptoms(utterances: Sequence[Utterance], written: Mapping[str, str]) -> list[Defect]:
-    """The defects that rows show: times, numbering, labels, texts.
+    """The defects that rows show in their times, numbers, labels and texts.
 
     Args:
         written: the text of each key before it was brought into plain form, where that is known.
     """
-    found = [defect for u in utterances for defect in _time(u)]
-    found += _gaps(utterances)
-    found += _shared_ids(utterances)
-    found += _absent_labels(utterances)
-    for u in utterances:
-        found += _text(u, written.get(u.key))
-    found += _repeated(utterances)
-    return found
+    return [
+        *(defect for u in utterances for defect in _time(u)),
+        *_gaps(utterances),
+        *_shared_ids(utterances),
+        *_absent_labels(utterances),
+        *(defect for u in utterances for defect in _text(u, written.get(u.key))),
+        *_repeated(utterances),
+    ]
 
 
 def _time(u: Utterance) -> Iterator[Defect]:
     start, end = (u.more.get(name, "").strip() for name in ("start", "end"))
     if not start and not end:
         return
-    seen = f"{start[:40]} to {end[:40]}"
-    done = "kept; times cut nothing"
-    duration = length(u)
+    duration, times = length(u), f"{start[:40]} to {end[:40]}"
+    detail = times
     if duration is None:
-        yield Defect("malformed time", u.key, seen, done)
-    elif duration < 0:
-        yield Defect("end before start", u.key, seen, done)
-    elif duration == 0:
-        yield Defect("no duration", u.key, seen, done)
-    elif duration < _TOO_SHORT:
-        yield Defect("too short", u.key, f"{duration:.3f} s by its times", done)
-    elif duration > LONG:
-        yield Defect("whole scene", u.key, f"{duration:.0f} s by its times", done)
+        kind = "malformed time"
+    elif duration <= 0:
+        kind = "end before start" if duration else "no duration"
+    elif duration < SHORTEST:
+        kind, detail = "too short", f"{duration:.3f} s by its times"
+    elif duration > LONGEST:
+        kind, detail = "whole scene", f"{duration:.0f} s by its times"
+    else:
+        kind = ""
+    if kind:
+        yield Defect(kind, u.key, detail, "kept; times are not used to cut clips")
     odd = [c for c in (start, end) if seconds(c) is not None and not _SUBTITLE.fullmatch(c)]
     if odd and duration is not None:
-        yield Defect("time of another form", u.key, seen, "read as hours, minutes, seconds")
+        yield Defect("time of another form", u.key, times, "read as hours, minutes, seconds")
 
 
 def _gaps(utterances: Sequence[Utterance]) -> Iterator[Defect]:
@@ -63,7 +63,7 @@ def _gaps(utterances: Sequence[Utterance]) -> Iterator[Defect]:
         dialogues[u.split, u.dialogue].append(u.sequence)
     for (split, dialogue), numbers in dialogues.items():
         if gap := _missing(numbers):
-            done = "kept; the utterances beside a gap count as neighbours"
+            done = "kept; the utterances on both sides of a gap count as neighbours"
             yield Defect("gap in utterance numbers", f"{split}/d-{dialogue}", f"no {gap}", done)
     for split in Split:
         if gap := _missing([number for found, number in dialogues if found == split]):
@@ -71,7 +71,7 @@ def _gaps(utterances: Sequence[Utterance]) -> Iterator[Defect]:
 
 
 def _missing(numbers: Sequence[int]) -> str:
-    """What lacks between 0 and the largest, as "3, 5 to 9"; ranges, for numbers may be huge."""
+    """The missing numbers from 0 to the largest, as "3, 5 to 9": ranges, as they may be huge."""
     gaps = [
         str(low + 1) if high - low == 2 else f"{low + 1} to {high - 1}"
         for low, high in pairwise([-1, *sorted(numbers)])
@@ -100,7 +100,7 @@ def _absent_labels(utterances: Sequence[Utterance]) -> Iterator[Defect]:
     for split in labels:
         if lacking := sorted(every - labels[split]):
             detail = f"no {', '.join(lacking[:20])}"
-            done = "can't be learned" if split == Split.TRAIN else "can't be scored there"
+            done = "cannot be learned" if split == Split.TRAIN else "cannot be scored there"
             yield Defect("label absent from a split", split.value, detail, done)
 
 
@@ -108,19 +108,17 @@ def _text(u: Utterance, written: str | None) -> Iterator[Defect]:
     text = u.x_text if written is None else written
     done = _KEPT if written is None else "erc prepare writes the plain form"
     if not text.strip():
-        yield Defect("blank text", u.key, "no text", "kept; text features say missing")
+        yield Defect("blank text", u.key, "no text", "kept; text features mark it as missing")
         return
     if text.isascii() and text.isprintable():
         return
-    control = sorted({f"U+{ord(c):04X}" for c in text if c < " " or "\x7f" <= c <= "\x9f"})
-    if control:
+    if control := sorted({f"U+{ord(c):04X}" for c in text if c < " " or "\x7f" <= c <= "\x9f"}):
         yield Defect("control character in a text", u.key, ", ".join(control[:10]), done)
     if "\ufffd" in text:
         yield Defect("undecodable text", u.key, "U+FFFD where letters were", _KEPT)
-    signs = sorted({c for c in text if c > "\x9f" and plain_text(c) != c})
-    if signs:
-        shown = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in signs)
-        yield Defect("typographic signs in a text", u.key, shown, done)
+    if signs := sorted({c for c in text if c > "\x9f" and plain_text(c) != c}):
+        detail = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in signs)
+        yield Defect("typographic signs in a text", u.key, detail, done)
 
 
 def _repeated(utterances: Sequence[Utterance]) -> Iterator[Defect]:

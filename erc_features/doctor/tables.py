@@ -1,8 +1,8 @@
-"""A diagnosis as sentences and tables of text cells: what the terminal and the page show alike."""
+"""A diagnosis as sentences and tables of text cells, for both the terminal and the page."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from erc_features.corpora.raw import Defect
 from erc_features.doctor.census import LONG, SHORT, Durations, Part, Range
@@ -12,13 +12,13 @@ from erc_features.doctor.shared_media import CONTENT, LINK, PATH
 from erc_features.utterance import Split
 
 NONE = "–"
-_SPEAKERS, _LABELS = 12, 50  # lines of a table, at most
-_PLACES = 3  # of each kind of defect, in a terminal
+_SPEAKERS, _LABELS = 12, 50  # the most lines of a table
+_PLACES = 3  # the most defects of a kind that the terminal lists
 
 
 @dataclass(frozen=True)
 class Table:
-    """The first column names the lines, the others hold numbers; notes stand below."""
+    """The first column names the lines, the others hold numbers; the notes go below."""
 
     title: str
     columns: tuple[str, ...]
@@ -27,13 +27,13 @@ class Table:
 
 
 def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
-    """What matters most, in a few sentences."""
+    """The main findings, in a few sentences."""
     census, every = diagnosis.census, diagnosis.census.all
     counts = ", ".join(f"{part.rows:,} {part.split}" for part in census.splits)
     lines = [f"{every.rows:,} utterances ({counts}) in {every.dialogues:,} dialogues."]
     label, share = every.majority
     if label:
-        lines.append(f"The most frequent label is {label}, of {share:.1%}.")
+        lines.append(f"The most frequent label is {label}, with {share:.1%}.")
     if diagnosis.defects:
         rows = {defect.where for defect in diagnosis.defects}
         kinds = len(diagnosis.by_kind)
@@ -46,32 +46,31 @@ def sentences(diagnosis: Diagnosis) -> tuple[str, ...]:
     for leak in diagnosis.leaks:
         if leak.first == Split.TRAIN and leak.second == Split.TEST:
             lines.append(_leak_sentence(leak))
-            lines += _speaker_sentences(leak)
+            if leak.speakers:
+                share = leak.speaker_rows / leak.rows
+                lines.append(
+                    f"{leak.speaker_rows:,} of {leak.rows:,} {leak.second} rows ({share:.1%}) have "
+                    f"a speaker who is also in {leak.first} ({len(leak.speakers):,} of "
+                    f"{leak.all_speakers:,} speakers). A speaker-independent result would need "
+                    f"splits that share none: hold whole speakers out of {leak.first}."
+                )
     if several := [key for one in diagnosis.shared for key in one.keys]:
-        lines.append(f"{len(set(several)):,} rows share a media file, or its content, with another "
-                     "row.")  # fmt: skip
+        rows = f"{len(set(several)):,} rows"
+        lines.append(f"{rows} share a media file, or its content, with another row.")
     return tuple(printable(line) for line in lines)
 
 
 def tables(diagnosis: Diagnosis) -> tuple[Table, ...]:
     """Splits, labels, speakers, media, leakage; a table without lines is left out."""
-    made = (
-        _splits(diagnosis),
-        _labels(diagnosis),
-        _speakers(diagnosis),
-        _media(diagnosis),
-        _leakage(diagnosis),
-        _shared(diagnosis),
-    )
+    makers = (_splits, _labels, _speakers, _media, _leakage, _shared)
     return tuple(
-        Table(
-            table.title,
-            table.columns,
-            tuple(tuple(printable(cell) for cell in row) for row in table.rows),
-            tuple(printable(note) for note in table.notes if note),
+        replace(
+            table,
+            rows=tuple(tuple(map(printable, row)) for row in table.rows),
+            notes=tuple(printable(note) for note in table.notes if note),
         )
-        for table in made
-        if table.rows
+        for make in makers
+        if (table := make(diagnosis)).rows
     )
 
 
@@ -96,7 +95,7 @@ def show(diagnosis: Diagnosis) -> None:
 
 
 def count(defects: Sequence[Defect]) -> str:
-    """How many, and by split where they are an utterance's, a dialogue's or a split's."""
+    """How many defects, also by split where each is of an utterance, a dialogue or a split."""
     splits = Counter(where for d in defects if (where := d.where.split("/")[0]) in set(Split))
     if splits.total() < len(defects) or len(defects) < 2:
         return f"{len(defects):,}"
@@ -109,7 +108,7 @@ def done(defects: Sequence[Defect]) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without what moves a cursor, hides, or can't be encoded.
+    """The text without characters that move a cursor, are invisible, or cannot be encoded.
 
     >>> printable("a\\x1b[31mb")
     'a�[31mb'
@@ -141,26 +140,23 @@ def _splits(diagnosis: Diagnosis) -> Table:
     ]
     if any(part.unnamed for part in parts):
         lines.insert(5, ("without a speaker", lambda part: f"{part.unnamed:,}"))
-    notes = ["Ranges: smallest · median · largest."]
+    rows = [(name, *(cell(part) for part in parts)) for name, cell in lines]
     if any(part.durations for part in parts):
-        timed: list[tuple[str, Callable[[Durations], str]]] = [
-            ("with readable times", lambda found: f"{found.rows:,}"),
-            ("hours by their times", lambda found: f"{found.hours:.2f}"),
-            ("median seconds", lambda found: f"{found.median:.2f}"),
-            (f"under {SHORT} s", lambda found: f"{found.short:,}"),
-            (f"over {LONG:.0f} s", lambda found: f"{found.long:,}"),
+        times: list[tuple[str, Callable[[Durations], str]]] = [
+            ("with readable times", lambda times: f"{times.rows:,}"),
+            ("hours by their times", lambda times: f"{times.hours:.2f}"),
+            ("median seconds", lambda times: f"{times.median:.2f}"),
+            (f"under {SHORT} s", lambda times: f"{times.short:,}"),
+            (f"over {LONG:.0f} s", lambda times: f"{times.long:,}"),
         ]
-        lines += [(name, _timed(say)) for name, say in timed]
-    rows = [(name, *(say(part) for part in parts)) for name, say in lines]
-    return Table("Splits", ("", *(part.split for part in parts)), tuple(rows), tuple(notes))
+        durations = [part.durations for part in parts]
+        rows += [(name, *(cell(d) if d else NONE for d in durations)) for name, cell in times]
+    note = "Ranges: smallest · median · largest."
+    return Table("Splits", ("", *(part.split for part in parts)), tuple(rows), (note,))
 
 
-def _timed(say: Callable[[Durations], str]) -> Callable[[Part], str]:
-    return lambda part: say(part.durations) if part.durations else NONE
-
-
-def _range(found: Range | None) -> str:
-    return f"{found.low:g} · {found.median:g} · {found.high:g}" if found else NONE
+def _range(numbers: Range | None) -> str:
+    return f"{numbers.low:g} · {numbers.median:g} · {numbers.high:g}" if numbers else NONE
 
 
 def _labels(diagnosis: Diagnosis) -> Table:
@@ -175,14 +171,13 @@ def _labels(diagnosis: Diagnosis) -> Table:
     if diagnosis.census.all.unlabelled:
         rows.append(("(unlabelled)", *(f"{part.unlabelled:,}" for part in parts)))
     majority = [
-        f"{label} in {part.split} ({share:.1%})"
+        f"{part.majority[0]} in {part.split} ({part.majority[1]:.1%})"
         for part in diagnosis.census.splits
-        for label, share in (part.majority,)
-        if label
+        if part.labels
     ]
     notes = (
-        f"Percent of the labelled rows. Most frequent: {', '.join(majority)}.",
-        f"{len(labels) - _LABELS} more labels: --json has all." if len(labels) > _LABELS else "",
+        f"Percentages are of the labelled rows. Most frequent: {', '.join(majority)}.",
+        f"{len(labels) - _LABELS} more labels; --json has all." if len(labels) > _LABELS else "",
     )
     return Table("Labels", ("", *(part.split for part in parts)), tuple(rows), notes)
 
@@ -203,8 +198,8 @@ def _speakers(diagnosis: Diagnosis) -> Table:
         for speaker in census.speakers[:_SPEAKERS]
     ]
     note = (
-        f"{len(census.speakers):,} speakers; the {census.frequent} who say 1% of the utterances "
-        f"or more say {census.frequent_share:.1%} of all."
+        f"{len(census.speakers):,} speakers; {census.frequent} of them have 1% of the utterances "
+        f"or more each, and together {census.frequent_share:.1%} of all."
     )
     return Table("Speakers", ("", *splits, "all"), tuple(rows), (note,))
 
@@ -218,7 +213,7 @@ def _media(diagnosis: Diagnosis) -> Table:
         reasons = [f"{why} ({count:,})" for why, count in list(medium.reasons.items())[:8]]
         if reasons:
             notes.append(f"No {medium.name}: {'; '.join(reasons)}.")
-    columns = ("", *(part.split for part in splits), "file not there")
+    columns = ("", *(part.split for part in splits), "file missing")
     return Table("Media", columns, tuple(rows), tuple(notes))
 
 
@@ -227,7 +222,10 @@ def _leakage(diagnosis: Diagnosis) -> Table:
     if not leaks:
         return Table("Leakage", (), ())
     lines: list[tuple[str, Callable[[Leak], str]]] = [
-        ("texts word for word", lambda leak: _known(leak.as_written, leak.rows)),
+        (
+            "texts word for word",
+            lambda leak: NONE if leak.as_written is None else _share(leak.as_written, leak.rows),
+        ),
         ("texts in plain form", lambda leak: _share(leak.in_plain_form, leak.rows)),
         ("median words of these", lambda leak: f"{leak.words:g}" if leak.keys else NONE),
         ("whole dialogues", lambda leak: f"{len(leak.dialogues):,}"),
@@ -241,75 +239,50 @@ def _leakage(diagnosis: Diagnosis) -> Table:
         ("files of the same content", lambda leak: f"{len(leak.same_bytes):,}"),
         ("same numbers (harmless)", lambda leak: f"{leak.numbers:,}"),
     ]
-    rows = [(name, *(say(leak) for leak in leaks)) for name, say in lines]
+    rows = [(name, *(cell(leak) for leak in leaks)) for name, cell in lines]
     notes = [note for leak in leaks for note in _leak_notes(leak)]
     if any(leak.as_written is None for leak in leaks):
-        notes.insert(0, "Prepared texts are in plain form; raw data shows them word for word.")
+        notes.insert(0, "Prepared texts are in plain form; only raw data has them word for word.")
     columns = ("", *(f"{leak.second} in {leak.first}" for leak in leaks))
     return Table("Leakage", columns, tuple(rows), tuple(notes))
 
 
-def _speaker_sentences(leak: Leak) -> list[str]:
-    """Who is heard in both, and what a result that doesn't know the speakers would need."""
-    if not leak.speakers:
-        return []
-    return [
-        f"{leak.speaker_rows:,} of {leak.rows:,} {leak.second} rows "
-        f"({leak.speaker_rows / leak.rows:.1%}) have a speaker who is also in {leak.first} "
-        f"({len(leak.speakers):,} of {leak.all_speakers:,} speakers). A speaker-independent result "
-        f"would need splits that share none: hold whole speakers out of {leak.first}."
-    ]
-
-
 def _shared(diagnosis: Diagnosis) -> Table:
-    """One line for each way in which a media file serves several rows."""
+    """One line for each way in which several rows share a media file."""
     rows, notes = [], []
     for how in (PATH, LINK, CONTENT):
-        found = [one for one in diagnosis.shared if one.how == how]
-        if not found:
+        shared = [one for one in diagnosis.shared if one.how == how]
+        if not shared:
             continue
-        keys = {key for one in found for key in one.keys}
-        across = [one for one in found if len(one.splits) > 1]
-        several = len({key for one in across for key in one.keys})
-        rows.append((how, f"{len(found):,}", f"{len(keys):,}", f"{len(across):,}", f"{several:,}"))
-        for one in sorted(found, key=lambda one: (-len(one.splits), -len(one.keys)))[:5]:
-            notes.append(
-                f"{how[0].upper()}{how[1:]}: {', '.join(one.files[:3])}{_more(one.files, 3)}, of "
-                f"{', '.join(one.keys[:5])}{_more(one.keys)}."
-            )
-        if len(found) > 5:
-            notes.append(f"{how[0].upper()}{how[1:]}: {len(found) - 5:,} more; --json has all.")
+        across = [one for one in shared if len(one.splits) > 1]
+        numbers = [
+            n
+            for files in (shared, across)
+            for n in (len(files), len({key for one in files for key in one.keys}))
+        ]
+        rows.append((how, *(f"{n:,}" for n in numbers)))
+        for one in sorted(shared, key=lambda one: (-len(one.splits), -len(one.keys)))[:5]:
+            notes.append(f"{how.capitalize()}: {_first(one.files, 3)}, of {_first(one.keys)}.")
+        if len(shared) > 5:
+            notes.append(f"{how.capitalize()}: {len(shared) - 5:,} more; --json has all.")
     if any(one.how == CONTENT for one in diagnosis.shared):
-        notes.append("Silence and black frames may be equal by right.")
+        notes.append("Silence and black frames may rightly be equal.")
     columns = ("", "files", "rows", "of several splits", "rows of these")
     return Table("Media of several rows", columns, tuple(rows), tuple(notes))
 
 
-def _known(count: int | None, of: int) -> str:
-    return NONE if count is None else _share(count, of)
-
-
 def _leak_notes(leak: Leak) -> list[str]:
     name = f"{leak.second.capitalize()} in {leak.first}"
-    notes = []
-    if leak.speakers:
-        names = ", ".join(speaker[:60] for speaker in leak.speakers[:7])
-        notes.append(f"{name}, speakers: {names}{_more(leak.speakers, 7)}.")
-    if leak.frequent:
-        texts = ", ".join(f"“{text[:60]}” ({count:,})" for text, count in leak.frequent)
-        notes.append(f"{name}, most often: {texts}.")
-    if leak.dialogues:
-        pairs = ", ".join(f"{two} as {one} ({n} utterances)" for two, one, n in leak.dialogues[:5])
-        notes.append(f"{name}, whole dialogues: {pairs}{_more(leak.dialogues)}.")
-    if leak.shared_cells:
-        notes.append(
-            f"{name}, the same file: {', '.join(leak.shared_cells[:5])}{_more(leak.shared_cells)}."
-        )
-    if leak.same_bytes:
-        pairs = ", ".join(f"{two} as {one}" for two, one in leak.same_bytes[:5])
-        notes.append(f"{name}, the same content: {pairs}{_more(leak.same_bytes)}.")
-    return notes
+    lists = {
+        "speakers": _first([speaker[:60] for speaker in leak.speakers], 7),
+        "most often": _first([f"“{text[:60]}” ({count:,})" for text, count in leak.frequent]),
+        "whole dialogues": _first([f"{b} as {a} ({n} utterances)" for b, a, n in leak.dialogues]),
+        "the same file": _first(leak.shared_cells),
+        "the same content": _first([f"{b} as {a}" for b, a in leak.same_bytes]),
+    }
+    return [f"{name}, {what}: {items}." for what, items in lists.items() if items]
 
 
-def _more(found: Sequence[object], most: int = 5) -> str:
-    return f" and {len(found) - most:,} more" if len(found) > most else ""
+def _first(items: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

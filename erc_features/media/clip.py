@@ -1,4 +1,4 @@
-"""Clips: one pass over one gives its frames and its sound.
+"""Clips: one pass over a clip gives its frames and its sound.
 
 PyAV decodes: moviepy 2.2 raises IndexError on the chapter track of real MELD clips.
 """
@@ -18,9 +18,9 @@ from erc_features.media.mix import RATE, Mixer
 
 # An utterance lasts seconds; MELD's longest clip, a whole scene by mistake, 305 s.
 LONGEST = 30 * 60.0
-# A clip that ends before this share of the length it declares was cut off.
+# A clip that ends before this share of its declared length was cut off.
 _WHOLE = 0.8
-# Past these a header is damaged or hostile: to resample 33 MHz takes minutes, 1 Hz all memory.
+# Other rates show a damaged or hostile header: resampling 33 MHz takes minutes, 1 Hz all memory.
 _RATES = (2_000, 400_000)
 _PIXELS = 50e6  # 8K has 33 million
 
@@ -33,8 +33,8 @@ class Clip:
         frames: pictures (H, W, 3) uint8 RGB, evenly spaced; empty where there is none.
         audio: samples (n,) float32 in [-1, 1], mono at `RATE`; empty where there is none.
         no_picture, no_sound: why `frames` or `audio` is empty; "" where it is not.
-        clipped: the share of samples at full scale in the source, before they are mixed down, of
-            the channel that has most of them.
+        clipped: the share of samples at full scale in the source, before channels are mixed
+            down, in the channel that has most of them.
     """
 
     frames: tuple[np.ndarray, ...]
@@ -45,9 +45,9 @@ class Clip:
 
 
 class _Picker:
-    """Keeps the frames shown at n given times while frames pass by, and no others.
+    """Keeps only the frames that are on screen at n times, while all frames pass by.
 
-    Frame i is the one on screen at `duration * i / (n - 1)`; one frame is the middle one.
+    Frame i is the one on screen at `duration * i / (n - 1)`; a single frame is the middle one.
     """
 
     def __init__(self, n: int, duration: float, height: int | None) -> None:
@@ -62,13 +62,10 @@ class _Picker:
         if self._last is None:
             self._last, self._start = frame, time
         self.end = max(self.end, time - self._start)
-        while len(self.frames) < len(self._targets) - 1 and self._next < time - self._start:
+        passed = [target for target in self._targets[:-1] if target < time - self._start]
+        while len(self.frames) < len(passed):
             self._keep()
         self._last = frame
-
-    @property
-    def _next(self) -> float:
-        return self._targets[len(self.frames)]
 
     def finish(self) -> tuple[np.ndarray, ...]:
         while self._last is not None and len(self.frames) < len(self._targets):
@@ -83,31 +80,31 @@ class _Picker:
 def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: bool = True) -> Clip:
     """Decode a clip once.
 
-    Args:
-        frames: how many pictures, from the first to the last; 0 for none.
-        height: of the pictures, in pixels, keeping their proportions; None leaves them.
-        sound: whether to decode the audio stream.
-
-    A stream that is absent, damaged or cut off is an empty result with its reason; so one
+    A stream that is absent, damaged or cut off gives an empty result with its reason, so that one
     broken stream does not cost the other.
 
+    Args:
+        frames: how many pictures, from the first to the last; 0 for none.
+        height: the height of the pictures in pixels, in proportion; None keeps their size.
+        sound: whether to decode the audio stream.
+
     Raises:
-        MediaError: the file can't be opened at all, or lasts more than 30 minutes.
+        MediaError: the file cannot be opened at all, or lasts more than 30 minutes.
     """
     with open_clip_file(path) as container:
         video: Any = _first(container, "video") if frames else None
         audio: Any = _first(container, "audio") if sound else None
         broken = {"video": "", "audio": ""}
         if video is not None and video.width * video.height > _PIXELS:
-            broken["video"], video = "pictures too large to be of an utterance", None
+            broken["video"], video = "pictures are too large for an utterance", None
         if audio is not None and not _RATES[0] <= audio.codec_context.sample_rate <= _RATES[1]:
             rate = audio.codec_context.sample_rate
-            broken["audio"], audio = f"sound of {rate:,} samples a second", None
+            broken["audio"], audio = f"sound has {rate:,} samples per second", None
         duration = declared_duration(container, video)
         picker = _Picker(frames, duration, height)
         mixer = Mixer(audio.codec_context.name if audio is not None else "")
         chunks: list[np.ndarray] = []
-        heard = 0
+        count = 0  # of samples
         streams = [stream for stream in (video, audio) if stream is not None]
         for frame in _frames(container, streams, broken):
             if isinstance(frame, av.VideoFrame):
@@ -122,9 +119,9 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
                 broken["audio"] = brief(error)
                 continue
             chunks += new
-            heard += sum(map(len, new))
-            if heard > LONGEST * RATE:
-                raise _too_long(path, heard / RATE)
+            count += sum(map(len, new))
+            if count > LONGEST * RATE:
+                raise _too_long(path, count / RATE)
         if chunks:
             chunks += mixer.flush()
         pictures = picker.finish()
@@ -156,14 +153,14 @@ def open_clip_file(path: Path) -> av.container.InputContainer:
     if not path.is_file():
         raise MediaError(f"no file {path.name}")
     try:
-        # metadata_errors: titles in old code pages are none of our business.
+        # metadata_errors: titles in old code pages do not concern us.
         return av.open(str(path), "r", metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path.name} cannot be opened ({brief(error)})") from error
 
 
 def _first(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
-    # A stream of a codec that ffmpeg doesn't know has no codec context.
+    # A stream whose codec FFmpeg does not know has no codec context.
     known = (s for s in container.streams if s.type == kind and s.codec_context is not None)
     stream = next(known, None)
     if stream is not None:
@@ -174,7 +171,7 @@ def _first(container: av.container.InputContainer, kind: str) -> av.stream.Strea
 def _frames(
     container: av.container.InputContainer, streams: list[av.stream.Stream], broken: dict[str, str]
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Decoded frames of the streams as they come; a packet that can't be decoded is noted."""
+    """Decoded frames of the streams in file order; why a packet fails goes to `broken`."""
     if not streams:
         return
     packets = container.demux(*streams)
@@ -199,7 +196,7 @@ def _frames(
 def declared_duration(
     container: av.container.InputContainer, video: av.stream.Stream | None
 ) -> float:
-    """Seconds: the video stream's own length, else the container's, else 0."""
+    """The length in seconds that the video stream declares, else the container's, else 0."""
     seconds = _declared(video) if video is not None else 0.0
     if not seconds and container.duration:
         seconds = container.duration / av.time_base
@@ -215,7 +212,7 @@ def _declared(stream: av.stream.Stream) -> float:
 
 
 def _to_rgb(frame: av.VideoFrame, height: int | None) -> np.ndarray:
-    """The frame upright, at a height of `height` pixels: (H, W, 3) uint8."""
+    """The frame upright and `height` pixels high: (H, W, 3) uint8."""
     turned = int(frame.rotation) % 360
     sideways = turned in (90, 270)
     high, wide = (frame.width, frame.height) if sideways else (frame.height, frame.width)
@@ -228,11 +225,12 @@ def _to_rgb(frame: av.VideoFrame, height: int | None) -> np.ndarray:
 
 def _too_long(path: Path, seconds: float) -> MediaError:
     return MediaError(
-        f"{path.name} lasts {seconds / 60:.0f} minutes; an utterance at most {LONGEST / 60:.0f}"
+        f"{path.name} lasts {seconds / 60:.0f} minutes, but an utterance may last at most "
+        f"{LONGEST / 60:.0f}"
     )
 
 
 def brief(error: Exception) -> str:
-    """The message of an error without its path and number."""
+    """The first line of an error's message, without its path and number."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.splitlines()[0][:100]

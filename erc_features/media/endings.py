@@ -1,4 +1,4 @@
-"""What the names of pictures, sounds and clips end in, in lower case."""
+"""The file name endings of pictures, sounds and clips, in lower case."""
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 SOUNDS = frozenset({".wav", ".mp3", ".m4a", ".ogg", ".flac", ".aac", ".opus"})

@@ -1,4 +1,4 @@
-"""Sound: any file's as 16 kHz mono, and WAVs as `prepare` leaves them."""
+"""Sound: any file's as 16 kHz mono, and WAVs as `erc prepare` writes them."""
 
 import wave
 from pathlib import Path
@@ -6,43 +6,30 @@ from pathlib import Path
 import numpy as np
 
 from erc_features.errors import MediaError
-from erc_features.media.clip import RATE, declared_duration, open_clip_file, read_clip
+from erc_features.media.clip import RATE, Clip, declared_duration, open_clip_file, read_clip
 
 
 def read_audio(path: Path) -> np.ndarray:
-    """Sound of any file that PyAV opens, mono at 16 kHz: float32 (n,), n >= 1.
+    """The sound of any file that PyAV opens, mono at 16 kHz: float32 (n,), n >= 1.
 
     Raises:
-        MediaError: with the reason, where there is none.
+        MediaError: there is no sound; says why.
     """
-    prepared = _open_prepared(path)
-    if prepared is not None:
-        with prepared:
-            data = prepared.readframes(prepared.getnframes())
-        if len(data) == 2 * prepared.getnframes() > 0:
-            return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
-    clip = read_clip(path, frames=0)
-    if clip.no_sound:
-        raise MediaError(clip.no_sound)
-    return clip.audio
+    pcm = _read_prepared(path)
+    return _decode(path).audio if pcm is None else pcm.astype(np.float32) / 32768.0
 
 
 def clipped_share(path: Path) -> float:
     """The share of samples at full scale in any file's sound: see `Clip.clipped`.
 
     Raises:
-        MediaError: with the reason, where there is no sound.
+        MediaError: there is no sound; says why.
     """
-    prepared = _open_prepared(path)
-    if prepared is not None:
-        with prepared:
-            samples = np.frombuffer(prepared.readframes(prepared.getnframes()), "<i2")
-        most = int((np.abs(samples.astype(np.int32)) >= 32767).sum())
-        return most / len(samples) if most > 1 else 0.0
-    clip = read_clip(path, frames=0)
-    if clip.no_sound:
-        raise MediaError(clip.no_sound)
-    return clip.clipped
+    pcm = _read_prepared(path)
+    if pcm is None:
+        return _decode(path).clipped
+    most = int((np.abs(pcm.astype(np.int32)) >= 32767).sum())
+    return most / len(pcm) if most > 1 else 0.0
 
 
 def write_wav(path: Path, samples: np.ndarray) -> None:
@@ -52,14 +39,12 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
     """
     pcm = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
         file.writeframes(pcm.tobytes())
 
 
 def duration(path: Path) -> float:
-    """Length in seconds as the file declares it, without decoding; 0 where it can't tell."""
+    """The length in seconds that the file declares, without decoding; 0 where it declares none."""
     prepared = _open_prepared(path)
     if prepared is not None:
         with prepared:
@@ -71,10 +56,27 @@ def duration(path: Path) -> float:
         return 0.0
 
 
-def _open_prepared(path: Path) -> wave.Wave_read | None:
-    """A WAV as :func:`write_wav` leaves it, which needs no decoder: 0.1 ms instead of 10.
+def _decode(path: Path) -> Clip:
+    clip = read_clip(path, frames=0)
+    if clip.no_sound:
+        raise MediaError(clip.no_sound)
+    return clip
 
-    None for anything else, and where less is there than its header says.
+
+def _read_prepared(path: Path) -> np.ndarray | None:
+    """The samples (n,) int16 of a WAV as :func:`write_wav` writes it; None for anything else."""
+    prepared = _open_prepared(path)
+    if prepared is None:
+        return None
+    with prepared:
+        data = prepared.readframes(prepared.getnframes())
+    return np.frombuffer(data, "<i2") if len(data) == 2 * prepared.getnframes() > 0 else None
+
+
+def _open_prepared(path: Path) -> wave.Wave_read | None:
+    """A WAV as :func:`write_wav` writes it, which needs no decoder: 0.1 ms instead of 10.
+
+    None for anything else, and where the file is shorter than its header says.
     """
     try:
         file = wave.open(str(path), "rb")  # noqa: SIM115 - the caller closes it

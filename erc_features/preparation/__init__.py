@@ -1,7 +1,7 @@
-"""Raw data becomes a corpus: every clip decoded once into a picture and a sound, and never a row
-dropped.
+"""Raw data becomes a corpus: every clip is decoded once into a picture and a sound, and no row is
+ever dropped.
 
-It knows no encoder and no feature file; clips are opened by `media` alone.
+It knows no encoder and no feature file; only `media` opens clips.
 """
 
 __all__ = ["decode", "live_dialogue", "prepare"]

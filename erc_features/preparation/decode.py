@@ -1,4 +1,4 @@
-"""Decoding clips in processes: one that crashes or hangs its decoder costs that clip alone."""
+"""Decodes clips in processes, so that one that crashes or hangs its decoder costs only itself."""
 
 import os
 from collections.abc import Iterator
@@ -12,14 +12,13 @@ from pebble import ProcessExpired, ProcessPool
 from erc_features.corpora.downmix import DOWNMIX
 from erc_features.errors import MediaError
 
-# A whole scene of 305 s decodes in about 20 s; what takes longer than this hangs.
-TIME_LIMIT = 120.0
+TIME_LIMIT = 120.0  # seconds; MELD's longest clip, 305 s, takes about 20
 
 
 @dataclass(frozen=True)
 class Decode:
-    """How clips are decoded: `frames` pictures of `height` pixels; sound at `rate` Hz, mixed down
-    to one channel by the rule `downmix`."""
+    """How clips are decoded: to `frames` pictures of `height` pixels, and to sound at `rate` Hz,
+    mixed down to one channel by the rule `downmix`."""
 
     frames: int = 5
     height: int = 240
@@ -29,8 +28,8 @@ class Decode:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one clip gave; a reason for each medium that it did not give; and the share of its
-    sound's samples that are at full scale in the clip."""
+    """What one clip gave: for each missing medium the reason, else ""; and the share of samples at
+    full scale in its sound."""
 
     key: str
     no_picture: str = ""
@@ -40,6 +39,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
+    """A clip to decode, and where its picture and sound go; `parent` is the process that asks."""
+
     key: str
     clip: Path
     picture: Path
@@ -49,13 +50,13 @@ class Task:
 
 
 def decode_clips(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
-    """Decode in processes: a clip that crashes or hangs its decoder costs that clip alone."""
+    """Decode clips in `jobs` processes; outcomes come in the order in which clips are finished."""
     if not tasks:
         return
     waiting: dict[Future, Task] = {}
     queue = iter(tasks)
     jobs = min(jobs, len(tasks))
-    # Few are scheduled ahead, so that memory stays flat however many clips there are.
+    # Only a few are scheduled ahead, so that memory stays flat however many clips there are.
     with ProcessPool(max_workers=jobs, context=get_context("spawn")) as pool:
         try:
             while True:
@@ -77,7 +78,7 @@ def _outcome(task: Task, future: Future) -> Outcome:
     error = future.exception()
     if error is None:
         return future.result()
-    # Both of pebble's are kinds of OSError; any other is the disk's, not the clip's.
+    # Both of pebble's errors are kinds of OSError; any other is the disk's fault, not the clip's.
     if isinstance(error, TimeoutError):
         why = f"decoding took more than {TIME_LIMIT:.0f} s"
     elif isinstance(error, ProcessExpired):
@@ -90,7 +91,7 @@ def _outcome(task: Task, future: Future) -> Outcome:
 
 
 def decode_clip(task: Task) -> Outcome:
-    """One clip, in a worker process: its picture and sound written, or the reasons why not."""
+    """Decode one clip, in a worker process, and write its picture and sound."""
     from erc_features import media
 
     try:
@@ -104,7 +105,7 @@ def decode_clip(task: Task) -> Outcome:
         if len(data):
             partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
             write(partial, data)  # type: ignore[arg-type]
-            if os.getppid() != task.parent:  # killed: a later run may be at work here by now
+            if os.getppid() != task.parent:  # it was killed, and a later run may be at work here
                 partial.unlink(missing_ok=True)
                 os._exit(1)
             os.replace(partial, path)

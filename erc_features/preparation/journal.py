@@ -1,4 +1,4 @@
-"""The journal of a preparation: which clips are done, so that a kill loses none of them."""
+"""The journal of a preparation lists the clips that are done, so that a kill loses none of them."""
 
 import fcntl
 import json
@@ -19,13 +19,15 @@ JOURNAL = ".prepare.jsonl"
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself; it goes with the process, and leaves no file."""
+    """Hold a lock on the folder itself, which leaves no file and ends with the process."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(handle)
-        raise CorpusError(f"{folder}: another process is preparing it; wait for it.") from error
+        raise CorpusError(
+            f"{folder}: another process is preparing it; wait until it ends."
+        ) from error
     try:
         yield
     finally:
@@ -33,19 +35,18 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def clear(to: Path) -> None:
-    """Remove what says that the corpus is complete: else old rows would name new pictures.
+    """Remove what says that the corpus is complete; otherwise old rows would name new pictures.
 
     Raises:
-        CorpusError: there are CSVs that no preparation wrote; a user's own are never removed.
+        CorpusError: there are CSVs that no preparation wrote, which are never removed.
     """
-    tables = [path for _, path in tables_in(to)]
-    ours = (to / INFO).exists() or (to / JOURNAL).exists()
-    if tables and not ours:
+    tables = tables_in(to)
+    if tables and not ((to / INFO).exists() or (to / JOURNAL).exists()):
         raise CorpusError(
-            f"{tables[0]} is there already, and was not prepared by erc. "
+            f"{tables[0][1]} already exists and was not prepared by erc. "
             "Choose another folder with --to."
         )
-    (to / JOURNAL).touch()  # from here on a kill leaves a folder that is known as ours
+    (to / JOURNAL).touch()  # a kill from here on leaves a folder that is known as ours
     for path in (to / INFO, *(to / f"{split}.csv" for split in Split)):
         path.unlink(missing_ok=True)
     for split in Split:
@@ -56,11 +57,11 @@ def clear(to: Path) -> None:
 def read_journal(
     to: Path, origin: Mapping[str, Any], say: Callable[[str], object] = lambda line: None
 ) -> dict[str, Outcome]:
-    """Clips that an interrupted preparation of the same data finished.
+    """The clips that an interrupted preparation of the same data finished.
 
-    Its first line is the origin; of another origin it is begun anew, and `say` is called with a
-    line that says what differs. A line that was cut short by a kill is the last, and its clip is
-    decoded again.
+    The journal's first line is its origin. If that differs, the preparation starts again, and
+    `say` is called with a line that names the differences. A last line that a kill cut short is
+    ignored, and its clip is decoded again.
     """
     done: dict[str, Outcome] = {}
     path = to / JOURNAL
@@ -69,13 +70,13 @@ def read_journal(
         began = json.loads(lines[0]) if lines else {}
     except ValueError:
         began = {}
-    same = began == origin
-    if isinstance(began, dict) and began and not same:
+    if isinstance(began, dict) and began and began != origin:
         differing = ", ".join(differences(began, origin))
-        say(f"{to}: an unfinished preparation is begun anew, since it had other settings or data "
-            f"({differing}).")  # fmt: skip
+        say(
+            f"{to}: an unfinished preparation with other settings or data is begun anew: {differing}"
+        )
     kept = [json.dumps(origin)]
-    for line in lines[1:] if same else []:
+    for line in lines[1:] if began == origin else []:
         try:
             outcome = Outcome(**json.loads(line))
         except (ValueError, TypeError):
@@ -89,7 +90,7 @@ def read_journal(
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What of its origin differs between a preparation that is there and the one wanted."""
+    """What differs between the origins of an existing preparation and of the wanted one."""
     return [
         f"{name}: {found.get(name)!r} there, {value!r} now"
         for name, value in wanted.items()
@@ -98,7 +99,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
 
 
 def is_there(to: Path, outcome: Outcome) -> bool:
-    """Whether the files that an outcome tells of exist; a user may have removed some."""
+    """Whether the files of an outcome exist; a user may have removed some."""
     return all(
         reason or (to / f"{outcome.key}{suffix}").is_file()
         for reason, suffix in ((outcome.no_picture, ".png"), (outcome.no_sound, ".wav"))

@@ -1,6 +1,6 @@
-"""What somebody wants predicted: a CSV of the corpus columns, or clips and texts, as a corpus.
+"""A dialogue to predict, from a CSV with the corpus columns or from clips and texts, as a corpus.
 
-Its media are prepared as those that a run learned from, so that the same clip gives the same
+Its media are prepared like those that the run was trained on, so that the same clip gives the same
 embedding.
 """
 
@@ -21,17 +21,21 @@ from erc_features.utterance import Split, Utterance
 
 
 def read_talk(path: Path | str) -> tuple[Utterance, ...]:
-    """The utterances of a CSV of the corpus columns, or of a corpus; media by absolute paths.
+    """The utterances of a corpus, or of a CSV with its columns; media by absolute paths.
 
-    A CSV that says no split is of the split `new`.
+    A CSV that names no split is of the split `new`.
 
     Raises:
-        CorpusError: it isn't there, or rows are wrong.
+        CorpusError: it does not exist, or rows are wrong.
     """
     corpus = read_corpus(path, otherwise=Split.NEW)
     root = corpus.root.resolve()
+
+    def absolute(cell: str) -> str:
+        return str(root / cell.strip()) if cell.strip() else ""
+
     return tuple(
-        replace(u, x_visual=_absolute(root, u.x_visual), x_audio=_absolute(root, u.x_audio))
+        replace(u, x_visual=absolute(u.x_visual), x_audio=absolute(u.x_audio))
         for u in corpus.utterances
     )
 
@@ -39,34 +43,31 @@ def read_talk(path: Path | str) -> tuple[Utterance, ...]:
 def make_talk(
     clips: Sequence[Path], texts: Sequence[str], speakers: Sequence[str]
 ) -> tuple[Utterance, ...]:
-    """One dialogue in the order given; clips, texts and speakers stand beside each other.
+    """One dialogue in the given order; utterance i has the clip, text and speaker i.
 
-    Texts are brought to plain form, as `erc prepare` does it; those of a CSV are taken as written.
+    Texts are brought into plain form, as in `erc prepare`; those of a CSV are taken as written.
 
     Raises:
-        ErcError: there is nothing, the numbers differ, or a clip isn't there.
+        ErcError: there is nothing, the numbers differ, or a clip does not exist.
     """
     counts = {"clips": len(clips), "--text": len(texts), "--speaker": len(speakers)}
     given = {name: count for name, count in counts.items() if count}
     if not clips and not texts:
         raise ErcError("Nothing to predict: name clips, or give --text or --csv.")
     if len(set(given.values())) > 1:
-        lines = ", ".join(f"{count} {name}" for name, count in given.items())
-        raise ErcError(f"Each utterance needs one of each: there are {lines}.")
+        numbers = ", ".join(f"{count} {name}" for name, count in given.items())
+        raise ErcError(f"Each utterance needs one of each, but there are {numbers}.")
     absent = [str(clip) for clip in clips if not clip.is_file()]
     if absent:
         raise ErcError(f"No such clip: {', '.join(absent[:5])}.")
     utterances = []
     for number in range(max(counts.values())):
+        speaker = speakers[number] if speakers else ""
+        text = plain_text(texts[number]) if texts else ""
         clip = str(clips[number].resolve()) if clips else ""
         picture = "" if Path(clip).suffix.lower() in SOUNDS else clip
         sound = "" if Path(clip).suffix.lower() in PICTURES else clip
-        utterances.append(
-            Utterance(
-                Split.NEW, 0, number, speakers[number] if speakers else "",
-                plain_text(texts[number]) if texts else "", picture, sound,
-            )
-        )  # fmt: skip
+        utterances.append(Utterance(Split.NEW, 0, number, speaker, text, picture, sound))
     return tuple(utterances)
 
 
@@ -77,24 +78,27 @@ def prepare_talk(
     decode: Decode | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Corpus:
-    """The corpus, its clips as a mosaic and a WAV each below `to`; None leaves clips as they are.
+    """The corpus, with its clips as a mosaic and a WAV each below `to`.
 
-    A clip that can't be decoded is a missing medium with its reason. Labels are taken off: they
-    are no part of a prediction.
+    A clip that cannot be decoded is a missing medium with its reason. Labels are removed, because
+    they are no part of a prediction.
+
+    Args:
+        decode: None leaves clips as they are.
 
     Raises:
-        CorpusError: `to` can't be written.
+        CorpusError: `to` cannot be written.
     """
-    cells = [cell for u in utterances for cell in (u.x_visual, u.x_audio) if cell]
-    clips = [cell for cell in dict.fromkeys(cells) if _is_clip(cell)] if decode else []
     missing: dict[str, dict[str, str]] = {"visual": {}, "audio": {}}
     info: dict[str, Any] = {"missing": missing}
-    tasks, outcomes = {}, {}
+    tasks: dict[str, Task] = {}
+    outcomes = {}
     if decode is not None:
         info["decode"] = asdict(decode)
-        for n, clip in enumerate(clips):
-            picture, sound = to / f"{n}.png", to / f"{n}.wav"
-            tasks[clip] = Task(clip, Path(clip), picture, sound, decode, os.getpid())
+        for cell in (cell for u in utterances for cell in (u.x_visual, u.x_audio)):
+            if cell and cell not in tasks and Path(cell).suffix.lower() not in PICTURES | SOUNDS:
+                picture, sound = to / f"{len(tasks)}.png", to / f"{len(tasks)}.wav"
+                tasks[cell] = Task(cell, Path(cell), picture, sound, decode, os.getpid())
         try:
             to.mkdir(parents=True, exist_ok=True)
             for outcome in decode_clips(list(tasks.values()), our_cores()):
@@ -103,7 +107,7 @@ def prepare_talk(
                     progress(len(outcomes), len(tasks))
         except OSError as error:
             raise CorpusError(f"{to}: cannot be written ({error.strerror}).") from error
-    found = []
+    prepared = []
     for u in utterances:
         picture, sound = u.x_visual, u.x_audio
         if picture in tasks:
@@ -114,13 +118,5 @@ def prepare_talk(
             if why := outcomes[sound].no_sound:
                 missing["audio"][u.key] = why
             sound = "" if why else str(tasks[sound].sound)
-        found.append(replace(u, label="", x_visual=picture, x_audio=sound))
-    return Corpus(to, "talk", tuple(found), tuple(labels), MappingProxyType(info))
-
-
-def _absolute(root: Path, cell: str) -> str:
-    return str(root / cell.strip()) if cell.strip() else ""
-
-
-def _is_clip(cell: str) -> bool:
-    return Path(cell).suffix.lower() not in PICTURES | SOUNDS
+        prepared.append(replace(u, label="", x_visual=picture, x_audio=sound))
+    return Corpus(to, "talk", tuple(prepared), tuple(labels), MappingProxyType(info))

@@ -1,7 +1,7 @@
-"""`erc prepare`: raw data -> a 1NF corpus with a picture and a sound for each utterance.
+"""`erc prepare`: makes raw data a 1NF corpus with a picture and a sound for each utterance.
 
-Killed at any moment it goes on where it was: every file appears whole or not at all, a journal
-says which clips are done, and `corpus.json` is written last.
+It can be killed at any moment and resumes where it was: every file appears whole or not at all, a
+journal lists the clips that are done, and `corpus.json` is written last.
 """
 
 import json
@@ -23,11 +23,10 @@ from erc_features.errors import CorpusError, listed
 from erc_features.preparation.decode import Decode, Outcome, Task, decode_clips
 from erc_features.preparation.journal import JOURNAL, alone_in, clear, differences, read_journal
 from erc_features.threads import our_cores
-from erc_features.utterance import Utterance, make_key
 
-# Of real MELD clips: a mosaic's PNG takes 0.49 of its pixels' bytes, sound lasts 3.6 s.
+# In real MELD clips, a mosaic's PNG takes 0.49 of its pixels' bytes, and sound lasts 3.6 s.
 _PNG_SHARE, _WAV_BYTES = 0.49, 115_000
-_WORTH_SAYING = 100e6
+_WORTH_SAYING = 100e6  # bytes
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,10 @@ class Prepared:
     """The summary of a preparation.
 
     Attributes:
-        rows, labels: utterances by split, and by label.
+        rows: utterances by split.
         pictures, sounds: how many utterances have one.
-        defects: every defect by kind.
-        already: the corpus was complete; nothing was done.
+        defects: every defect, as in `corpus.json`.
+        already: the corpus was complete, and nothing was done.
     """
 
     corpus: Corpus
@@ -63,29 +62,38 @@ def prepare(
 ) -> Prepared:
     """Prepare the corpus in `source` as `to/<split>.csv`, `to/<split>/*.png|wav`, `to/corpus.json`.
 
+    It starts processes, so a script must call it below `if __name__ == "__main__":`.
+
     Args:
-        jobs: processes that decode; one a core by default.
-        strict: any defect in the raw data is an error, before anything is written.
+        kind: the reader of the raw data; by default the first that recognises them.
+        jobs: processes that decode; one per core by default.
+        strict: make any defect in the raw data an error, before anything is written.
         force: prepare again what was prepared from other data or with other settings.
         progress: called with (clips done, clips).
-        say: called with a line that says the space needed, before it is used, or why what an
-            interrupted preparation did is done again.
-
-    It starts processes, so a script that calls it does so below `if __name__ == "__main__":`.
+        say: called with a line about the space that is needed, before it is used, or about why
+            the work of an interrupted preparation is done again.
 
     Raises:
-        CorpusError: the raw data can't be read, is of another corpus than `to` holds, or
-            `to` can't be written. What is already there is kept.
+        CorpusError: the raw data cannot be read or differ from those that `to` was prepared from,
+            or `to` cannot be written. What is already there is kept.
     """
     source, to, decode = Path(source), Path(to), decode or Decode()
-    _check(decode)
+    if not (1 <= decode.frames <= 100 and 16 <= decode.height <= 2160):
+        raise CorpusError(
+            f"--frames {decode.frames} --height {decode.height}: 1 to 100 frames of 16 to 2160 "
+            "pixels work."
+        )
     raw = _read(source, kind, say)
     if strict and raw.defects:
         _refuse(source, raw.defects)
     origin = _origin(raw, decode)
     if (to / INFO).is_file() and not force:
         corpus = read_corpus(to)
-        _must_agree(to, corpus.info.get("prepared_from", {}), origin)
+        if lines := differences(corpus.info.get("prepared_from", {}), origin):
+            raise CorpusError(
+                f"{to} was prepared differently:{listed(lines)}\n"
+                "Prepare it again with --force, or choose another folder with --to."
+            )
         return _summary(corpus, already=True)
     try:
         to.mkdir(parents=True, exist_ok=True)
@@ -109,14 +117,14 @@ def prepare(
             (to / JOURNAL).unlink(missing_ok=True)
     except OSError as error:
         raise CorpusError(
-            f"{to}: cannot be written ({error.strerror}). What is finished is kept; run the same "
+            f"{to}: cannot be written ({error.strerror}). What is finished is kept: run the same "
             "command again when there is space, or choose another folder with --to."
         ) from error
     return _summary(corpus)
 
 
 def _need_space(tasks: list[Task], decode: Decode, to: Path, say: Callable[[str], object]) -> None:
-    """Say about how much space the media will take, and refuse where far less is free."""
+    """Estimate the space that the media need; raise an error where far less is free."""
     need = len(tasks) * (_PNG_SHARE * decode.frames * decode.height**2 * 16 / 9 * 3 + _WAV_BYTES)
     free = shutil.disk_usage(to).free
     if need > _WORTH_SAYING:
@@ -124,24 +132,17 @@ def _need_space(tasks: list[Task], decode: Decode, to: Path, say: Callable[[str]
     if free < need / 2:
         raise CorpusError(
             f"{to}: about {need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free. Free "
-            "some space, choose another folder with --to, or fewer or smaller --frames, --height."
-        )
-
-
-def _check(decode: Decode) -> None:
-    if not (1 <= decode.frames <= 100 and 16 <= decode.height <= 2160):
-        raise CorpusError(
-            f"--frames {decode.frames} --height {decode.height}: 1 to 100 frames of 16 to 2160 "
-            "pixels work."
+            "some space, choose another folder with --to, or lower --frames or --height."
         )
 
 
 def _read(source: Path, kind: str | None, say: Callable[[str], object]) -> RawCorpus:
-    """Read the raw data; where clips or annotations are lacking, unpack the archives first."""
+    """Read the raw data; where clips or annotations are missing, unpack the archives first."""
     if source.is_file() and looks_like_archive(source):
         archives, source = [source], source.with_name(stem(source.name))
     else:
-        archives = [path for path in sorted(source.rglob("*")) if _is_packed(path)]
+        files = [path for path in sorted(source.rglob("[!.]*")) if path.is_file()]
+        archives = [path for path in files if looks_like_archive(path)]
         try:
             raw = read_raw(source, kind)
             if not archives or all(defect.kind != "no media" for defect in raw.defects):
@@ -157,17 +158,13 @@ def _read(source: Path, kind: str | None, say: Callable[[str], object]) -> RawCo
     return read_raw(source, kind)
 
 
-def _is_packed(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and looks_like_archive(path)
-
-
 def _refuse(source: Path, defects: tuple[Defect, ...]) -> None:
     lines = [f"{d.kind}: {d.where}: {d.detail}" for d in defects]
     raise CorpusError(f"{source}: {len(defects)} defects, and --strict was given:{listed(lines)}")
 
 
 def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
-    """What a preparation depends on; where it is the same, nothing needs to be done again."""
+    """What a preparation depends on; while it is the same, nothing needs to be done again."""
     sizes = [row.clip.stat().st_size for row in raw.rows if row.clip and row.clip.is_file()]
     return {
         "kind": raw.kind,
@@ -178,30 +175,14 @@ def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
     }
 
 
-def _must_agree(to: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    if lines := differences(found, wanted):
-        raise CorpusError(
-            f"{to} was prepared differently:{listed(lines)}\n"
-            "Prepare it again with --force, or choose another folder with --to."
-        )
-
-
-def _names(utterance: Utterance) -> tuple[str, str]:
-    """Where the picture and the sound of an utterance stand, relative to the corpus."""
-    stem = make_key(utterance.split, utterance.dialogue, utterance.sequence)
-    return f"{stem}.png", f"{stem}.wav"
-
-
 def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]) -> list[Task]:
     tasks = []
-    for row in raw.clips:
-        utterance = row.utterance
-        if utterance.key in done:
-            continue
-        assert row.clip is not None
-        picture, sound = _names(utterance)
-        tasks.append(Task(utterance.key, row.clip, to / picture, to / sound, decode, os.getpid()))
-        (to / picture).parent.mkdir(exist_ok=True)
+    for row in raw.rows:
+        key = row.utterance.key
+        if row.clip is not None and key not in done:
+            picture, sound = to / f"{key}.png", to / f"{key}.wav"
+            tasks.append(Task(key, row.clip, picture, sound, decode, os.getpid()))
+            picture.parent.mkdir(exist_ok=True)
     return tasks
 
 
@@ -229,15 +210,14 @@ def _write(
     missing: dict[str, dict[str, str]] = defaultdict(dict)
     utterances = []
     for row in raw.rows:
-        utterance = row.utterance
-        key = utterance.key
-        outcome = done.get(key)
-        picture, sound = _names(utterance) if outcome else ("", "")
-        if outcome and outcome.no_picture:
-            picture, missing["visual"][key] = "", outcome.no_picture
-        if outcome and outcome.no_sound:
-            sound, missing["audio"][key] = "", outcome.no_sound
-        utterances.append(replace(utterance, x_visual=picture, x_audio=sound))
+        key, picture, sound = row.utterance.key, "", ""
+        if outcome := done.get(key):
+            picture, sound = f"{key}.png", f"{key}.wav"
+            if outcome.no_picture:
+                picture, missing["visual"][key] = "", outcome.no_picture
+            if outcome.no_sound:
+                sound, missing["audio"][key] = "", outcome.no_sound
+        utterances.append(replace(row.utterance, x_visual=picture, x_audio=sound))
     for defect in defects:
         if defect.kind == "missing clip":
             missing["visual"][defect.where] = missing["audio"][defect.where] = defect.detail

@@ -1,12 +1,14 @@
 """Draws the sample corpus's speakers: a talking head with an expression, frame by frame."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 WIDTH, HEIGHT, FPS = 160, 120, 12
-_SCALE = 2  # drawn larger, then reduced: PIL draws without smoothing
+_SCALE = 2  # frames are drawn larger, then reduced, because PIL draws without smoothing
 
 Colour = tuple[int, int, int]
 
@@ -22,15 +24,14 @@ class Look:
     long_hair: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """What a face shows; the first five from about -1 to 1, the light as film uses it."""
+class Expression(NamedTuple):
+    """What a face shows: numbers from about -1 to 1, and a light that suits it, as in films."""
 
-    curve: float  # of the mouth: up is a smile
-    gape: float  # how far the mouth stands open
-    slant: float  # of the brows: up is a frown
+    curve: float  # of the mouth; above 0 is a smile
+    gape: float  # how far the mouth is open
+    slant: float  # of the brows; above 0 is a frown
     lift: float  # of the brows
-    eyes: float  # how far open
+    eyes: float  # how far they are open
     light: Colour
 
 
@@ -51,19 +52,19 @@ EXPRESSIONS = {
 
 
 def draw_frames(
-    rng: np.random.Generator, speaker: str, shown: str, seconds: float, loudness: np.ndarray
+    rng: np.random.Generator, speaker: str, face: str, seconds: float, loudness: np.ndarray
 ) -> np.ndarray:
     """Draw a clip: (T, HEIGHT, WIDTH, 3) uint8, T = seconds * FPS rounded.
 
     Args:
-        rng: draws the camera, the light and how strongly the expression shows.
-        speaker: a name among LOOKS.
-        shown: a name among EXPRESSIONS.
+        rng: decides the camera, the light and how strongly the expression shows.
+        speaker: a name in LOOKS.
+        face: a name in EXPRESSIONS.
         loudness: (n,) from 0 to 1 over the clip; opens the mouth.
     """
     look = LOOKS[speaker]
     strength = rng.uniform(0.55, 1.1)
-    expression = _blend(EXPRESSIONS["rest"], EXPRESSIONS[shown], strength)
+    expression = _blend(EXPRESSIONS["rest"], EXPRESSIONS[face], strength)
     light = np.clip(np.array(expression.light) + rng.normal(0, 18, 3) + rng.normal(0, 12), 40, 255)
     place = rng.normal([0.5, 0.52], [0.05, 0.02])
     size = rng.uniform(0.9, 1.1)
@@ -80,21 +81,11 @@ def draw_frames(
 
 
 def _blend(rest: Expression, full: Expression, strength: float) -> Expression:
-    def mix(a: float, b: float) -> float:
-        return a + (b - a) * strength
+    def mix(a: Sequence[float], b: Sequence[float]) -> list[float]:
+        return [x + (y - x) * strength for x, y in zip(a, b, strict=True)]
 
-    return Expression(
-        curve=mix(rest.curve, full.curve),
-        gape=mix(rest.gape, full.gape),
-        slant=mix(rest.slant, full.slant),
-        lift=mix(rest.lift, full.lift),
-        eyes=mix(rest.eyes, full.eyes),
-        light=(
-            int(mix(rest.light[0], full.light[0])),
-            int(mix(rest.light[1], full.light[1])),
-            int(mix(rest.light[2], full.light[2])),
-        ),
-    )
+    red, green, blue = map(int, mix(rest.light, full.light))
+    return Expression(*mix(rest[:5], full[:5]), light=(red, green, blue))
 
 
 def _draw(
@@ -106,21 +97,19 @@ def _draw(
     mouth: float,
     shut: bool,
 ) -> np.ndarray:
-    """One frame (HEIGHT, WIDTH, 3) uint8. Lengths below are in units of the head's half height."""
+    """Draw a frame (HEIGHT, WIDTH, 3) uint8. Lengths are in units of half the head's height."""
     unit = HEIGHT * _SCALE * 0.34 * size
     cx, cy = place[0] * WIDTH * _SCALE, place[1] * HEIGHT * _SCALE
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return cx + x * unit, cy + y * unit
 
     def lit(colour: Colour) -> Colour:
         red, green, blue = (np.array(colour) * (light + 40) / 255).astype(int).tolist()
         return red, green, blue
 
     def box(x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
-        return (
-            cx + (x - rx) * unit,
-            cy + (y - ry) * unit,
-            cx + (x + rx) * unit,
-            cy + (y + ry) * unit,
-        )
+        return (*at(x - rx, y - ry), *at(x + rx, y + ry))
 
     picture = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE), tuple(int(v) for v in light))
     draw = ImageDraw.Draw(picture)
@@ -139,24 +128,17 @@ def _draw(
         if not shut:
             draw.ellipse(box(x, -0.12, 0.07, min(0.07, eye)), fill=(25, 25, 30))
         y, tilt = -0.42 - 0.14 * expression.lift, 0.13 * expression.slant
-        draw.line(
-            [(cx + (x - side * 0.2) * unit, cy + (y + tilt) * unit),
-             (cx + (x + side * 0.2) * unit, cy + (y - tilt) * unit)],
-            fill=lit(look.hair), width=int(0.09 * unit))  # fmt: skip
+        ends = [at(x - side * 0.2, y + tilt), at(x + side * 0.2, y - tilt)]
+        draw.line(ends, fill=lit(look.hair), width=int(0.09 * unit))
 
-    # The mouth is the area between two parabolas through the same corners.
+    # The mouth is the area between two parabolas that meet in its corners.
     gape = 0.05 + 0.2 * max(0.0, expression.gape) + 0.12 * mouth
     xs = np.linspace(-1, 1, 13)
     bow = 0.22 * expression.curve * (1 - xs**2)
     edge = gape * (1 - xs**2)
     half = 0.38 - 0.1 * max(0.0, expression.gape)
-    lower = [
-        (cx + half * x * unit, cy + (0.5 + b + e) * unit)
-        for x, b, e in zip(xs, bow, edge, strict=True)
-    ]
-    upper = [
-        (cx + half * x * unit, cy + (0.5 + b - e) * unit)
-        for x, b, e in zip(xs, bow, edge, strict=True)
-    ]
+    lower, upper = (
+        [at(half * x, y) for x, y in zip(xs, 0.5 + bow + lip, strict=True)] for lip in (edge, -edge)
+    )
     draw.polygon(lower + upper[::-1], fill=lit((120, 30, 35)))
     return np.asarray(picture.reduce(_SCALE))

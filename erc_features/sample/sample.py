@@ -1,9 +1,9 @@
-"""Renders a small corpus in the shape of MELD.Raw: no network, no download, a few seconds.
+"""Renders a small corpus in the shape of MELD.Raw, offline and in a few seconds.
 
-Drawn faces, synthesised voices and written sentences, H.264 and AAC in mp4 by moviepy, under
-the names and with the annotation columns of MELD, and with its kinds of defects. It is for
-demonstrations and tests: what a model scores on it says nothing about people.
-`sample_script` says what is said and felt, `sample_face` and `sample_voice` show it.
+It has drawn faces, synthesised voices and written sentences, as H.264 and AAC in mp4 by moviepy,
+with the file names, annotation columns and kinds of defects of MELD. It is for demonstrations and
+tests: what a model scores on it says nothing about people. `script` decides what is said and felt;
+`face` and `voice` show it.
 """
 
 import csv
@@ -23,10 +23,10 @@ from erc_features.sample.voice import RATE, speak
 from erc_features.threads import our_cores
 from erc_features.utterance import Split
 
-# Dialogues of train, dev and test: about 310, 65 and 160 utterances.
+# Dialogues of train, dev and test, with about 310, 65 and 160 utterances.
 DIALOGUES = (48, 10, 24)
 
-# As MELD's three tar.gz files unpack.
+# The folders that MELD's three tar.gz files unpack to.
 FOLDERS = {
     Split.TRAIN: "train/train_splits",
     Split.DEV: "dev/dev_splits_complete",
@@ -37,11 +37,11 @@ COLUMNS = (
     "Season", "Episode", "StartTime", "EndTime",
 )  # fmt: skip
 
-# The clips that are broken on purpose: (split, dialogue, utterance).
+# The utterances that are broken on purpose: (split, dialogue, utterance).
 TRUNCATED = (Split.TRAIN, 1, 1)
 MISSING = (Split.DEV, 1, 1)
 NO_AUDIO = (Split.TEST, 0, 1)
-# No duration, and an hour of one digit, as MELD's test dia155_utt3. Its clip is whole.
+# No duration, and an hour of one digit, like MELD's test dia155_utt3. Its clip is whole.
 BAD_TIME = (Split.TEST, 1, 2)
 
 
@@ -50,10 +50,10 @@ class SampleSummary:
     """What was rendered.
 
     Attributes:
-        dialogues, utterances: of train, dev and test; utterances are rows of the CSVs.
-        clips: mp4 files, the truncated one included, the missing one not.
-        seconds: of all clips together.
-        defects: what is broken on purpose -> where.
+        dialogues, utterances: how many train, dev and test have; utterances are rows of the CSVs.
+        clips: how many mp4 files were written, including the truncated one.
+        seconds: the duration of all clips together.
+        defects: where each kind of defect was made on purpose.
     """
 
     dialogues: tuple[int, int, int]
@@ -77,10 +77,10 @@ def sample(
 
     Args:
         dest: a folder that does not exist yet, or is empty.
-        seed: from 0.
-        dialogues: how many of train, dev and test; at least 2 each, of 5 to 8 utterances.
+        seed: 0 or more.
+        dialogues: how many for train, dev and test; at least 2 each, of 5 to 8 utterances.
         jobs: clips rendered at once; the number of processors by default.
-        progress: called with clips done and clips in all.
+        progress: called with (clips done, clips).
 
     Raises:
         ErcError: `dest` is a file or not empty, an argument is out of range, or a clip
@@ -88,28 +88,35 @@ def sample(
     """
     dest = Path(dest)
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise ErcError(f"{dest} is there and not an empty folder; name a new one, or remove it.")
+        raise ErcError(f"{dest} exists and is not an empty folder; name a new one, or remove it.")
     if seed < 0 or min(dialogues) < 2 or (jobs is not None and jobs < 1):
         raise ErcError(
-            f"Cannot render seed {seed} with {dialogues} dialogues in {jobs} jobs; seeds start "
-            "at 0, train, dev and test need at least 2 dialogues each, and one job is the least."
+            f"Cannot render seed {seed} with {dialogues} dialogues in {jobs} jobs. Seeds start at "
+            "0; train, dev and test need at least 2 dialogues each; jobs must be at least 1."
         )
     lines = write_script(seed, dialogues)
     filmed = [line for line in lines if _place(line) != MISSING]
     try:
-        _film(filmed, seed, dest, jobs, progress)
+        for folder in FOLDERS.values():
+            (dest / folder).mkdir(parents=True, exist_ok=True)
+        # Threads, not processes: of a clip's 54 ms of CPU, 41 are ffmpeg's, in its own process.
+        with (
+            TemporaryDirectory(prefix="erc-sample-") as scratch,
+            ThreadPoolExecutor(jobs or our_cores()) as pool,
+        ):
+            clips = pool.map(lambda line: _render(line, seed, dest, Path(scratch)), filmed)
+            for done, _ in enumerate(clips, start=1):
+                if progress is not None:
+                    progress(done, len(filmed))
         for split in SPLITS:
-            ours = [line for line in lines if line.split == split]
-            _write_csv(dest / f"{split}_sent_emo.csv", ours)
-    except OSError as error:  # ffmpeg's too, which moviepy raises as one
+            rows = [line for line in lines if line.split == split]
+            _write_csv(dest / f"{split}_sent_emo.csv", rows)
+    except OSError as error:  # moviepy raises ffmpeg's errors as OSError too
         raise ErcError(f"Cannot render into {dest}: {error}") from error
-
-    def count(split: Split) -> int:
-        return sum(line.split == split for line in lines)
-
+    train, dev, test = (sum(line.split == split for line in lines) for split in SPLITS)
     return SampleSummary(
         dialogues=dialogues,
-        utterances=(count(Split.TRAIN), count(Split.DEV), count(Split.TEST)),
+        utterances=(train, dev, test),
         clips=len(filmed),
         seconds=sum(line.seconds for line in filmed),
         defects={
@@ -120,26 +127,6 @@ def sample(
             "gap in utterance numbers": _named(Split.TRAIN, 0, 2),
         },
     )
-
-
-def _film(
-    lines: list[Line],
-    seed: int,
-    dest: Path,
-    jobs: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    for folder in FOLDERS.values():
-        (dest / folder).mkdir(parents=True, exist_ok=True)
-    # Threads, not processes: of a clip's 54 ms of CPU, 41 are ffmpeg's, in its own process.
-    with (
-        TemporaryDirectory(prefix="erc-sample-") as scratch,
-        ThreadPoolExecutor(jobs or our_cores()) as pool,
-    ):
-        clips = pool.map(lambda line: _render(line, seed, dest, Path(scratch)), lines)
-        for done, _ in enumerate(clips, start=1):
-            if progress is not None:
-                progress(done, len(lines))
 
 
 def _place(line: Line) -> tuple[Split, int, int]:
@@ -157,7 +144,7 @@ def _render(line: Line, seed: int, dest: Path, scratch: Path) -> None:
     name = f"dia{line.dialogue}_utt{line.utterance}"
     path = dest / FOLDERS[line.split] / f"{name}.mp4"
 
-    # A WAV of our own saves moviepy an ffmpeg process a clip: half of the time.
+    # Writing the WAV here saves moviepy one ffmpeg process per clip, which is half of the time.
     wav = scratch / f"{line.split}-{name}.wav"
     with wave.open(str(wav), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
@@ -177,7 +164,7 @@ def _render(line: Line, seed: int, dest: Path, scratch: Path) -> None:
     )
     wav.unlink()
 
-    # moviepy does not look at ffmpeg's exit code; a whole mp4 ends with its index.
+    # moviepy ignores ffmpeg's exit code, but a whole mp4 ends with its index.
     content = path.read_bytes() if path.exists() else b""
     if b"moov" not in content:
         raise ErcError(f"Cannot write {path}: ffmpeg did not finish it; is the disk full?")
@@ -201,6 +188,6 @@ def _write_csv(path: Path, lines: list[Line]) -> None:
 
 
 def _time(milliseconds: int, hour: str) -> str:
-    """`00:21:01,927`; the sample's episodes last under an hour."""
+    """A subtitle time like `00:21:01,927`; the sample's episodes last less than an hour."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{hour}:{seconds // 60:02d}:{seconds % 60:02d},{rest:03d}"

@@ -1,7 +1,7 @@
 """Writes the sample corpus's dialogues: who says what, with which emotion, and how it shows.
 
-The emotions are MELD's, in about MELD's shares (Poria et al. 2019). What makes fusion worth
-while is designed, not left to chance: each modality tells an emotion only up to a group,
+The emotions are MELD's, in about MELD's shares (Poria et al. 2019). Fusion is useful by design:
+each modality shows only the group that an emotion belongs to,
 
     ============  ==========  =======  =========
     emotion       words       face     voice
@@ -15,10 +15,9 @@ while is designed, not left to chance: each modality tells an emotion only up to
     fear          worry       wide     startled
     ============  ==========  =======  =========
 
-so words can't split joy from surprise, a face can't split anger from disgust, and a voice
-tells arousal but not valence: joy sounds like anger.
-On top of it each modality now and then keeps a straight face, or shows something else.
-Emotions last: a dialogue's mood is a Markov chain, so context helps a model that has any.
+so words cannot tell joy from surprise, a face cannot tell anger from disgust, and a voice shows
+arousal but not valence: joy sounds like anger. Sometimes a modality shows nothing, or another
+emotion. Emotions last: a dialogue's mood is a Markov chain, so context helps a model that has any.
 """
 
 from collections import Counter
@@ -40,7 +39,7 @@ SHARES = {
     "disgust": 0.03,
     "fear": 0.03,
 }
-# What each modality shows of an emotion, as the table above.
+# What each modality shows of an emotion, as in the table above.
 SHOWN = {
     "neutral": ("plain", "rest", "level"),
     "joy": ("delight", "smile", "excited"),
@@ -51,12 +50,12 @@ SHOWN = {
     "fear": ("worry", "wide", "startled"),
 }
 WORDS, FACES, VOICES = (
-    {emotion: shown[index] for emotion, shown in SHOWN.items()} for index in range(3)
+    {emotion: groups[index] for emotion, groups in SHOWN.items()} for index in range(3)
 )
 
-STAY = 0.55  # how often an utterance keeps the mood of the one before
-MASKED = 0.18  # how often a modality shows nothing of an emotion
-ERRATIC = 0.08  # how often it shows some other emotion
+STAY = 0.55  # probability that an utterance keeps the mood of the one before
+MASKED = 0.18  # probability that a modality shows nothing of an emotion
+ERRATIC = 0.08  # probability that it shows another one
 
 _PHRASES = {
     "plain": (
@@ -135,10 +134,10 @@ class Line:
 
 
 def write_script(seed: int, dialogues: tuple[int, int, int]) -> list[Line]:
-    """Write all dialogues, in order: `dialogues` of train, dev and test, each from 0.
+    """Write all dialogues in order. `dialogues`: how many train, dev and test have.
 
     Every emotion occurs in every split, at least nine tenths as often as its share says.
-    The first train dialogue skips utterance 2, as 72 dialogues of MELD do.
+    The first train dialogue skips utterance 2, as 72 dialogues of MELD skip one.
     """
     lines: list[Line] = []
     for index, (split, count) in enumerate(zip(SPLITS, dialogues, strict=True)):
@@ -162,7 +161,7 @@ def _moods(rng: np.random.Generator, length: int) -> list[str]:
 
 
 def _balance(rng: np.random.Generator, dialogues: list[list[str]]) -> list[list[str]]:
-    """Bring every emotion to at least nine tenths of its share, and one utterance at least."""
+    """Raise every emotion to at least nine tenths of its share and at least one utterance."""
     counts = Counter(mood for moods in dialogues for mood in moods)
     total = counts.total()
     least = {emotion: max(1, int(0.9 * share * total)) for emotion, share in SHARES.items()}
@@ -214,7 +213,7 @@ def _write_dialogue(
 
 
 def _sentiment(rng: np.random.Generator, emotion: str) -> str:
-    if emotion == "surprise":  # of either kind, as in MELD
+    if emotion == "surprise":  # of either sentiment, as in MELD
         return str(rng.choice(["positive", "negative"]))
     return {"neutral": "neutral", "joy": "positive"}.get(emotion, "negative")
 

@@ -1,7 +1,7 @@
 """Synthesises the sample corpus's voices: harmonics under moving formants, in syllables.
 
-A source-filter model (Fant 1960) at its plainest: a harmonic source with vibrato and a
-spectral tilt, weighted by two formants a syllable, plus breath noise.
+A minimal source-filter model (Fant 1960): a harmonic source with vibrato and a spectral tilt,
+weighted by two formants per syllable, plus breath noise.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ RATE = 16_000  # Hz
 
 @dataclass(frozen=True, slots=True)
 class Prosody:
-    """How a voice group speaks, relative to the speaker's usual voice."""
+    """How a kind of voice differs from the speaker's usual voice."""
 
     pitch: float  # factor on the speaker's pitch
     swing: float  # depth of the pitch contour, as a share of the pitch
     energy: float  # peak amplitude, from 0 to 1
-    tempo: float  # syllables a second
-    breath: float  # noise beside the harmonics, as a share of them
-    tilt: float  # fall of the harmonics' amplitude: k ** -tilt
+    tempo: float  # syllables per second
+    breath: float  # noise, as a share of the harmonics
+    tilt: float  # how the harmonics' amplitudes fall: k ** -tilt
 
 
 PITCHES = {  # Hz
@@ -36,20 +36,20 @@ _VOWELS = np.array([[730, 1090], [530, 1840], [270, 2290], [570, 840], [300, 870
 
 
 def speak(
-    rng: np.random.Generator, speaker: str, shown: str, seconds: float
+    rng: np.random.Generator, speaker: str, voice: str, seconds: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Synthesise one utterance.
 
     Args:
-        rng: draws the syllables, and how this utterance differs from the group's prosody.
-        speaker: a name among PITCHES.
-        shown: a name among PROSODIES.
+        rng: decides the syllables, and how this utterance differs from the kind's prosody.
+        speaker: a name in PITCHES.
+        voice: a name in PROSODIES.
 
     Returns:
         The samples, (seconds * RATE,) float32 from -1 to 1, and the loudness of each
         hundredth of a second, (n,) from 0 to 1.
     """
-    prosody = PROSODIES[shown]
+    prosody = PROSODIES[voice]
     t = np.arange(int(seconds * RATE)) / RATE  # (N,)
     tempo = prosody.tempo * rng.lognormal(0, 0.12)
     base = PITCHES[speaker] * prosody.pitch * rng.lognormal(0, 0.08)
@@ -58,7 +58,7 @@ def speak(
     swing = prosody.swing * rng.lognormal(0, 0.3)
 
     count = max(2, round(seconds * tempo))
-    place = t / seconds * count  # which syllable, and how far in it
+    place = t / seconds * count  # the syllable, and how far into it
     syllable = np.minimum(place.astype(int), count - 1)
     stress = rng.uniform(0.6, 1.0, count)[syllable]
     envelope = stress * np.sin(np.pi * (place - syllable)) ** 0.6  # (N,)
@@ -73,13 +73,13 @@ def speak(
     gains = (0.08 + (1 / (1 + gaps**2)).sum(-1)) * harmonics**-tilt  # (count, K)
     # sin(k p) = 2 cos(p) sin((k - 1) p) - sin((k - 2) p): cheaper than np.sin.
     before, sine, twice_cosine = np.zeros_like(t), np.sin(phase), 2 * np.cos(phase)
-    voice = np.zeros_like(t)
+    tone = np.zeros_like(t)
     for gain in gains.T:
-        voice += gain[syllable] * sine
+        tone += gain[syllable] * sine
         before, sine = sine, twice_cosine * sine - before
 
-    voice /= np.abs(voice).max()
-    sound = envelope * (voice + prosody.breath * rng.normal(0, 1, len(t)))
+    tone /= np.abs(tone).max()
+    sound = envelope * (tone + prosody.breath * rng.normal(0, 1, len(t)))
     sound = energy * sound / np.abs(sound).max() + rng.normal(0, 0.002, len(t))
     hops = envelope[: len(envelope) // 160 * 160].reshape(-1, 160)
     return sound.astype(np.float32), hops.mean(1)

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 
+from erc_features import pages
 from erc_features.whole_file import whole_file
 from erc_fusion.report import plots
 from erc_fusion.report.comparison import Comparison
@@ -37,16 +38,9 @@ def write(
 
 def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bool = False) -> str:
     """The page as text; arguments and errors as those of :func:`write`."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment(_HERE)
     environment.filters.update(percent=percent, probability=probability, spread=spread, svg=Markup)
     environment.filters["thousands"] = "{:,}".format
     split = comparison.split

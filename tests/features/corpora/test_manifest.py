@@ -69,7 +69,7 @@ def test_every_bad_row_is_named_at_once(tmp_path):
     for part in (
         "train.csv:3: dialogue 'x' is not a whole number",
         "train.csv:4: sequence '-1'",
-        f"train.csv:5: train/d-0-seq-0 is there already, in {tmp_path}/train.csv:2",
+        f"train.csv:5: train/d-0-seq-0 is already in {tmp_path}/train.csv:2",
         f"train.csv:6: sequence '{9**12}'",
         "train.csv:7: 2 cells, not 8",
         "dev.csv:2: label 'bliss' is not one of joy",

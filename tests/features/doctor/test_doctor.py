@@ -249,7 +249,7 @@ def test_one_media_file_of_several_rows(tmp_path, capsys):
         "Equal content: test/quiet1.wav, test/quiet2.wav, of test/d-0-seq-3, test/d-0-seq-4."
         in page
     )
-    assert "Silence and black frames may be equal by right." in page
+    assert "Silence and black frames may rightly be equal." in page
     in_json = json.loads(json.dumps(found.as_dict()))["shared_media"]
     assert {tuple(one["keys"]) for one in in_json} == {one.keys for one in found.shared}
 

@@ -187,7 +187,7 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
     ("seed", "dialogues", "jobs"), [(-1, TINY, 1), (0, (2, 1, 2), 1), (0, TINY, 0)]
 )
 def test_arguments_out_of_range_are_refused(tmp_path, seed, dialogues, jobs):
-    with pytest.raises(ErcError, match=r"seeds start at 0.*at least 2 dialogues each.*one job"):
+    with pytest.raises(ErcError, match=r"Seeds start at 0.*at least 2 dialogues each.*at least 1"):
         sample(tmp_path / "raw", seed=seed, dialogues=dialogues, jobs=jobs)
     assert not (tmp_path / "raw").exists()
 
