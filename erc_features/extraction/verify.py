@@ -25,6 +25,7 @@ from erc_features.extraction.job import Job, provenance_of
 from erc_features.extraction.probe import EncoderProbe
 from erc_features.extraction.tolerance import Tolerance, compare, in_words, tolerance_of
 from erc_features.store import FeatureFile, Status, must_have_encoder
+from erc_features.threads import let_waiting_threads_sleep
 from erc_features.utterance import Modality, Split, Utterance
 
 _OTHERS = 4  # failed rows tried again, and missing ones that have a medium now
@@ -122,6 +123,7 @@ def verify(
         ErcError: no corpus, no row that is ok; or corpus, encoder or settings are not those
             of the file: lists what differs; or the encoder's probe is another now.
     """
+    let_waiting_threads_sleep()
     path = Path(path)
     with FeatureFile(path) as file:  # before the corpus is missed
         must_have_encoder(file.path, file.provenance.encoder, file.provenance.config)
