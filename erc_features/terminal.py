@@ -82,13 +82,15 @@ class Pace:
     nor does the first batch, which is slow."""
 
     def __init__(self, done: float = 0) -> None:
-        self._begin, self._first, self._said = monotonic(), done, monotonic()
+        self._begin = self._said = monotonic()
+        self._first = done
 
     def due(self) -> bool:
         """Whether it is time for another line; the next one is then due ten seconds later."""
-        due = monotonic() - self._said >= _SECONDS_BETWEEN_LINES
-        self._said = monotonic() if due else self._said
-        return due
+        if monotonic() - self._said < _SECONDS_BETWEEN_LINES:
+            return False
+        self._said = monotonic()
+        return True
 
     def rate(self, done: float) -> float:
         """How much is done a second."""
