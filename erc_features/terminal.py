@@ -9,19 +9,9 @@ from statistics import mean
 from time import monotonic
 from typing import Any, Protocol
 
+from rich import progress as bars
 from rich.console import Console
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -31,8 +21,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 _MOST_SEEDS = 10  # with a column each
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
+class _Rate(bars.ProgressColumn):
+    def render(self, task: bars.Task) -> Text:
         return Text(f"{task.speed:.0f}/s" if task.speed else "")
 
 
@@ -43,9 +33,9 @@ def bar(*, of_bytes: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     Where standard error is not a terminal, it prints a line every ten seconds instead.
     """
     if err.is_terminal:
-        columns = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (
-            MofNCompleteColumn(), _Rate())  # fmt: skip
-        with _bars(*columns) as update:
+        of_counts = bars.MofNCompleteColumn(), _Rate()
+        in_bytes = bars.DownloadColumn(), bars.TransferSpeedColumn()
+        with _bars(*(in_bytes if of_bytes else of_counts)) as update:
             yield update
         return
     form = size if of_bytes else "{:,}".format
@@ -63,10 +53,15 @@ def bar(*, of_bytes: bool = False) -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def _bars(*columns: ProgressColumn) -> Iterator[Callable[..., None]]:
+def _bars(*more: bars.ProgressColumn) -> Iterator[Callable[..., None]]:
     """Yield a function (what, done, total, **fields) that draws one bar for each `what`."""
-    around = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
-    with Progress(*around, console=err, transient=True) as progress:
+    around = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        *more,
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*around, console=err, transient=True) as progress:
         tasks: dict[str, Any] = {}
 
         def update(what: str, done: float, total: float, **fields: Any) -> None:
@@ -136,7 +131,7 @@ def working() -> Iterator[Callable[[Amount], None]]:
     Where standard error is not a terminal, it prints a line every ten seconds instead.
     """
     if err.is_terminal:
-        with _bars(TextColumn("{task.fields[rows]}")) as update:
+        with _bars(bars.TextColumn("{task.fields[rows]}")) as update:
             yield lambda at: update(
                 at.what, at.work_done, at.work_total, rows=f"{at.done:,}/{at.total:,}"
             )

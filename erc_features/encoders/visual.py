@@ -13,27 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from erc_features.encoders import open_clip_tags as tags
+from erc_features.encoders import weights as stored
 from erc_features.encoders.base import Network, Settings, pool, pooled_dim, weights_revision
-from erc_features.encoders.open_clip_tags import (
-    CONFIG,
-    WEIGHTS,
-    known,
-    must_say,
-    of_file,
-    of_tag,
-    recorded_of,
-)
 from erc_features.encoders.pixels import Preprocess, preprocess
-from erc_features.encoders.weights import (
-    DTYPES,
-    RANDOM,
-    first_line,
-    is_random,
-    locate,
-    place_model,
-    quiet,
-    random_weights,
-)
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
@@ -42,7 +25,7 @@ _FOLDER = "local-dir:"  # as open_clip spells one
 _FORMS = (
     "ViT-B-32/laion2b_s34b_b79k (an architecture and a tag of open_clip), "
     "ViT-B-32/laion2b_s34b_b79k=file.safetensors (with the weights), a folder with "
-    f"{CONFIG} and {WEIGHTS}, or hf-hub:owner/name"
+    f"{tags.CONFIG} and {tags.WEIGHTS}, or hf-hub:owner/name"
 )
 
 
@@ -92,9 +75,9 @@ def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEnco
         dim=pooled_dim(width, settings.pool),
         pooling=settings.pool,
         device=settings.device,
-        dtype=DTYPES[settings.precision],
+        dtype=stored.DTYPES[settings.precision],
         prepare=prepare,
-        model=place_model(tower, settings.precision, settings.device),
+        model=stored.place_model(tower, settings.precision, settings.device),
         recorded=recorded,
     )
 
@@ -110,31 +93,33 @@ def _load(name: str) -> tuple[Any, Mapping[str, Any], Mapping[str, str]]:
     from open_clip import list_models
 
     architecture, has_file, file = name.partition("=")
-    first, _, tag = name.removeprefix(RANDOM).partition("/")
-    if is_random(name):
+    first, _, tag = name.removeprefix(stored.RANDOM).partition("/")
+    if stored.is_random(name):
         # Weights that nobody trained need no preprocessing but the architecture's own.
-        return *_tower(name, known(name, first), None), {}
+        return *_tower(name, tags.known(name, first), None), {}
     if Path(name).is_dir():
-        return *_tower(name, f"{_FOLDER}{name}", Path(name) / WEIGHTS), {}
+        return *_tower(name, f"{_FOLDER}{name}", Path(name) / tags.WEIGHTS), {}
     if has_file:
         architecture, _, tag = architecture.partition("/")
-        known(name, architecture)
+        tags.known(name, architecture)
         _must_be_safe(name, Path(file))
-        needs = of_tag(name, architecture, tag) if tag else of_file(name, architecture, file)
-        return *_tower(name, architecture, Path(file), needs), recorded_of(architecture, needs)
+        needs = (
+            tags.of_tag(name, architecture, tag) if tag else tags.of_file(name, architecture, file)
+        )
+        return *_tower(name, architecture, Path(file), needs), tags.recorded_of(architecture, needs)
     if tag and first in list_models() and not name.startswith(HUB):
-        config = of_tag(name, first, tag)
+        config = tags.of_tag(name, first, tag)
         repository, _, file = config.get("hf_hub", "").rpartition("/")
         if not repository or (file and not file.endswith(".safetensors")):
             raise EncoderError(
                 f"--encoder {name}: its weights are a pickle, which is not read; {_FORMS} work."
             )
-        return *_tower(name, first, _fetch(name, repository, file or WEIGHTS), config), {}
+        return *_tower(name, first, _fetch(name, repository, file or tags.WEIGHTS), config), {}
     repository = name.removeprefix(HUB)
     if "/" not in repository:
         raise EncoderError(f"--encoder {name}: no visual model; {_FORMS} work.")
-    config = _fetch(name, repository, CONFIG)
-    weights = _fetch(name, repository, WEIGHTS)
+    config = _fetch(name, repository, tags.CONFIG)
+    weights = _fetch(name, repository, tags.WEIGHTS)
     return *_tower(name, f"{_FOLDER}{config.parent}", weights), {}
 
 
@@ -148,7 +133,7 @@ def _must_be_safe(name: str, weights: Path) -> None:
 
 def _fetch(name: str, repository: str, file: str) -> Path:
     """A file of the hub, from the cache if it is there."""
-    place = locate(repository, config=file, weights=(file,))
+    place = stored.locate(repository, config=file, weights=(file,))
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -156,8 +141,8 @@ def _fetch(name: str, repository: str, file: str) -> Path:
         return Path(hf_hub_download(place.where, file, local_files_only=place.local))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise EncoderError(
-            f"--encoder {name}: no {file} in {repository} ({first_line(error)}). Weights as a "
-            f"pickle (.bin, .pt) are not read; {_FORMS} work."
+            f"--encoder {name}: no {file} in {repository} ({stored.first_line(error)}). Weights as "
+            f"a pickle (.bin, .pt) are not read; {_FORMS} work."
         ) from error
 
 
@@ -177,9 +162,9 @@ def _tower(
 
     try:
         if model.startswith(_FOLDER):
-            config = Path(model.removeprefix(_FOLDER)) / CONFIG
-            must_say(name, config, json.loads(config.read_text(encoding="utf-8")))
-        with quiet(), random_weights():
+            config = Path(model.removeprefix(_FOLDER)) / tags.CONFIG
+            tags.must_say(name, config, json.loads(config.read_text(encoding="utf-8")))
+        with stored.quiet(), stored.random_weights():
             tower: Any = create_model(
                 model,
                 load_weights=False,
@@ -197,7 +182,7 @@ def _tower(
             tower.load_state_dict(state)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         no_json = isinstance(error, json.JSONDecodeError)
-        reason = f"{CONFIG} is not JSON" if no_json else first_line(error)
+        reason = f"{tags.CONFIG} is not JSON" if no_json else stored.first_line(error)
         raise EncoderError(
             f"--encoder {name}: not a CLIP that can be loaded ({reason}). {_FORMS} work."
         ) from error

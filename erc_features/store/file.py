@@ -13,15 +13,8 @@ import h5py
 import numpy as np
 
 from erc_features.errors import FeatureFileError, choose, listed
+from erc_features.store import layout
 from erc_features.store.html import as_html, count_rows
-from erc_features.store.layout import (
-    PARTIAL,
-    SUFFIX,
-    TEXT_COLUMNS,
-    check_layout,
-    plain,
-    read_provenance,
-)
 from erc_features.store.remote import Remote, explained, is_url, open_remote
 from erc_features.utterance import Split
 
@@ -69,11 +62,11 @@ class FeatureFile:
         else:
             self._file = _open(self.path)
         try:
-            check_layout(self._file, self.path)
+            layout.check_layout(self._file, self.path)
             attributes = self._file.attrs
             self.complete = bool(attributes["complete"])
             self.labels: tuple[str, ...] = tuple(json.loads(attributes["labels"]))
-            self.provenance = read_provenance(self._file)
+            self.provenance = layout.read_provenance(self._file)
             rows, layers, dim = self._file["x"].shape
             self.shape: tuple[int, int, int] = (rows, layers, dim)
             self.dtype: np.dtype = self._file["x"].dtype
@@ -92,13 +85,13 @@ class FeatureFile:
     def stem(self) -> str:
         """The file's name without `.h5`: `audio.wav2vec2-base`."""
         name = str(self.path).rpartition("/")[2]
-        return name.removesuffix(".partial").removesuffix(SUFFIX)
+        return name.removesuffix(".partial").removesuffix(layout.SUFFIX)
 
     @property
     def attributes(self) -> dict[str, Any]:
         """Every attribute of the file, JSON ones decoded."""
         self._must_be_open()
-        found = {name: plain(value) for name, value in self._file.attrs.items()}
+        found = {name: layout.plain(value) for name, value in self._file.attrs.items()}
         for name in ("labels", "config", "versions", "notes"):
             if found.get(name):
                 found[name] = json.loads(found[name])
@@ -114,7 +107,7 @@ class FeatureFile:
     def _read(self, name: str) -> np.ndarray:
         self._must_be_open()
         try:
-            if name in TEXT_COLUMNS or name == "reason":
+            if name in layout.TEXT_COLUMNS or name == "reason":
                 return self._file[name].asstr()[()]
             return self._file[name][()]
         except (OSError, ValueError, RuntimeError, TypeError) as error:
@@ -230,7 +223,8 @@ def _close(file: h5py.File, remote: Remote | None) -> None:
 
 def list_features(folder: Path, *, partial: bool = False) -> list[Path]:
     """The feature files of a corpus's folder, by name; with `partial`, unfinished ones too."""
-    found = [*folder.glob("*" + SUFFIX), *(folder.glob("*" + PARTIAL) if partial else ())]
+    suffixes = (layout.SUFFIX, layout.PARTIAL) if partial else (layout.SUFFIX,)
+    found = [path for suffix in suffixes for path in folder.glob(f"*{suffix}")]
     return sorted(path for path in found if path.is_file())
 
 
