@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import mean
 from time import monotonic
 from typing import Any, Protocol
@@ -109,23 +110,25 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Amount(Protocol):
-    """What :func:`working` shows; `erc_features.extraction.progress.Work` is one."""
+@dataclass(frozen=True)
+class Work:
+    """How far one feature file is.
 
-    @property
-    def what(self) -> str: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def work_done(self) -> float: ...
-    @property
-    def work_total(self) -> float: ...
+    Attributes:
+        what: the file's stem.
+        done, total: rows.
+        work_done, work_total: in the encoder's unit of cost, earlier runs included.
+    """
+
+    what: str
+    done: int
+    total: int
+    work_done: float
+    work_total: float
 
 
 @contextmanager
-def working() -> Iterator[Callable[[Amount], None]]:
+def working() -> Iterator[Callable[[Work], None]]:
     """Yield a function (amount) that draws a bar of the work, with utterances and time left.
 
     Where standard error is not a terminal, it prints a line every ten seconds instead.
@@ -138,7 +141,7 @@ def working() -> Iterator[Callable[[Amount], None]]:
         return
     paces: dict[str, tuple[Pace, Pace]] = {}
 
-    def line(at: Amount) -> None:
+    def line(at: Work) -> None:
         work, rows = paces.setdefault(at.what, (Pace(at.work_done), Pace(at.done)))
         if work.due():
             share = at.work_done / max(at.work_total, 1e-9)

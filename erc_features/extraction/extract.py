@@ -22,8 +22,9 @@ from erc_features.extraction.engines.local import run_local
 from erc_features.extraction.items import loader
 from erc_features.extraction.job import Job, Options, make_jobs, rows_of
 from erc_features.extraction.probe import EncoderProbe, Expected, versions_of
-from erc_features.extraction.progress import Meter, Work
+from erc_features.extraction.progress import Meter
 from erc_features.store import FeatureFile, FeatureWriter, Shape, Status, open_writer
+from erc_features.terminal import Work
 from erc_features.threads import let_waiting_threads_sleep, our_cores
 from erc_features.utterance import Modality
 
@@ -98,7 +99,7 @@ def extract(
         overwrite: replace a file that was made differently.
         check: called with the encoder's probe before anything is written; raises to refuse it.
         progress: called with (file stem, rows done, rows).
-        watch: called with a :class:`.progress.Work`: rows, and the encoder's work.
+        watch: called with a :class:`erc_features.terminal.Work`: rows, and the encoder's work.
         options: `modality`, `encoder`, `name`, `settings`, `dtype`, `batch_size`, `revision` and
             `allow_empty`, as :class:`.job.Options` and :class:`.job.Job` describe them. An
             `encoder` other than `baseline` needs a `modality`.

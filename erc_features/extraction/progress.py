@@ -5,28 +5,10 @@ minutes are left.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from erc_features.encoders.base import Encoder, Measured
-
-
-@dataclass(frozen=True)
-class Work:
-    """How far one feature file is.
-
-    Attributes:
-        what: the file's stem.
-        done, total: rows.
-        work_done, work_total: in the encoder's unit of cost, earlier runs included.
-    """
-
-    what: str
-    done: int
-    total: int
-    work_done: float
-    work_total: float
 
 
 class Meter:

@@ -12,8 +12,8 @@ from corpora import media_corpus, text_corpus
 from erc_features import terminal
 from erc_features.extraction.dry_run import preview
 from erc_features.extraction.extract import extract
-from erc_features.extraction.progress import Work
 from erc_features.store import FeatureFile
+from erc_features.terminal import Work
 
 
 def test_work_grows_to_all_of_it_and_counts_what_costs(tmp_path):
