@@ -95,7 +95,7 @@ def make_ready(work: Work, encoder: Any) -> Ready:
 
     Where all batches would fill half the memory that is free, every second, third, … is kept.
     """
-    network = encoder.tower if work.modality == Modality.VISUAL else encoder.model
+    network = encoder.model
     calls: list[tuple[tuple, dict[str, Any]]] = []
     load, batches = work.load(), work.batches(encoder)
     rows = 0

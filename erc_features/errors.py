@@ -1,4 +1,4 @@
-"""The errors that a user can cause, and mend.
+"""The errors that a user can cause and correct.
 
 Every message says what is wrong, where, and what would work. `cli.py` is the one
 place that catches :class:`ErcError`; it prints the message and exits with 1.
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class ErcError(Exception):
-    """Something a user can mend: a path, a choice, a file, a full disk.
+    """Something that a user can correct: a path, a choice, a file, a full disk.
 
     >>> import erc_features
     >>> try:
@@ -20,7 +20,7 @@ class ErcError(Exception):
 
 
 class ErcWarning(UserWarning):
-    """Something that costs time or is likely not meant; the work goes on."""
+    """Something that costs time or is probably not intended; the work goes on."""
 
 
 class CorpusError(ErcError):
@@ -28,11 +28,11 @@ class CorpusError(ErcError):
 
 
 class MediaError(ErcError):
-    """One clip, sound or picture cannot be decoded. Costs one cell, never the run."""
+    """One clip, sound or picture cannot be decoded. It costs one cell, never the whole run."""
 
 
 class FeatureFileError(ErcError):
-    """A feature file is not one, is truncated, of a newer format, or of other provenance.
+    """A feature file is invalid, truncated, of a newer format, or of another provenance.
 
     >>> import erc_features
     >>> issubclass(erc_features.FeatureFileError, erc_features.ErcError)
@@ -62,7 +62,7 @@ def choose(kind: str, name: str, choices: Iterable[str]) -> str:
 
 
 def listed(items: Iterable[object], most: int = 20) -> str:
-    """One item a line, indented, at most `most` of them and then how many more."""
+    """One item a line, indented: at most `most` of them, and then the number of the others."""
     lines = [str(item) for item in items]
     shown = "".join(f"\n  {line}" for line in lines[:most])
     return shown + (f"\n  … and {len(lines) - most} more" if len(lines) > most else "")

@@ -12,7 +12,7 @@ def with_plugins(group: str, table: Mapping[str, str]) -> dict[str, str]:
     """`table` and what installed packages add to it under the entry point group `group`.
 
     Raises:
-        ErcError: two things of one name, which would make a result depend on what else is
+        ErcError: two things have one name, so that a result would depend on what else is
             installed; names both.
     """
     found = dict(table)
@@ -37,6 +37,6 @@ def load(target: str) -> Any:
         return getattr(import_module(module), name)
     except Exception as error:  # importing a plug-in runs code of others
         raise ErcError(
-            f"The plug-in {target} can't be loaded: {type(error).__name__}: {error}. Mend its "
+            f"The plug-in {target} can't be loaded: {type(error).__name__}: {error}. Repair its "
             "package or uninstall it."
         ) from error

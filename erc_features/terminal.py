@@ -1,27 +1,18 @@
-"""What verbs look like in a terminal: progress bars, tables, plain lines elsewhere."""
+"""What commands show: progress bars and tables in a terminal, plain lines elsewhere."""
 
 import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import mean
 from time import monotonic
 from typing import Any, Protocol
 
+from rich import progress as bars
 from rich.console import Console
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -31,60 +22,84 @@ _SECONDS_BETWEEN_LINES = 10.0
 _MOST_SEEDS = 10  # with a column each
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
+class _Rate(bars.ProgressColumn):
+    def render(self, task: bars.Task) -> Text:
         return Text(f"{task.speed:.0f}/s" if task.speed else "")
 
 
 @contextmanager
 def bar(*, of_bytes: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A function (what, done, total) that draws a bar with rate and time left.
+    """Yield a function (what, done, total) that draws a progress bar with rate and time left.
 
-    Where standard error is no terminal, it prints a line now and then.
+    Where standard error is not a terminal, it prints a line every ten seconds instead.
     """
-    if not err.is_terminal:
-        yield _plain_lines(size if of_bytes else "{:,}".format)
+    if err.is_terminal:
+        of_counts = bars.MofNCompleteColumn(), _Rate()
+        in_bytes = bars.DownloadColumn(), bars.TransferSpeedColumn()
+        with _bars(*(in_bytes if of_bytes else of_counts)) as update:
+            yield update
         return
-    counts = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (
-        MofNCompleteColumn(), _Rate())  # fmt: skip
-    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    form = size if of_bytes else "{:,}".format
+    paces: dict[str, Pace] = {}
+
+    def line(what: str, done: int, total: int) -> None:
+        pace = paces.setdefault(what, Pace(done))
+        if pace.due():
+            rate = pace.rate(done)
+            speed = form(round(rate)) if rate >= 10 else f"{rate:.1f}"
+            err.print(f"{what}: {form(done)} of {form(total)}, {done / max(total, 1):.0%}, "
+                      f"{speed}/s{pace.left(done, total)}", markup=False)  # fmt: skip
+
+    yield line
+
+
+@contextmanager
+def _bars(*more: bars.ProgressColumn) -> Iterator[Callable[..., None]]:
+    """Yield a function (what, done, total, **fields) that draws one bar for each `what`."""
+    around = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        *more,
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*around, console=err, transient=True) as progress:
         tasks: dict[str, Any] = {}
 
-        def update(what: str, done: int, total: int) -> None:
+        def update(what: str, done: float, total: float, **fields: Any) -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
+                tasks[what] = progress.add_task(what, total=total, **fields)
+            progress.update(tasks[what], completed=done, total=total, **fields)
 
         yield update
 
 
 class Pace:
-    """Rate and time left, from what was done since it was first asked: not from what an earlier
-    run did, nor from the first batch, which is slow."""
+    """Rate and time left, from what has been done since this was made: earlier runs do not count,
+    nor does the first batch, which is slow."""
 
-    def __init__(self, done: float) -> None:
-        self._begin, self._first, self.said = monotonic(), done, monotonic()
+    def __init__(self, done: float = 0) -> None:
+        self._begin = self._said = monotonic()
+        self._first = done
 
     def due(self) -> bool:
-        """Whether it is time for another line; then the next is due later."""
-        if monotonic() - self.said < _SECONDS_BETWEEN_LINES:
+        """Whether it is time for another line; the next one is then due ten seconds later."""
+        if monotonic() - self._said < _SECONDS_BETWEEN_LINES:
             return False
-        self.said = monotonic()
+        self._said = monotonic()
         return True
 
     def rate(self, done: float) -> float:
-        """A second."""
+        """How much is done a second."""
         return (done - self._first) / max(monotonic() - self._begin, 1e-9)
 
     def left(self, done: float, total: float) -> str:
-        """`, about 25 s left`; nothing where it can't be told."""
+        """`, about 25 s left`; nothing where it cannot be estimated."""
         rate = self.rate(done)
         return f", about {duration((total - done) / rate)} left" if rate > 0 else ""
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them.
+    """Seconds in words.
 
     >>> duration(25.2), duration(754), duration(7400)
     ('25 s', '13 min', '2 h 3 min')
@@ -95,76 +110,51 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _plain_lines(form: Callable[[int], str]) -> Callable[[str, int, int], None]:
-    paces: dict[str, Pace] = {}
+@dataclass(frozen=True)
+class Work:
+    """How far one feature file is.
 
-    def update(what: str, done: int, total: int) -> None:
-        if what not in paces:
-            paces[what] = Pace(done)
-        pace = paces[what]
-        if pace.due():
-            rate = pace.rate(done)
-            speed = form(round(rate)) if rate >= 10 else f"{rate:.1f}"
-            share = done / max(total, 1)
-            err.print(f"{what}: {form(done)} of {form(total)}, {share:.0%}, {speed}/s"
-                      f"{pace.left(done, total)}", markup=False)  # fmt: skip
+    Attributes:
+        what: the file's stem.
+        done, total: rows.
+        work_done, work_total: in the encoder's unit of cost, earlier runs included.
+    """
 
-    return update
-
-
-class Amount(Protocol):
-    """What :func:`working` shows; `erc_features.extraction.progress.Work` is one."""
-
-    @property
-    def what(self) -> str: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def work_done(self) -> float: ...
-    @property
-    def work_total(self) -> float: ...
+    what: str
+    done: int
+    total: int
+    work_done: float
+    work_total: float
 
 
 @contextmanager
-def working() -> Iterator[Callable[[Amount], None]]:
-    """A function (amount) that draws a bar of the work, with utterances and time left.
+def working() -> Iterator[Callable[[Work], None]]:
+    """Yield a function (amount) that draws a bar of the work, with utterances and time left.
 
-    Where standard error is no terminal, it prints a line now and then.
+    Where standard error is not a terminal, it prints a line every ten seconds instead.
     """
-    paces: dict[str, tuple[Pace, Pace]] = {}
-    if not err.is_terminal:
-
-        def line(at: Amount) -> None:
-            if at.what not in paces:
-                paces[at.what] = Pace(at.work_done), Pace(at.done)
-            work, rows = paces[at.what]
-            if work.due():
-                share = at.work_done / max(at.work_total, 1e-9)
-                err.print(f"{at.what}: {at.done:,} of {at.total:,} utterances, {share:.0%} of the "
-                          f"work, {rows.rate(at.done):,.1f} utterances/s"
-                          f"{work.left(at.work_done, at.work_total)}", markup=False)  # fmt: skip
-
-        yield line
+    if err.is_terminal:
+        with _bars(bars.TextColumn("{task.fields[rows]}")) as update:
+            yield lambda at: update(
+                at.what, at.work_done, at.work_total, rows=f"{at.done:,}/{at.total:,}"
+            )
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=err, transient=True) as progress:
-        tasks: dict[str, Any] = {}
+    paces: dict[str, tuple[Pace, Pace]] = {}
 
-        def update(at: Amount) -> None:
-            rows = f"{at.done:,}/{at.total:,}"
-            if at.what not in tasks:
-                tasks[at.what] = progress.add_task(at.what, total=at.work_total, rows=rows)
-            progress.update(tasks[at.what], completed=at.work_done, rows=rows)
+    def line(at: Work) -> None:
+        work, rows = paces.setdefault(at.what, (Pace(at.work_done), Pace(at.done)))
+        if work.due():
+            share = at.work_done / max(at.work_total, 1e-9)
+            err.print(f"{at.what}: {at.done:,} of {at.total:,} utterances, {share:.0%} of the "
+                      f"work, {rows.rate(at.done):,.1f} utterances/s"
+                      f"{work.left(at.work_done, at.work_total)}", markup=False)  # fmt: skip
 
-        yield update
+    yield line
 
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Inside, Ctrl-C (exit code 130) and SIGTERM (143) say that the same command goes on."""
+    """Inside, Ctrl-C (exit code 130) and SIGTERM (143) say how to continue: the same command."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -174,7 +164,7 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stopped:
-        err.print("Interrupted. What was written stays; the same command goes on where it stopped.")
+        err.print("Interrupted. What was written is kept; the same command continues from there.")
         # A KeyboardInterrupt that leaves `python -m` can end it by the signal, without a code.
         raise SystemExit(stopped.code if isinstance(stopped, SystemExit) else 130) from None
     finally:
@@ -205,20 +195,18 @@ class Epoch(Protocol):
 
 @contextmanager
 def training() -> Iterator[Callable[[Epoch], None]]:
-    """A function (epoch) that shows a live table of dev scores in percent, gone at the end.
+    """Yield a function (epoch) that shows a live table of dev scores in percent until the end.
 
-    Where standard error is no terminal, it prints a line now and then.
+    Where standard error is not a terminal, it prints a line every ten seconds instead.
     """
     if err.is_terminal:
         with Live(console=err, transient=True) as live:
             yield lambda at: live.update(_dev_scores(at))
         return
-    said = monotonic()
+    pace = Pace()
 
     def line(at: Epoch) -> None:
-        nonlocal said
-        if monotonic() - said >= _SECONDS_BETWEEN_LINES:
-            said = monotonic()
+        if pace.due():
             score, best = 100 * mean(at.score), 100 * mean(at.best)
             err.print(f"epoch {at.epoch} of {at.epochs}: {at.monitor} on dev {score:.1f}, "
                       f"best {best:.1f}; {_going(at)}", markup=False)  # fmt: skip
@@ -231,7 +219,7 @@ def _going(at: Epoch) -> str:
 
 
 def _dev_scores(at: Epoch) -> Table:
-    """A column for each seed, dim once it has stopped; of more than ten, mean and extremes."""
+    """A column for each seed, dim once it has stopped; for more than ten, mean and extremes."""
     drawn = Table(box=None, pad_edge=False, header_style="bold", caption=_going(at))
     drawn.add_column(f"epoch {at.epoch}/{at.epochs}")
     few = len(at.seeds) <= _MOST_SEEDS
@@ -258,12 +246,12 @@ def show(*lines: object) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON; paths and the like as text."""
+    """Print a value as JSON; what JSON does not know, such as a path, is printed as text."""
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; the first column to the left, the others to the right."""
+    """Print a table: the first column is aligned to the left, the others to the right."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         drawn.add_column(column, justify="right" if number else "left")
@@ -273,7 +261,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def size(count: int) -> str:
-    """A number of bytes as people read it.
+    """A number of bytes in words.
 
     >>> size(62_475_020)
     '62.5 MB'

@@ -55,7 +55,7 @@ def make_key(split: str, dialogue: int, sequence: int) -> str:
 
 
 def parse_key(key: str) -> tuple[Split, int, int]:
-    """Take a key apart again.
+    """Split, dialogue and sequence of a key.
 
     >>> parse_key("test/d-12-seq-0")
     (<Split.TEST: 'test'>, 12, 0)
@@ -70,9 +70,9 @@ def parse_key(key: str) -> tuple[Split, int, int]:
 
 
 def corpus_name(text: str) -> str:
-    """What a corpus is called: the last component of its folder, wherever it is named.
+    """The name of a corpus: the last component of its folder's path, or of its CSV's folder.
 
-    A folder that is there is resolved first (links, `.`); of a CSV it is the folder's.
+    Links and `.` are resolved first where the path exists.
 
     >>> corpus_name("data/meld/"), corpus_name("meld")
     ('meld', 'meld')
@@ -118,8 +118,4 @@ class Utterance:
 
     def cell(self, modality: Modality) -> str:
         """The text, or the path of the picture or sound; blank where there is none."""
-        return {
-            Modality.TEXT: self.x_text,
-            Modality.VISUAL: self.x_visual,
-            Modality.AUDIO: self.x_audio,
-        }[modality].strip()
+        return str(getattr(self, f"x_{modality}")).strip()

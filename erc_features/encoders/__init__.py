@@ -1,8 +1,8 @@
-"""Frozen encoders by name: items in, float32 embeddings (B, L, D) out, each row alone.
+"""Frozen encoders by name: they turn items into float32 embeddings (B, L, D), each row alone.
 
-No path, no disk but that of weights, and no HDF5 may enter; nothing here knows a corpus.
+No corpus, no HDF5 and no file but those of weights may enter.
 
-`ENCODERS` holds "module:function" strings; nothing is imported before use.
+`ENCODERS` holds "module:function" strings, which are imported when they are used.
 
 A factory takes (name, modality, settings) and returns an :class:`~.base.Encoder`. Packages add
 encoders through entry points of the group `erc.encoders`. A name that is not in the table is a
@@ -14,7 +14,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from erc_features.encoders.base import Encoder, Settings
+from erc_features.encoders.base import Encoder, Settings, pick_device, pick_precision
+from erc_features.encoders.cpu_precision import warn_of_slow_precision
 from erc_features.errors import EncoderError
 from erc_features.plugins import load, with_plugins
 from erc_features.utterance import Modality
@@ -54,7 +55,7 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
     """Load an encoder by its name, a Hugging Face id or a local folder.
 
     Raises:
-        EncoderError: it is unknown, can't serve the modality, or its weights can't be had.
+        EncoderError: it is unknown, cannot encode the modality, or its weights cannot be loaded.
     """
     table = with_plugins("erc.encoders", ENCODERS)
     if encoder in table:
@@ -64,38 +65,40 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
                 f"--encoder {encoder} takes {found.modality}; --modality {found.modality} works."
             )
         return found
-    # Ids of the hub without an owner ("bert-base-uncased") have a dash; a misspelt name has not.
+    # Ids of the hub without an owner have a dash ("bert-base-uncased"); misspelt names have none.
     if not (set(encoder) & set("-/\\:=") or Path(encoder).exists()):
         raise EncoderError(
             f"Unknown {modality} encoder {encoder!r}; choose from {', '.join(sorted(table))}, or "
             f"{_ALSO[modality]}."
         )
-    return load(PRETRAINED[modality])(encoder, modality, settings)
+    return load(PRETRAINED[modality])(encoder, modality, _resolved(settings))
 
 
 def resolve(encoder: str, settings: Settings) -> Settings:
-    """`settings` with what `--device auto` and `--precision auto` come to here.
+    """`settings` with the device and precision that `auto` means on this machine.
 
     Raises:
         EncoderError: CUDA was asked for and there is none.
     """
-    from erc_features.encoders.base import pick_device, pick_precision
-    from erc_features.encoders.cpu_precision import warn_of_slow_precision
-
     if encoder == "baseline":  # a formula, on the CPU; it refuses anything else itself
         device = "cpu" if settings.device == "auto" else settings.device
         precision = "fp32" if settings.precision == "auto" else settings.precision
         return replace(settings, device=device, precision=precision)
+    settings = _resolved(settings)
+    warn_of_slow_precision(settings.precision, settings.device)
+    return settings
+
+
+def _resolved(settings: Settings) -> Settings:
     device = pick_device(settings.device)
-    precision = pick_precision(settings.precision, device)
-    warn_of_slow_precision(precision, device)
-    return replace(settings, device=device, precision=precision)
+    return replace(settings, device=device, precision=pick_precision(settings.precision, device))
 
 
 def default_name(encoder: str, modality: Modality | None = None) -> str:
     """The name of a feature file: the last component of the encoder's id or folder.
 
-    Of open_clip's `architecture/tag`, `architecture=file` and `architecture/tag=file`, all parts.
+    For open_clip's `architecture/tag`, `architecture=file` and `architecture/tag=file` it has all
+    parts.
 
     >>> default_name("facebook/wav2vec2-base"), default_name("random:bert-base-uncased")
     ('wav2vec2-base', 'random-bert-base-uncased')
@@ -107,7 +110,7 @@ def default_name(encoder: str, modality: Modality | None = None) -> str:
     'ViT-B-32-openai-tuned'
 
     Raises:
-        EncoderError: that component says nothing ("model", "checkpoint-500", a snapshot's hash).
+        EncoderError: that component is no name ("model", "checkpoint-500", a snapshot's hash).
     """
     if encoder.startswith(_RANDOM):
         return "random-" + default_name(encoder.removeprefix(_RANDOM), modality)

@@ -1,48 +1,36 @@
 """Sound encoders through transformers: wav2vec 2.0 (Baevski et al. 2020), HuBERT (Hsu et al.
 2021), WavLM (Chen et al. 2022), data2vec (Baevski et al. 2022).
 
-Every hidden layer, pooled over time; the last is `last_hidden_state`. Sound is mono at 16 kHz.
-Its rules:
+They return every hidden layer, pooled over time; the last layer is `last_hidden_state`. Sound is
+mono at 16 kHz.
 
-- Shorter than the network's first frame (400 samples, 25 ms): silence is added at its end, up
-  to that length, after its level was normalised.
-- Longer than 15 s: cut into windows of equal numbers of frames that overlap by what two
-  neighbouring frames share, so that each frame is in one window; pooled over all of them.
-- Only sounds of equal numbers of frames share a forward pass; nothing is padded, and no mask
-  is needed. Padding changes the result of many, under a mask too: where the first convolution
-  is normalised over time (`feat_extract_norm="group"`: wav2vec2-base, hubert-base, wavlm-base),
-  and in data2vec, whose five convolutions for positions carry it into the frames beside it.
-  What is behind the last whole frame (at most 319 samples, 20 ms) is left out, after the
-  level was normalised: no frame covers it, only the statistics of a group norm would see it.
+- Sound shorter than the network's first frame (400 samples, 25 ms) is padded with silence to
+  that length, after its level was normalised.
+- Sound longer than 15 s is cut into windows of equal numbers of frames, which overlap by the
+  samples that two neighbouring frames share, so that each frame is in one window; the result is
+  pooled over all of them.
+- Only sounds of equal numbers of frames share a forward pass, so nothing is padded and no mask
+  is needed. Padding changes the result of many models, even under a mask: of those whose first
+  convolution is normalised over time (`feat_extract_norm="group"`: wav2vec2-base, hubert-base,
+  wavlm-base), and of data2vec, whose five positional convolutions carry it into the next frames.
+  Samples after the last whole frame (at most 319, 20 ms) are left out, after the level was
+  normalised: no frame covers them, only the statistics of a group norm would see them.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.nn.utils import parametrize
 
-from erc_features.encoders.base import (
-    Measured,
-    Settings,
-    pick_device,
-    pick_precision,
-    pooled_dim,
-    to_device,
-)
+from erc_features.encoders.base import Measured, Network, Settings, pooled_dim, to_device
 from erc_features.encoders.hidden_states import layers_of, recorded_last
 from erc_features.encoders.layers import pick_layers
-from erc_features.encoders.weights import (
-    DTYPES,
-    Place,
-    first_line,
-    is_random,
-    load_transformer,
-    place_model,
-)
+from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
@@ -65,39 +53,32 @@ class Grid:
         return self.shortest + (frames - 1) * self.hop
 
 
+# What pooling over several windows takes of each of them, (B, T, D) -> (B, D).
+_MOMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": lambda state: state.mean(1),
+    "std": lambda state: state.var(1, correction=0),
+    "max": lambda state: state.amax(1),
+}
+_Moments = tuple[int, dict[str, np.ndarray]]  # the frames of a window, and (L, D) of each moment
+
+
 @dataclass(frozen=True)
-class AudioEncoder:
+class AudioEncoder(Network):
     """A frozen network over sound, as an :class:`~erc_features.encoders.base.Encoder`.
 
     Attributes:
         grid: its frames.
-        normalise: whether each sound is brought to mean 0 and variance 1 first.
+        normalise: whether each sound is first scaled to mean 0 and variance 1.
     """
 
-    name: str
-    revision: str
-    picked: tuple[int, ...]
-    dim: int
-    pooling: str
-    device: str
-    dtype: torch.dtype
     grid: Grid
     normalise: bool
-    model: Any
-    recorded: Mapping[str, Any]
     modality: Modality = Modality.AUDIO
     cap: float = 240.0  # seconds in a batch
-
-    @property
-    def layers(self) -> int:
-        return len(self.picked)
-
-    def cost(self, size: float) -> float:
-        """Seconds."""
-        return max(size, 0.02)
+    least_cost: ClassVar[float] = 0.02
 
     def measure(self, known: Sequence[float]) -> Measured:
-        """Sizes in seconds; one group a number of frames."""
+        """Sizes in seconds; a group for each number of frames."""
         groups = [self.grid.frames(round(seconds * RATE)) for seconds in known]
         return Measured(np.array(known, np.float64), np.array(groups, np.float64))
 
@@ -115,7 +96,7 @@ class AudioEncoder:
         return np.stack([_pooled(moments, self.pooling) for moments in found])
 
     def _windows(self, sound: np.ndarray) -> list[np.ndarray]:
-        """Normalised, in whole frames, at most 15 s each."""
+        """The sound, normalised, as windows of whole frames and at most 15 s."""
         if self.normalise:
             sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
         sound = np.pad(sound, (0, max(0, self.grid.shortest - len(sound))))
@@ -128,7 +109,7 @@ class AudioEncoder:
         ]
 
     def _batches(self, windows: Sequence[np.ndarray]) -> Iterator[list[int]]:
-        """Numbers of windows that go through the network together, longest first."""
+        """Numbers of the windows that go through the network together, longest first."""
         order = sorted(range(len(windows)), key=lambda i: -len(windows[i]))
         batch: list[int] = []
         for i in order:
@@ -140,78 +121,45 @@ class AudioEncoder:
             batch.append(i)
         yield batch
 
-    def _forward(self, windows: Sequence[np.ndarray]) -> list["_Moments"]:
-        """Through the network, B windows of one length."""
-        sound = to_device(np.stack(windows), self.device).to(self.dtype)  # (B, n)
-        states = layers_of(self.model(sound, output_hidden_states=True))
-        return _moments([states[i].float() for i in self.picked], self.pooling)
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Of the frames of one window, (L, D) each: enough to pool over several windows exactly.
-
-    `square` is the mean squared distance from the mean, and `top` the largest; None where the
-    pooling takes neither.
-    """
-
-    count: int
-    mean: np.ndarray
-    square: np.ndarray | None
-    top: np.ndarray | None
-
-
-def _moments(states: Sequence[torch.Tensor], how: str) -> list[_Moments]:
-    """states: L of (B, T, D) float32 -> one for each of the B windows."""
-
-    def gather(function: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-        return torch.stack([function(state) for state in states], 1).cpu().numpy()  # (B, L, D)
-
-    mean = gather(lambda state: state.mean(1))
-    square = gather(lambda state: state.var(1, correction=0)) if "std" in how else None
-    top = gather(lambda state: state.amax(1)) if "max" in how else None
-    return [
-        _Moments(
-            states[0].shape[1], mean[i],
-            None if square is None else square[i], None if top is None else top[i],
-        )
-        for i in range(len(mean))
-    ]  # fmt: skip
+    def _forward(self, windows: Sequence[np.ndarray]) -> list[_Moments]:
+        """Put B windows of one length through the network."""
+        sound = to_device(np.stack(windows), self.device).to(self.model.dtype)  # (B, n)
+        layers = layers_of(self.model(sound, output_hidden_states=True))
+        states = [layers[i].float() for i in self.picked]  # L of (B, T, D)
+        made = {
+            part: torch.stack([_MOMENTS[part](state) for state in states], 1).cpu().numpy()
+            for part in {"mean", *self.pooling.split("+")}
+        }  # (B, L, D) each
+        frames = states[0].shape[1]
+        return [(frames, {part: x[i] for part, x in made.items()}) for i in range(len(windows))]
 
 
 def _pooled(windows: Sequence[_Moments], how: str) -> np.ndarray:
     """Pool over the frames of all windows: (L, D) or (L, 2 D) float32."""
-    share = np.array([window.count for window in windows], np.float64)
+    share = np.array([frames for frames, _ in windows], np.float64)
     share = (share / share.sum())[:, None, None]  # (W, 1, 1)
-    means = np.stack([window.mean for window in windows])  # (W, L, D)
-    mean = (share * means).sum(0)
-    parts = []
-    for part in how.split("+"):
-        if part == "mean":
-            parts.append(mean)
-        elif part == "max":
-            parts.append(
-                np.max([window.top for window in windows if window.top is not None], axis=0)
-            )
-        else:
-            within = np.stack([window.square for window in windows if window.square is not None])
-            parts.append(np.sqrt((share * (within + (means - mean) ** 2)).sum(0)))
-    return np.concatenate(parts, -1).astype(np.float32)
+    # (W, L, D) each; "std" is the variance within a window.
+    found = {part: np.stack([made[part] for _, made in windows]) for part in windows[0][1]}
+    pooled = {"mean": (share * found["mean"]).sum(0)}
+    if "max" in found:
+        pooled["max"] = found["max"].max(0)
+    if "std" in found:
+        between = (found["mean"] - pooled["mean"]) ** 2
+        pooled["std"] = np.sqrt((share * (found["std"] + between)).sum(0))
+    return np.concatenate([pooled[part] for part in how.split("+")], -1).astype(np.float32)
 
 
 def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncoder:
     """Load a Hugging Face id, a local folder, or `random:wav2vec2-base`.
 
     Raises:
-        EncoderError: it can't be reached, isn't such a model, or a setting means nothing here.
+        EncoderError: it cannot be loaded, is no such model, or a setting does not apply to it.
     """
     if settings.pool == "cls" or settings.history:
         raise EncoderError(
             f"--encoder {name}: sound has no first token and no --history; --pool mean, max, "
             "mean+max and mean+std work."
         )
-    device = pick_device(settings.device)
-    precision = pick_precision(settings.precision, device)
     model, revision, place = load_transformer(name, modality)
     config = model.config
     if config.model_type not in _KNOWN:
@@ -219,8 +167,11 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncode
             f"--encoder {name}: {config.model_type} is not an encoder of sound; "
             f"{', '.join(_KNOWN)} are."
         )
-    normalise = True if place is None or is_random(name) else _normalises(name, place)
-    _fold(model)
+    # Weights that are stored as direction and length are multiplied out once, not every time.
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            for tensor in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, tensor)
     grid = Grid(1, 1)
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         grid = Grid(grid.shortest + (kernel - 1) * grid.hop, grid.hop * stride)
@@ -228,7 +179,7 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncode
     picked = pick_layers(settings.layers, count)
     if getattr(config, "add_adapter", False) and count - 1 in picked:
         raise EncoderError(
-            f"--encoder {name} --layers {settings.layers}: behind its last block is an adapter "
+            f"--encoder {name} --layers {settings.layers}: an adapter follows its last block "
             "(add_adapter), so its last_hidden_state has fewer frames than its other layers. "
             "--layers :-1, without the last layer, works."
         )
@@ -238,17 +189,16 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncode
         picked=tuple(picked),
         dim=pooled_dim(config.hidden_size, settings.pool),
         pooling=settings.pool,
-        device=device,
-        dtype=DTYPES[precision],
+        device=settings.device,
         grid=grid,
-        normalise=normalise,
-        model=place_model(model, precision, device),
+        normalise=place is None or _normalises(name, place),
+        model=place_model(model, settings.precision, settings.device),
         recorded=recorded_last(config, picked, count),
     )
 
 
 def _normalises(name: str, place: Place) -> bool:
-    """What its preprocessor_config.json says; where it doesn't, transformers would assume it."""
+    """Read preprocessor_config.json: where it says nothing, transformers would assume something."""
     from transformers import Wav2Vec2FeatureExtractor
 
     file = f"--encoder {name}: preprocessor_config.json"
@@ -259,12 +209,12 @@ def _normalises(name: str, place: Place) -> bool:
         says = {key: found[key] for key in ("do_normalize", "sampling_rate") if key in found}
     except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
         raise EncoderError(
-            f"{file} doesn't say how it takes sound ({first_line(error)})."
+            f"{file} does not say how it takes sound ({first_line(error)})."
         ) from error
     if not isinstance(says.get("do_normalize"), bool):
         raise EncoderError(
-            f"{file} has no do_normalize: whether each sound is brought to mean 0 and variance 1 "
-            'first. Add what the weights were trained with: "do_normalize": true or false.'
+            f"{file} has no do_normalize: whether each sound is first scaled to mean 0 and "
+            'variance 1. Add what the weights were trained with: "do_normalize": true or false.'
         )
     if "sampling_rate" not in says:
         raise EncoderError(f"{file} has no sampling_rate. If it is 16 kHz, add 16000.")

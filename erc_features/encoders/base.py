@@ -1,11 +1,11 @@
-"""What an encoder is, and what encoders share: layers, pooling, the hash of weights."""
+"""What an encoder is, and what encoders share: pooling, devices, the hash of weights."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,9 +24,9 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What is said, by whom, and what was said before it: the item of text with history.
+    """A text with its speaker and its history: the item of text encoders with `--history`.
 
-    `before` holds (speaker, text) of utterances of the same dialogue and split, oldest first.
+    `before` holds (speaker, text) of earlier utterances of the dialogue, oldest first.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Turn:
 
 
 class Encoder(Protocol):
-    """A frozen network, or a formula: items to embeddings. Pure: no paths, no disk, no HDF5.
+    """A frozen network or a formula from items to embeddings, without access to files.
 
     An item is a text (str, or a :class:`Turn` where there is history), the frames of a clip (a
     tuple of (H, W, 3) uint8 RGB arrays), or sound ((n,) float32 in [-1, 1] at 16 kHz). An
@@ -43,11 +43,11 @@ class Encoder(Protocol):
     :class:`Measures` it.
 
     Attributes:
-        name: what `encoder` says in a feature file.
-        layers, dim: L and D of what `encode` returns.
+        name: the attribute `encoder` of a feature file.
+        layers, dim: L and D of the result of `encode`.
         revision: sha256 over the weights, or over the formula's name and version.
-        device: where it runs.
-        cap: the most that a batch may cost; a batch costs its rows times its largest item.
+        device: the device that it runs on.
+        cap: the largest cost of a batch, which is its rows times the cost of its largest item.
     """
 
     @property
@@ -66,7 +66,7 @@ class Encoder(Protocol):
     def cap(self) -> float: ...
 
     def cost(self, size: float) -> float:
-        """What an item of that size costs, in the unit of `cap`."""
+        """The cost of an item of that size, in the unit of `cap`."""
         ...
 
     def encode(self, items: Sequence[Any]) -> np.ndarray:
@@ -79,9 +79,9 @@ class Measured:
     """What a plan needs to know of n items before any of them is decoded.
 
     Attributes:
-        sizes: (n,) in the encoder's own unit, which its `cost` takes.
+        sizes: (n,) in the unit that the encoder's `cost` takes.
         groups: (n,) only items of one group may share a batch.
-        notes: what the encoder will leave out, and of how many items.
+        notes: what the encoder will leave out -> the number of items concerned.
     """
 
     sizes: np.ndarray
@@ -91,20 +91,20 @@ class Measured:
 
 @runtime_checkable
 class Measures(Protocol):
-    """An encoder that measures items itself. A pure function of the items: so an interrupted
-    extraction makes the same plan again, and reports the same notes."""
+    """An encoder that measures items itself, by a pure function of the items, so that an
+    interrupted extraction makes the same plan again and reports the same notes."""
 
     def measure(self, known: Sequence[Any]) -> Measured:
-        """Measure what is known of items beforehand: texts or turns; frames; seconds."""
+        """Measure items by what is known before decoding: texts or turns, frames, or seconds."""
         ...
 
 
 @runtime_checkable
 class Recorded(Protocol):
-    """An encoder whose numbers are decided by more than its weights and the settings.
+    """An encoder whose numbers depend on more than its weights and the settings.
 
     Attributes:
-        recorded: what else decides them, for the feature file's config: it must agree to resume.
+        recorded: what else they depend on, for the feature file's config: it must agree to resume.
     """
 
     @property
@@ -112,7 +112,7 @@ class Recorded(Protocol):
 
 
 def measure(encoder: Encoder, known: Sequence[Any]) -> Measured:
-    """By the encoder, where it does; else characters, frames or seconds, in one group."""
+    """The encoder's own measures; otherwise characters, frames or seconds, in one group."""
     if isinstance(encoder, Measures):
         return encoder.measure(known)
     texts = [k.text if isinstance(k, Turn) else k for k in known]
@@ -122,9 +122,9 @@ def measure(encoder: Encoder, known: Sequence[Any]) -> Measured:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to encode. What differs from the defaults becomes part of the file's name.
+    """How to encode. Settings other than the defaults become part of the file's name.
 
-    `history` is how many utterances before each are encoded with it; for text only.
+    `history` is the number of earlier utterances that are encoded with each text.
     """
 
     layers: str = "all"
@@ -142,9 +142,9 @@ class Settings:
 
 
 def pool(hidden: "torch.Tensor", mask: "torch.Tensor | None", how: str) -> "torch.Tensor":
-    """Pool over time, in float32. hidden (B, T, D) -> (B, D) or (B, 2 D).
+    """Pool over time, in float32: hidden (B, T, D) -> (B, D) or (B, 2 D).
 
-    mask (B, T) is true where something is; None is true everywhere.
+    mask (B, T) is true for the positions to pool; None means all of them.
     """
     import torch
 
@@ -171,12 +171,43 @@ def _mean(hidden: "torch.Tensor", mask: "torch.Tensor | None") -> "torch.Tensor"
 
 
 def pooled_dim(dim: int, how: str) -> int:
-    """D after pooling: concatenating poolings double it."""
+    """D after pooling: `mean+max` and `mean+std` double it."""
     return dim * (2 if "+" in how else 1)
 
 
+@dataclass(frozen=True)
+class Network:
+    """What frozen networks have in common; the classes of each modality add `encode`.
+
+    Attributes:
+        picked: numbers of the layers to return.
+        dim: D after pooling.
+        pooling: how to pool over time, one of `POOLS`.
+        model: on the device, in evaluation mode.
+        recorded: see :class:`Recorded`.
+    """
+
+    name: str
+    revision: str
+    picked: tuple[int, ...]
+    dim: int
+    pooling: str
+    device: str
+    model: Any
+    recorded: Mapping[str, Any]
+    least_cost: ClassVar[float] = 1.0
+
+    @property
+    def layers(self) -> int:
+        return len(self.picked)
+
+    def cost(self, size: float) -> float:
+        """The size itself: tokens, frames or seconds."""
+        return max(size, self.least_cost)
+
+
 def weights_revision(state: Mapping[str, "torch.Tensor"]) -> str:
-    """sha256 over weights: sorted name, dtype, shape, bytes. One rule, wherever they are from."""
+    """sha256 over weights sorted by name: name, dtype, shape and bytes, whatever their source."""
     import torch
 
     digest = hashlib.sha256()
@@ -190,7 +221,7 @@ def weights_revision(state: Mapping[str, "torch.Tensor"]) -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Small tensors on one thread: more only wait for each other (5 times slower when busy)."""
+    """Compute on one thread: for small tensors more are up to 5 times slower on busy cores."""
     import torch
 
     before = torch.get_num_threads()
@@ -202,10 +233,10 @@ def one_thread() -> Iterator[None]:
 
 
 def pick_device(device: str) -> str:
-    """`auto` is CUDA where there is one, else the CPU.
+    """The device; `auto` is CUDA where there is one, and otherwise the CPU.
 
     Raises:
-        EncoderError: CUDA was asked for and there is none; never a silent fallback.
+        EncoderError: CUDA was asked for and there is none; it never falls back silently.
     """
     import torch
 
@@ -222,7 +253,7 @@ def pick_device(device: str) -> str:
 
 
 def pick_precision(precision: str, device: str) -> str:
-    """`auto` is bf16 on a CUDA device that computes in it, else fp32."""
+    """The precision; `auto` is bf16 on a CUDA device that supports it, and otherwise fp32."""
     import torch
 
     if precision != "auto":

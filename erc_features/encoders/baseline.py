@@ -6,8 +6,8 @@ audio   statistics of MFCCs (Davis and Mermelstein 1980) and of prosody: pitch, 
 visual  histograms of colour and of gradients (Dalal and Triggs 2005, "Histograms of Oriented
         Gradients for Human Detection"), mean and deviation over the frames
 
-All are formulas over one item, so a row can't depend on its batch-mates. L = 1. Text needs no
-torch, whose import takes longer than a small corpus.
+Each is a formula over one item, so a row cannot depend on its batch-mates; L = 1. Text does not
+need torch, whose import takes longer than encoding a small corpus.
 """
 
 import hashlib
@@ -69,18 +69,9 @@ def load_baseline(name: str, modality: Modality, settings: Settings) -> Baseline
     Raises:
         EncoderError: a setting asks for something else.
     """
-    wrong = [
-        option
-        for option, value, default in (
-            ("--layers", settings.layers, ("all", "last")),
-            ("--pool", settings.pool, ("mean",)),
-            ("--precision", settings.precision, ("auto", "fp32")),
-            ("--device", settings.device, ("auto", "cpu")),
-            ("--history", settings.history, (0,)),
-        )
-        if value not in default
-    ]
-    if wrong:
+    right = {"layers": ("all", "last"), "pool": ("mean",), "precision": ("auto", "fp32"),
+             "device": ("auto", "cpu"), "history": (0,)}  # fmt: skip
+    if wrong := [f"--{name}" for name in right if getattr(settings, name) not in right[name]]:
         raise EncoderError(
             f"--encoder baseline takes no {', '.join(wrong)}: it is one formula, on the CPU."
         )

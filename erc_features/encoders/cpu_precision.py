@@ -1,4 +1,4 @@
-"""What the CPU can compute in."""
+"""The precisions that the CPU has instructions for."""
 
 import warnings
 from collections.abc import Iterable
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from erc_features.errors import ErcWarning
 
-# By the names that /proc/cpuinfo has for them; x86-64, then 64-bit Arm. Without one of these,
-# oneDNN and torch turn every number into fp32 and back.
+# Their names in /proc/cpuinfo; x86-64, then 64-bit Arm. Without one of these, oneDNN and torch
+# convert every number to fp32 and back.
 _INSTRUCTIONS = {
     "bf16": frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
     "fp16": frozenset({"avx512_fp16", "amx_fp16", "asimdhp"}),
@@ -16,9 +16,9 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def slow_precision(precision: str, flags: Iterable[str]) -> str:
-    """What to know of a precision on a CPU that has those instructions; "" where it is no slower.
+    """A warning about a precision on a CPU with these instructions; "" if it is no slower.
 
-    No flags at all say nothing.
+    Without any flags the CPU is not known, and there is no warning.
 
     >>> slow_precision("fp32", ["avx2"]), slow_precision("bf16", ["avx512_bf16"])
     ('', '')
@@ -36,13 +36,13 @@ than fp32; use --precision fp32.
 
 
 def warn_of_slow_precision(precision: str, device: str) -> None:
-    """Warn (:class:`ErcWarning`) before an encoder runs on a CPU at a precision that it lacks."""
+    """Warn (:class:`ErcWarning`) of a precision that the CPU has no instructions for."""
     if device == "cpu" and (slow := slow_precision(precision, cpu_flags())):
         warnings.warn(slow, ErcWarning, stacklevel=2)
 
 
 def cpu_flags(info: Path = _CPUINFO) -> frozenset[str]:
-    """The instructions of the first core; none where the system does not say."""
+    """The instructions of the first core; empty if the system does not list them."""
     try:
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which of an encoder's layers: `all`, `last`, `-4:` or `0,6,12`."""
+"""Choosing an encoder's layers: `all`, `last`, `-4:` or `0,6,12`."""
 
 import re
 
@@ -8,13 +8,13 @@ from erc_features.errors import EncoderError
 def pick_layers(layers: str, count: int) -> list[int]:
     """Layer numbers of `all`, `last`, a slice (`-4:`) or a list (`0,6,12`) out of `count`.
 
-    Layer 0 is what goes into the first block.
+    Layer 0 is the input of the first block.
 
     >>> pick_layers("-4:", 13), pick_layers("0,6,12", 13), pick_layers("last", 13)
     ([9, 10, 11, 12], [0, 6, 12], [12])
 
     Raises:
-        EncoderError: it is none of these, or names a layer that the model doesn't have.
+        EncoderError: it is none of these, or names a layer that the model does not have.
     """
     everything = list(range(count))
     if layers == "all":

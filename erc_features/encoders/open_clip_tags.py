@@ -1,4 +1,4 @@
-"""What weights of open_clip need beside their architecture: preprocessing and activation.
+"""What open_clip's weights need in addition to their architecture: preprocessing and activation.
 
 open_clip keeps both with the tag of the weights, not with the architecture. Built without a tag,
 ViT-B-16-SigLIP crops and scales as CLIP does, and OpenAI's weights run with GELU in place of the
@@ -18,10 +18,10 @@ _WHERE = ("url", "hf_hub")  # of a tag's weights; all else that it says is what 
 
 
 def known(name: str, architecture: str) -> str:
-    """The architecture, where open_clip has it.
+    """The architecture, if open_clip has it.
 
     Raises:
-        EncoderError: it has not; names similar ones.
+        EncoderError: it does not; names similar ones.
     """
     from difflib import get_close_matches
 
@@ -30,8 +30,8 @@ def known(name: str, architecture: str) -> str:
     if architecture not in list_models():
         near = get_close_matches(architecture, list_models(), 5) or ["ViT-B-32", "ViT-L-14"]
         raise EncoderError(
-            f"--encoder {name}: open_clip has no architecture {architecture!r}; such as "
-            f"{', '.join(near)}."
+            f"--encoder {name}: open_clip has no architecture {architecture!r}; it has, among "
+            f"others, {', '.join(near)}."
         )
     return architecture
 
@@ -40,7 +40,7 @@ def of_tag(name: str, architecture: str, tag: str) -> Mapping[str, Any]:
     """What open_clip knows of a tag: where its weights are, and what they need.
 
     Raises:
-        EncoderError: the architecture has no such tag; names those that it has.
+        EncoderError: the architecture has no such tag; names the tags that it has.
     """
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
@@ -52,10 +52,10 @@ def of_tag(name: str, architecture: str, tag: str) -> Mapping[str, Any]:
 
 
 def of_file(name: str, architecture: str, file: str) -> Mapping[str, Any]:
-    """What weights in a file need: what all tags of their architecture need.
+    """What weights in a file need, if all tags of their architecture need the same.
 
     Raises:
-        EncoderError: the tags differ, so the file's is asked for; or there is none.
+        EncoderError: the tags differ, so that the file's tag is asked for; or there is no tag.
     """
     from open_clip.pretrained import list_pretrained_tags_by_model
 
@@ -82,10 +82,10 @@ def of_file(name: str, architecture: str, file: str) -> Mapping[str, Any]:
 
 
 def must_say(name: str, config: Path, settings: Any) -> None:
-    """Refuse a folder's or repository's configuration without preprocessing.
+    """Refuse a folder's or repository's configuration that lacks the preprocessing.
 
-    Without `interpolation` and `resize_mode` it is of an open_clip before 2.24, which knew one of
-    each: bicubic, and the shortest edge.
+    One without `interpolation` and `resize_mode` was written by an open_clip before 2.24, which
+    had only one of each: bicubic, and the shortest edge.
 
     Raises:
         EncoderError: it has no mean or standard deviation of the colours.
@@ -104,8 +104,8 @@ def must_say(name: str, config: Path, settings: Any) -> None:
 def recorded_of(architecture: str, needs: Mapping[str, Any]) -> Mapping[str, str]:
     """What a feature file records of weights from a file, whose tag decides their numbers.
 
-    Nothing where the architecture alone says the same: so was every file prepared by an erc that
-    knew no tag of it, and its features are not mixed with others.
+    It is nothing if the architecture alone needs the same. Every older erc, which asked for no
+    tag, prepared pictures so: the features of both are equal then, and otherwise are not mixed.
     """
     from open_clip import get_model_config
     from open_clip.transform import PreprocessCfg
@@ -122,7 +122,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def in_words(config: Mapping[str, Any]) -> str:
-    """What weights need, where their tag says it.
+    """What weights need, as their tag says it.
 
     >>> in_words({"mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bicubic",
     ...           "resize_mode": "squash", "quick_gelu": True})

@@ -1,7 +1,7 @@
-"""Pictures to what a CLIP takes, on the device: Pillow's resize to the last bit, crop, scale.
+"""Preprocessing of pictures for a CLIP on the device: Pillow's resize to the last bit, crop, scale.
 
-Pillow is what CLIP was trained behind, and what open_clip's own preprocessing calls. Its resize
-is two passes of fixed-point arithmetic, columns then rows, each rounded to 8 bits
+CLIP was trained on pictures resized by Pillow, which open_clip's own preprocessing calls. Its
+resize is two passes of fixed-point arithmetic, columns then rows, each rounded to 8 bits
 (Pillow's src/libImaging/Resample.c); so 32-bit integers give the same pixels on any device.
 `torch.nn.functional.interpolate` does not round between the passes.
 """
@@ -59,9 +59,11 @@ class Preprocess:
         """(F, H, W, 3) uint8 -> (F, 3, *size), resized and cropped."""
         source = (pixels.shape[1], pixels.shape[2])
         target = self._target(source)
-        # Only what the crop leaves is computed. Pillow's order: columns first.
-        across = self._weights(source[1], target[1], self.size[1], pixels.device)
-        down = self._weights(source[0], target[0], self.size[0], pixels.device)
+        # Only what the crop leaves is computed. As in Pillow, columns come first.
+        down, across = (
+            resize_weights(*sizes, self.interpolation, str(pixels.device))
+            for sizes in zip(source, target, self.size, strict=True)
+        )
         columns = _resample(pixels.permute(2, 1, 0, 3), *across)  # (W', H, F, 3)
         return _resample(columns.transpose(0, 1), *down).permute(2, 3, 0, 1)  # from (H', W', F, 3)
 
@@ -72,23 +74,17 @@ class Preprocess:
         if self.size[0] == self.size[1]:  # torchvision's Resize rounds down
             short, side = min(source), self.size[0]
             high, wide = (side if n == short else int(side * n / short) for n in source)
-            return high, wide
-        ratio = min(n / wanted for n, wanted in zip(source, self.size, strict=True))
-        high, wide = (round(n / ratio) for n in source)
+        else:
+            ratio = min(n / wanted for n, wanted in zip(source, self.size, strict=True))
+            high, wide = (round(n / ratio) for n in source)
         return high, wide
-
-    def _weights(
-        self, source: int, target: int, crop: int, device: torch.device
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        first = round((target - crop) / 2.0)
-        return _device_weights(source, target, first, crop, self.interpolation, str(device))
 
 
 def preprocess(config: Mapping[str, Any]) -> Preprocess:
-    """From open_clip's `preprocess_cfg`.
+    """Read open_clip's `preprocess_cfg`.
 
     Raises:
-        EncoderError: it wants something that is not done here.
+        EncoderError: it asks for something that is not implemented here.
     """
     size = config["size"]
     size = (size, size) if isinstance(size, int) else tuple(size)
@@ -99,7 +95,7 @@ def preprocess(config: Mapping[str, Any]) -> Preprocess:
             f"The model wants its pictures resized by {config['resize_mode']!r} with "
             f"{config['interpolation']!r}; shortest and squash, bicubic and bilinear are known."
         )
-    # open_clip: "random" is bicubic where nothing is trained, as is any edge that is not square.
+    # open_clip makes "random" bicubic outside of training, and a shortest edge if not square.
     square = size[0] == size[1] or config["resize_mode"] == "squash"
     bilinear = config["interpolation"] == "bilinear" and square
     return Preprocess(
@@ -111,7 +107,7 @@ def preprocess(config: Mapping[str, Any]) -> Preprocess:
 def _resample(pixels: torch.Tensor, where: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Weighted sums along the first axis: (N, ...) uint8 -> (M, ...) uint8.
 
-    where, weights (K, M): which K pixels make a new one, and their weights, in fixed point.
+    where, weights (K, M): the K pixels that make a new one, and their weights in fixed point.
     """
     flat = pixels.reshape(pixels.shape[0], -1).int()  # (N, R)
     total = torch.full(
@@ -124,37 +120,35 @@ def _resample(pixels: torch.Tensor, where: torch.Tensor, weights: torch.Tensor) 
 
 
 @lru_cache(maxsize=64)
-def _device_weights(
-    source: int, target: int, first: int, count: int, filter_: str, device: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    where, weights = resize_weights(source, target, filter_, first, count)
-    return torch.from_numpy(where).to(device), torch.from_numpy(weights).to(device)
-
-
 def resize_weights(
-    source: int, target: int, filter_: str, first: int, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+    source: int, target: int, count: int, filter_: str, device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Pillow's own: which K of `source` pixels make one of `target`, and their weights.
 
-    Of `count` from the `first` on only: of a picture of 1 x 100,000 the crop needs 224 columns
-    out of 22 million.
+    They are computed only for the `count` pixels in the centre, which the crop leaves: of a picture
+    of 1 x 100,000 pixels these are 224 columns out of 22 million.
 
     Returns:
         where (K, count) int64, weights (K, count) int32 in units of 2^-22; they sum to 1.
     """
+    first = round((target - count) / 2.0)
     scale = source / target
     stretch = max(scale, 1.0)
     support = (2.0 if filter_ == "bicubic" else 1.0) * stretch
     taps = math.ceil(support) * 2 + 1
     centre = (np.arange(first, first + count) + 0.5) * scale  # (count,)
-    # int() of Pillow rounds towards 0; what is below is clamped to 0 anyway.
+    # Pillow's int() rounds towards 0; what is below 0 is clamped to 0 anyway.
     low = np.maximum(np.trunc(centre - support + 0.5), 0)
     high = np.minimum(np.trunc(centre + support + 0.5), source)
     where = low + np.arange(taps)[:, None]  # (K, count)
     value = _FILTERS[filter_]((where - centre + 0.5) / stretch) * (where < high)
     fraction = value / value.sum(0)
     fixed = np.trunc(fraction * (1 << _BITS) + np.copysign(0.5, fraction))
-    return np.minimum(where, source - 1).astype(np.int64), fixed.astype(np.int32)
+    where = np.minimum(where, source - 1).astype(np.int64)
+    return (
+        torch.from_numpy(where).to(device),
+        torch.from_numpy(fixed.astype(np.int32)).to(device),
+    )
 
 
 def _bicubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
@@ -165,8 +159,4 @@ def _bicubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
-def _bilinear(x: np.ndarray) -> np.ndarray:
-    return np.maximum(1.0 - np.abs(x), 0.0)
-
-
-_FILTERS = {"bicubic": _bicubic, "bilinear": _bilinear}
+_FILTERS = {"bicubic": _bicubic, "bilinear": lambda x: np.maximum(1.0 - np.abs(x), 0.0)}

@@ -1,10 +1,10 @@
 """Text encoders through transformers: the BERT family (Devlin et al. 2019), and decoders.
 
-Every hidden layer, pooled over the tokens that are not padding; with history, over those of the
-utterance itself. The last is `last_hidden_state`.
+They return every hidden layer, pooled over the tokens that are not padding; with history, over
+the tokens of the utterance itself. The last layer is `last_hidden_state`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,9 @@ import torch
 
 from erc_features.encoders.base import (
     Measured,
+    Network,
     Settings,
     Turn,
-    pick_device,
-    pick_precision,
     pool,
     pooled_dim,
     to_device,
@@ -28,7 +27,7 @@ from erc_features.encoders.weights import Place, first_line, load_transformer, p
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
-_LONGEST = 512  # tokens: BERT's own limit, and memory's for models that take more
+_LONGEST = 512  # tokens: BERT's own limit, and a limit to memory for models that take more
 _AT_ONCE = 1000  # texts
 _REMEMBERED = 14_000  # texts
 # Models that count positions from the padding token's number + 1, so that they take fewer
@@ -38,36 +37,20 @@ _OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-te
 
 
 @dataclass(frozen=True)
-class TextEncoder:
+class TextEncoder(Network):
     """A frozen transformer over texts, as an :class:`~erc_features.encoders.base.Encoder`.
 
-    `pool` "cls" takes the first token of the whole sequence, which has seen the history too.
+    The pooling `cls` takes the first token of the whole sequence, which attends to the history too.
     """
 
-    name: str
-    revision: str
-    picked: tuple[int, ...]
-    dim: int
-    pooling: str
-    device: str
-    model: Any
     tokenizer: Tokenizer
-    recorded: Mapping[str, Any]
     modality: Modality = Modality.TEXT
     cap: float = 64 * 512.0  # tokens in a batch, padding included
     # What `measure` has tokenised, for `encode`: doing it twice is 3% of a small model's time.
     tokenised: dict[str | Turn, Tokens] = field(default_factory=dict, repr=False)
 
-    @property
-    def layers(self) -> int:
-        return len(self.picked)
-
-    def cost(self, size: float) -> float:
-        """Tokens."""
-        return max(size, 1.0)
-
     def measure(self, known: Sequence[str | Turn]) -> Measured:
-        """Sizes in tokens; one group a size, so that nothing is padded."""
+        """Sizes in tokens; a group for each size, so that nothing is padded."""
         found = [np.empty((0, 3))]
         for first in range(0, len(known), _AT_ONCE):
             items = known[first : first + _AT_ONCE]
@@ -86,7 +69,7 @@ class TextEncoder:
     def encode(self, items: Sequence[str | Turn]) -> np.ndarray:
         """Texts or turns -> (B, L, D) float32.
 
-        A text longer than the model takes loses its end; a history, its oldest utterances.
+        A text that is too long for the model loses its end; a history, its oldest utterances.
         """
         new = [item for item in items if item not in self.tokenised]
         made = iter(self.tokenizer(new))
@@ -94,7 +77,7 @@ class TextEncoder:
         ids, seen, own = _arrays(tokens, self.tokenizer.pad)
         found = self.model(
             input_ids=to_device(ids, self.device),
-            # Attention is faster without one, and what is planned together needs none.
+            # Attention is faster without a mask, and rows that are planned together need none.
             attention_mask=None if seen.all() else to_device(seen, self.device),
             output_hidden_states=True,
         )
@@ -105,7 +88,7 @@ class TextEncoder:
 
 
 def _arrays(tokens: Sequence[Tokens], pad: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ids (B, T) and what is not padding (B, T) int64; which to pool (B, T) bool."""
+    """ids (B, T) and what is not padding (B, T), int64; which tokens to pool (B, T), bool."""
     longest = max(len(t.ids) for t in tokens)
     ids = np.full((len(tokens), longest), pad)
     seen = np.zeros_like(ids)
@@ -121,9 +104,8 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
     """Load a Hugging Face id, a local folder, or `random:bert-base-uncased`.
 
     Raises:
-        EncoderError: it can't be reached or isn't such a model; says what would work.
+        EncoderError: it cannot be loaded or is no such model; says what would work.
     """
-    device = pick_device(settings.device)
     model, revision, place = load_transformer(name, modality)
     if model.config.is_encoder_decoder:
         raise EncoderError(
@@ -143,14 +125,21 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
             f"--encoder {name} --pool cls: the first token of a decoder has seen no other; "
             "mean works."
         )
+    dims = [widths[i] for i in picked]
+    if len(set(dims)) > 1:
+        raise EncoderError(
+            f"--encoder {name} --layers {settings.layers}: its last layer has {dims[-1]} "
+            f"dimensions and the others have {dims[0]}, so one file cannot hold both. --layers "
+            "last works, and --layers :-1 for the others."
+        )
     return TextEncoder(
         name=name,
         revision=revision,
         picked=tuple(picked),
-        dim=pooled_dim(_width(name, settings.layers, [widths[i] for i in picked]), settings.pool),
+        dim=pooled_dim(dims[0], settings.pool),
         pooling=settings.pool,
-        device=device,
-        model=place_model(model, pick_precision(settings.precision, device), device),
+        device=settings.device,
+        model=place_model(model, settings.precision, settings.device),
         tokenizer=tokenizer,
         recorded=recorded_last(model.config, picked, len(widths)),
     )
@@ -175,10 +164,10 @@ def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Token
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise EncoderError(
-            f"--encoder {name}: no tokenizer that can be loaded ({first_line(error)}). "
+            f"--encoder {name}: it has no tokenizer that can be loaded ({first_line(error)}). "
             "It needs config.json, a tokenizer (tokenizer.json) and model.safetensors."
         ) from error
-    # Without its files transformers makes an empty one, to which every word is unknown.
+    # Without its files transformers makes an empty tokenizer, to which every word is unknown.
     if 2 * len(inner) < getattr(config, "vocab_size", 0):
         raise EncoderError(
             f"--encoder {name}: its tokenizer has {len(inner)} of {config.vocab_size} tokens; "
@@ -202,7 +191,7 @@ def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Token
 
 @torch.inference_mode()
 def _probe(name: str, model: Any) -> tuple[list[int], bool]:
-    """How wide each layer is, and whether the first token sees no later one."""
+    """D of each layer, and whether the first token does not attend to later ones."""
     ids = torch.tensor([[1, 2, 3], [1, 3, 2]])
     try:
         found = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
@@ -215,19 +204,8 @@ def _probe(name: str, model: Any) -> tuple[list[int], bool]:
         ) from error
     if not same_tokens:
         raise EncoderError(
-            f"--encoder {name}: the layers of {type(model).__name__} don't each have one state a "
-            "token; a model of the BERT family or a decoder does."
+            f"--encoder {name}: some layers of {type(model).__name__} do not have one state for "
+            "each token; those of the BERT family and of decoders do."
         )
     widths = [state.shape[-1] for state in states]
     return widths, bool(torch.equal(states[-1][0, 0], states[-1][1, 0]))
-
-
-def _width(name: str, layers: str, widths: Sequence[int]) -> int:
-    """D of the picked layers: one number."""
-    if len(set(widths)) > 1:
-        raise EncoderError(
-            f"--encoder {name} --layers {layers}: its last layer has {widths[-1]} dimensions and "
-            f"the others have {widths[0]}, so one file can't hold both. --layers last, or "
-            "--layers :-1 for the others, works."
-        )
-    return widths[0]

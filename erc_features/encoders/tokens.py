@@ -1,17 +1,17 @@
-"""Texts, alone or with what was said before, to token numbers.
+"""Turning texts, alone or with their history, into token numbers.
 
-With history, the lines of a dialogue follow each other in one sequence, as in EmoBERTa (Kim and
-Vossen 2021, "EmoBERTa: Speaker-Aware Emotion Recognition in Conversation with RoBERTa"):
+With history, the utterances of a dialogue follow each other in one sequence, as in EmoBERTa (Kim
+and Vossen 2021, "EmoBERTa: Speaker-Aware Emotion Recognition in Conversation with RoBERTa"):
 
     [CLS] Ross: Hi. [SEP] Joey: Hey! [SEP] Ross: This guy says hello. [SEP]
 
-each with its speaker's name where there is one, and the tokens of the last text are marked.
+each with its speaker's name if there is one, and the tokens of the last text are marked.
 """
 
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
@@ -29,7 +29,7 @@ class Tokens:
         ids: of the tokens.
         own: first and last + 1 of those to pool: all, or with history the text's own.
         cut: whether the text itself was too long and lost its end.
-        shortened: whether utterances before it had to go, oldest first.
+        shortened: whether the oldest utterances of its history were left out.
     """
 
     ids: "array[int]"
@@ -42,15 +42,15 @@ class Tokens:
 class Tokenizer:
     """A tokenizer of transformers, without its padding and truncation.
 
-    Padding to the right, as here, changes nothing in any model: in a decoder no token sees what
-    comes after it, and positions count from the first token.
+    Padding to the right, as here, changes nothing in any model: in a decoder no token attends to
+    later ones, and positions count from the first token.
 
     Attributes:
         inner: the tokenizer, or :class:`HashedWords`.
-        longest: the most tokens of a sequence.
-        pad: what to fill up with; nothing attends to it.
+        longest: the maximum number of tokens of a sequence.
+        pad: the token to pad with; nothing attends to it.
         prefix, suffix: special tokens around a sequence.
-        between: tokens between the lines of a history.
+        between: tokens between the utterances of a history.
     """
 
     inner: Any
@@ -65,7 +65,7 @@ class Tokenizer:
         return self.longest - len(self.prefix) - len(self.suffix)
 
     def __call__(self, items: Sequence[str | Turn]) -> list[Tokens]:
-        """Each text or turn as a sequence of at least one token, at most `longest`."""
+        """Each text or turn as a sequence of one to `longest` tokens."""
         plain = [item for item in items if isinstance(item, str)]
         encoded = iter(self.inner(plain, add_special_tokens=False)["input_ids"] if plain else [])
         return [
@@ -75,7 +75,7 @@ class Tokenizer:
 
     def _alone(self, ids: list[int]) -> Tokens:
         cut = len(ids) > self.room
-        # A decoder's tokenizer has no token for an empty text: one that says nothing.
+        # A decoder's tokenizer has no token for an empty text, so padding stands for it.
         whole = [*self.prefix, *ids[: self.room], *self.suffix] or [self.pad]
         return Tokens(array("i", whole), (0, len(whole)), cut, False)
 
@@ -105,32 +105,24 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class HashedWords:
-    """Words, and marks of punctuation, by their hash: enough for weights that are random.
+    """Words and punctuation marks by their hash, which is enough for random weights.
 
-    Pieces of at most 8 letters make about as many tokens of English as a vocabulary does.
+    Pieces of at most 8 letters make about as many tokens of English as a vocabulary does. Tokens
+    0, 1 and 2 are special ones.
     """
 
     vocabulary: int
-    special: frozenset[int] = field(default_factory=frozenset)
 
-    def __call__(
-        self,
-        texts: Sequence[str],
-        add_special_tokens: bool = False,
-        return_offsets_mapping: bool = False,
-    ) -> dict[str, list[list[Any]]]:
+    def __call__(self, texts: Sequence[str], **_: bool) -> dict[str, list[list[Any]]]:
         found = [list(_WORD.finditer(text.lower())) for text in texts]
-        first = max(self.special, default=-1) + 1
-        ids = [
-            [first + crc32(m[0].encode()) % (self.vocabulary - first) for m in matches]
-            for matches in found
-        ]
+        count = self.vocabulary - 3
+        ids = [[3 + crc32(m[0].encode()) % count for m in matches] for matches in found]
         spans = [[m.span() for m in matches] for matches in found]
         return {"input_ids": ids, "offset_mapping": spans}
 
 
 def wrap(inner: Any, longest: int) -> Tokenizer:
-    """A tokenizer of transformers as ours, its special tokens found by asking it."""
+    """Our form of a tokenizer of transformers, whose special tokens are found by asking it."""
     bare = inner("a", add_special_tokens=False)["input_ids"]
     full = inner("a")["input_ids"]
     at = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
@@ -145,8 +137,8 @@ def wrap(inner: Any, longest: int) -> Tokenizer:
 
 
 def lost_capital(inner: Any) -> str:
-    """A capitalised word of the vocabulary, where the tokenizer gives none of them: it makes
-    texts lower case, and its model was trained on them as they are. Else nothing."""
+    """A capitalised word of the vocabulary, if the tokenizer produces none of them: then it makes
+    texts lower case, but its model was trained on texts as they are. Otherwise nothing."""
     found = (word for word in sorted(inner.get_vocab()) if _CAPITAL.fullmatch(word))
     words = [word for word, _ in zip(found, range(20), strict=False)]
     kept = any(word in inner.tokenize(word) for word in words)
@@ -154,6 +146,5 @@ def lost_capital(inner: Any) -> str:
 
 
 def hashed(longest: int, vocabulary: int) -> Tokenizer:
-    """For random weights: no vocabulary is needed, nor had."""
-    words = HashedWords(vocabulary, frozenset({0, 1, 2}))
-    return Tokenizer(words, longest, pad=0, prefix=(1,), suffix=(2,), between=(2,))
+    """A tokenizer for random weights, which needs no vocabulary."""
+    return Tokenizer(HashedWords(vocabulary), longest, 0, prefix=(1,), suffix=(2,), between=(2,))

@@ -1,7 +1,7 @@
-"""The picture half of a CLIP through open_clip (Radford et al. 2021, "Learning Transferable
+"""The image tower of a CLIP through open_clip (Radford et al. 2021, "Learning Transferable
 Visual Models From Natural Language Supervision"; Cherti et al. 2023, open_clip's weights).
 
-One layer: the projected embedding of each frame, not normalised, pooled over the frames.
+It has one layer: the projected embedding of each frame, not normalised, pooled over the frames.
 """
 
 import json
@@ -13,34 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from erc_features.encoders.base import (
-    Settings,
-    pick_device,
-    pick_precision,
-    pool,
-    pooled_dim,
-    weights_revision,
-)
-from erc_features.encoders.open_clip_tags import (
-    CONFIG,
-    WEIGHTS,
-    known,
-    must_say,
-    of_file,
-    of_tag,
-    recorded_of,
-)
+from erc_features.encoders import open_clip_tags as tags
+from erc_features.encoders import weights as stored
+from erc_features.encoders.base import Network, Settings, pool, pooled_dim, weights_revision
 from erc_features.encoders.pixels import Preprocess, preprocess
-from erc_features.encoders.weights import (
-    DTYPES,
-    RANDOM,
-    first_line,
-    is_random,
-    locate,
-    place_model,
-    quiet,
-    random_weights,
-)
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
@@ -49,30 +25,18 @@ _FOLDER = "local-dir:"  # as open_clip spells one
 _FORMS = (
     "ViT-B-32/laion2b_s34b_b79k (an architecture and a tag of open_clip), "
     "ViT-B-32/laion2b_s34b_b79k=file.safetensors (with the weights), a folder with "
-    f"{CONFIG} and {WEIGHTS}, or hf-hub:owner/name"
+    f"{tags.CONFIG} and {tags.WEIGHTS}, or hf-hub:owner/name"
 )
 
 
 @dataclass(frozen=True)
-class VisualEncoder:
+class VisualEncoder(Network):
     """A frozen CLIP tower over frames, as an :class:`~erc_features.encoders.base.Encoder`."""
 
-    name: str
-    revision: str
-    dim: int
-    pooling: str
-    device: str
-    dtype: torch.dtype
     prepare: Preprocess
-    tower: Any
-    recorded: Mapping[str, str]
+    dtype: torch.dtype
     modality: Modality = Modality.VISUAL
-    layers: int = 1
     cap: float = 256.0  # frames in a batch
-
-    def cost(self, size: float) -> float:
-        """Frames."""
-        return max(size, 1.0)
 
     @torch.inference_mode()
     def encode(self, items: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
@@ -80,25 +44,24 @@ class VisualEncoder:
         counts = [len(frames) for frames in items]
         frames = [frame for item in items for frame in item]
         pixels = self.prepare(frames, self.device).to(self.dtype)  # (F, 3, H, W)
-        found = _embed(self.tower, pixels).float().split(counts)
+        found = _embed(self.model, pixels).float().split(counts)
         pooled = [pool(of_item[None], None, self.pooling) for of_item in found]
         return torch.stack(pooled).cpu().numpy()  # (B, 1, D)
 
 
 def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEncoder:
-    """Load a CLIP by open_clip's architecture and tag, a file, a folder, the hub, or `random:`.
+    """Load a CLIP by open_clip's architecture and tag, from a file, a folder or the hub, or as
+    `random:` and an architecture.
 
     Raises:
-        EncoderError: a setting that means nothing here; it can't be reached, isn't such a
-            model, or its weights are not safetensors.
+        EncoderError: a setting does not apply; it cannot be loaded, is no such model, or its
+            weights are not safetensors.
     """
     if settings.layers not in ("all", "last") or settings.pool == "cls" or settings.history:
         raise EncoderError(
             f"--encoder {name}: a CLIP gives one embedding a frame, so --layers is all, --pool "
             "one of mean, max, mean+max and mean+std, and there is no --history."
         )
-    device = pick_device(settings.device)
-    precision = pick_precision(settings.precision, device)
     tower, config, recorded = _load(name)
     prepare = preprocess(config)
     tower.eval()
@@ -108,57 +71,56 @@ def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEnco
     return VisualEncoder(
         name=name,
         revision=revision,
+        picked=(0,),
         dim=pooled_dim(width, settings.pool),
         pooling=settings.pool,
-        device=device,
-        dtype=DTYPES[precision],
+        device=settings.device,
+        dtype=stored.DTYPES[settings.precision],
         prepare=prepare,
-        tower=place_model(tower, precision, device),
+        model=stored.place_model(tower, settings.precision, settings.device),
         recorded=recorded,
     )
 
 
 def _embed(tower: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """(F, 3, H, W) -> (F, D). CoCa's tower gives the embedding and the tokens."""
+    """(F, 3, H, W) -> (F, D). CoCa's tower returns the tokens too."""
     found = tower(pixels)
     return found[0] if isinstance(found, tuple) else found
 
 
 def _load(name: str) -> tuple[Any, Mapping[str, Any], Mapping[str, str]]:
-    """The tower, as stored, on the CPU; its preprocessing; what a feature file records of it."""
+    """The tower on the CPU, as stored; its preprocessing; what a feature file records of it."""
     from open_clip import list_models
 
     architecture, has_file, file = name.partition("=")
-    first, _, tag = name.removeprefix(RANDOM).partition("/")
-    if is_random(name):
-        # Weights that nobody trained need nothing: the architecture's own.
-        return *_tower(name, known(name, first), None), {}
+    first, _, tag = name.removeprefix(stored.RANDOM).partition("/")
+    if stored.is_random(name):
+        # Weights that nobody trained need no preprocessing but the architecture's own.
+        return *_tower(name, tags.known(name, first), None), {}
     if Path(name).is_dir():
-        return *_tower(name, f"{_FOLDER}{name}", Path(name) / WEIGHTS), {}
+        return *_tower(name, f"{_FOLDER}{name}", Path(name) / tags.WEIGHTS), {}
     if has_file:
         architecture, _, tag = architecture.partition("/")
-        known(name, architecture)
+        tags.known(name, architecture)
         _must_be_safe(name, Path(file))
-        needs = of_tag(name, architecture, tag) if tag else of_file(name, architecture, file)
-        return *_tower(name, architecture, Path(file), needs), recorded_of(architecture, needs)
+        needs = (
+            tags.of_tag(name, architecture, tag) if tag else tags.of_file(name, architecture, file)
+        )
+        return *_tower(name, architecture, Path(file), needs), tags.recorded_of(architecture, needs)
     if tag and first in list_models() and not name.startswith(HUB):
-        return *_load_tag(name, first, tag), {}
+        config = tags.of_tag(name, first, tag)
+        repository, _, file = config.get("hf_hub", "").rpartition("/")
+        if not repository or (file and not file.endswith(".safetensors")):
+            raise EncoderError(
+                f"--encoder {name}: its weights are a pickle, which is not read; {_FORMS} work."
+            )
+        return *_tower(name, first, _fetch(name, repository, file or tags.WEIGHTS), config), {}
     repository = name.removeprefix(HUB)
     if "/" not in repository:
         raise EncoderError(f"--encoder {name}: no visual model; {_FORMS} work.")
-    config = _fetch(name, repository, CONFIG)
-    weights = _fetch(name, repository, WEIGHTS)
+    config = _fetch(name, repository, tags.CONFIG)
+    weights = _fetch(name, repository, tags.WEIGHTS)
     return *_tower(name, f"{_FOLDER}{config.parent}", weights), {}
-
-
-def _load_tag(name: str, architecture: str, tag: str) -> tuple[Any, Mapping[str, Any]]:
-    config = of_tag(name, architecture, tag)
-    repository, _, file = config.get("hf_hub", "").rpartition("/")
-    if not repository or (file and not file.endswith(".safetensors")):
-        raise EncoderError(
-            f"--encoder {name}: its weights are a pickle, which is not read; {_FORMS} work."
-        )
-    return _tower(name, architecture, _fetch(name, repository, file or WEIGHTS), config)
 
 
 def _must_be_safe(name: str, weights: Path) -> None:
@@ -170,8 +132,8 @@ def _must_be_safe(name: str, weights: Path) -> None:
 
 
 def _fetch(name: str, repository: str, file: str) -> Path:
-    """A file of the hub, from the cache where it is there."""
-    place = locate(repository, config=file, weights=(file,))
+    """A file of the hub, from the cache if it is there."""
+    place = stored.locate(repository, config=file, weights=(file,))
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -179,15 +141,15 @@ def _fetch(name: str, repository: str, file: str) -> Path:
         return Path(hf_hub_download(place.where, file, local_files_only=place.local))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise EncoderError(
-            f"--encoder {name}: no {file} in {repository} ({first_line(error)}). Weights as a "
-            f"pickle (.bin, .pt) are not read; {_FORMS} work."
+            f"--encoder {name}: no {file} in {repository} ({stored.first_line(error)}). Weights as "
+            f"a pickle (.bin, .pt) are not read; {_FORMS} work."
         ) from error
 
 
 def _tower(
     name: str, model: str, weights: Path | None, tag: Mapping[str, Any] | None = None
 ) -> tuple[Any, Mapping[str, Any]]:
-    """Build a model, keep its tower of pictures, and put its weights in.
+    """Build a model, keep its image tower, and load its weights; with the preprocessing.
 
     `model` is an architecture, or `local-dir:` and a folder; `tag` is what open_clip knows of
     the weights: their activation and their preprocessing.
@@ -200,9 +162,9 @@ def _tower(
 
     try:
         if model.startswith(_FOLDER):
-            config = Path(model.removeprefix(_FOLDER)) / CONFIG
-            must_say(name, config, json.loads(config.read_text(encoding="utf-8")))
-        with quiet(), random_weights():
+            config = Path(model.removeprefix(_FOLDER)) / tags.CONFIG
+            tags.must_say(name, config, json.loads(config.read_text(encoding="utf-8")))
+        with stored.quiet(), stored.random_weights():
             tower: Any = create_model(
                 model,
                 load_weights=False,
@@ -219,10 +181,8 @@ def _tower(
             }
             tower.load_state_dict(state)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-        if isinstance(error, json.JSONDecodeError):
-            reason = f"{CONFIG} is not JSON"
-        else:
-            reason = first_line(error)
+        no_json = isinstance(error, json.JSONDecodeError)
+        reason = f"{tags.CONFIG} is not JSON" if no_json else stored.first_line(error)
         raise EncoderError(
             f"--encoder {name}: not a CLIP that can be loaded ({reason}). {_FORMS} work."
         ) from error

@@ -1,4 +1,4 @@
-"""Where weights are, and how they are loaded: safetensors only, no code of a checkpoint is run.
+"""Finding and loading weights: safetensors only, and no code of a checkpoint is run.
 
 `random:NAME` builds an architecture at its real size with random weights from a fixed seed:
 for benchmarks, and for machines without a network.
@@ -52,9 +52,9 @@ class Place:
 
     Attributes:
         where: a folder, or an id of the hub.
-        local: nothing is asked of the hub: it is a folder, or in the cache.
-        weights: the hub's revision that holds the weights as safetensors. Not "main" for the
-            many checkpoints whose safetensors stand in a pull request of the hub's own
+        local: it is a folder or in the cache, so that the hub need not be asked.
+        weights: the hub's revision that holds the weights as safetensors. It is not "main" for
+            the many checkpoints whose safetensors are in a pull request of the hub's own
             converter, where transformers finds them when it is online.
     """
 
@@ -67,20 +67,21 @@ def locate(name: str, config: str = CONFIG, weights: tuple[str, ...] = _SAFE) ->
     """Find a checkpoint: a folder, then the local cache, then the hub.
 
     Raises:
-        EncoderError: at once where the hub can't be reached; transformers would retry for 30 s.
+        EncoderError: the hub cannot be reached; at once, where transformers would retry for 30 s.
     """
     if Path(name).is_dir():
         return Place(name, local=True)
     from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.file_download import repo_folder_name
 
     has_config = isinstance(try_to_load_from_cache(name, config), str)
-    if has_config:
-        for revision in _cached_revisions(name):
-            if any(
-                isinstance(try_to_load_from_cache(name, file, revision=revision), str)
-                for file in weights
-            ):
-                return Place(name, local=True, weights=revision)
+    folder = repo_folder_name(repo_id=name, repo_type="model")
+    refs = Path(constants.HF_HUB_CACHE) / folder / "refs"
+    pulls = sorted(path.relative_to(refs).as_posix() for path in refs.glob("refs/pr/*"))
+    for revision in ("main", *pulls) if has_config else ():
+        found = (try_to_load_from_cache(name, file, revision=revision) for file in weights)
+        if any(isinstance(path, str) for path in found):
+            return Place(name, local=True, weights=revision)
     address = urlsplit(constants.ENDPOINT)
     try:
         if constants.HF_HUB_OFFLINE:
@@ -97,15 +98,6 @@ def locate(name: str, config: str = CONFIG, weights: tuple[str, ...] = _SAFE) ->
     return Place(name, local=False)
 
 
-def _cached_revisions(name: str) -> list[str]:
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    refs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs"
-    pulls = sorted(path.relative_to(refs).as_posix() for path in refs.glob("refs/pr/*"))
-    return ["main", *pulls]
-
-
 def is_random(name: str) -> bool:
     return name.startswith(RANDOM)
 
@@ -114,8 +106,9 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
     """A frozen model of transformers on the CPU, as stored; its revision; where it was found.
 
     Raises:
-        EncoderError: it can't be reached, isn't such a model, or lacks weights of a layer.
+        EncoderError: it cannot be reached, is no such model, or lacks weights of a layer.
     """
+    import transformers
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging as hub_logging
 
@@ -123,7 +116,14 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
     hub_logging.disable_progress_bar()
     if is_random(name):
         with random_weights():
-            model = AutoModel.from_config(_random_config(name, modality))
+            known = _ARCHITECTURES[modality]
+            kind = name.removeprefix(RANDOM).split("/")[-1]
+            if kind not in known:
+                raise EncoderError(
+                    f"--encoder {name}: random weights of {', '.join(sorted(known))} can be made."
+                )
+            cls, sizes = known[kind]
+            model = AutoModel.from_config(getattr(transformers, cls)(**sizes))
         return model.eval(), weights_revision(model.state_dict()), None
     place = locate(name)
     try:
@@ -143,10 +143,9 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         needs = "a tokenizer" if modality == Modality.TEXT else "preprocessor_config.json"
         raise EncoderError(
-            f"--encoder {name}: not {_article(modality)} model that can be loaded "
-            f"({first_line(error)}). It needs config.json, {needs} and "
-            "model.safetensors; weights as a pickle (.bin) are not read: save_pretrained of "
-            "transformers writes them as safetensors."
+            f"--encoder {name}: not a model of {modality} that can be loaded "
+            f"({first_line(error)}). It needs config.json, {needs} and model.safetensors; weights "
+            "as a pickle (.bin) are not read: save_pretrained of transformers writes safetensors."
         ) from error
     missing = set(found["missing_keys"])
     needed = sorted(key for key in missing if not key.startswith(_UNUSED))
@@ -162,32 +161,19 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
 
 @contextmanager
 def random_weights() -> Iterator[None]:
-    """Inside, weights are drawn from a fixed seed; nobody else's random numbers change."""
+    """Draw weights from a fixed seed, without changing anyone else's random numbers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         yield
 
 
-def _random_config(name: str, modality: Modality) -> Any:
-    import transformers
-
-    known = _ARCHITECTURES[modality]
-    kind = name.removeprefix(RANDOM).split("/")[-1]
-    if kind not in known:
-        raise EncoderError(
-            f"--encoder {name}: random weights of {', '.join(sorted(known))} can be made."
-        )
-    cls, sizes = known[kind]
-    return getattr(transformers, cls)(**sizes)
-
-
 def place_model(model: Any, precision: str, device: str) -> Any:
     """The model on the device, its weights in that precision.
 
-    Only what a checkpoint holds is cast: a buffer that the model computed for itself, such as
-    the frequencies of rotary positions, is ruined by bfloat16.
+    Only the checkpoint's weights are cast: bfloat16 would ruin a buffer that the model computed
+    for itself, such as the frequencies of rotary positions.
     """
-    # By default cuDNN computes fp32 convolutions in TF32, with fp16's mantissa: fp32 is fp32 here.
+    # By default cuDNN computes fp32 convolutions in TF32, with the mantissa of fp16.
     torch.backends.cudnn.allow_tf32 = False
     dtype = DTYPES[precision]
     for tensor in model.state_dict(keep_vars=True).values():
@@ -198,7 +184,7 @@ def place_model(model: Any, precision: str, device: str) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of libraries that log to the root logger."""
+    """Suppress the warnings of libraries that log to the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -210,7 +196,3 @@ def quiet() -> Iterator[None]:
 def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def _article(modality: Modality) -> str:
-    return f"an {modality}" if modality == Modality.AUDIO else f"a {modality}"

@@ -1,6 +1,6 @@
-"""A corpus and an encoder become a feature file: the job, its plan, its engines, and its checks.
+"""Making feature files from a corpus and an encoder: the job, its plan, engines and checks.
 
-No network's own code and no HDF5 may enter: encoders know the one, the store the other.
+No code of a network and no HDF5 may enter: these belong to the encoders and to the store.
 """
 
 __all__ = ["dry_run", "extract", "job", "probe", "verify"]

@@ -16,15 +16,15 @@ def plan(
 ) -> list[np.ndarray]:
     """Batches of row numbers, longest first, so that a lack of memory shows at once.
 
-    A pure function of all rows and the settings: an interrupted extraction makes the same
-    batches again, and so the same numbers to the last bit.
+    It is a pure function of all rows and the settings, so that an interrupted extraction makes
+    the same batches again, and the same numbers to the last bit.
 
     Args:
-        rows, sizes: (n,) row numbers and what they measure (characters, frames, seconds).
-        batch_size: the most rows of a batch.
+        rows, sizes: (n,) row numbers and their sizes (characters, frames, seconds).
+        batch_size: the maximum number of rows of a batch.
         cost, cap: a batch's rows times the cost of its largest are at most `cap`; a row that
             alone costs more has a batch of its own.
-        groups: (n,) rows of different groups never share a batch; none is one group.
+        groups: (n,) rows of different groups never share a batch; None means one group.
     """
     kinds = np.zeros(len(rows)) if groups is None else groups
     order = np.lexsort((rows, kinds, -sizes))

@@ -1,23 +1,24 @@
-"""`erc extract --dry-run`: what an extraction would do, without doing it."""
+"""`erc extract --dry-run`: what an extraction would do."""
 
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Unpack
 
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus
 from erc_features.encoders import load_encoder, resolve
-from erc_features.encoders.base import Encoder, Settings
+from erc_features.encoders.base import Encoder
 from erc_features.errors import EncoderError, choose
 from erc_features.extraction.engines import ENGINES
 from erc_features.extraction.engines.local import run_local
 from erc_features.extraction.items import known, loader
-from erc_features.extraction.job import Job, make_jobs, plan_of, provenance_of, to_retry
+from erc_features.extraction.job import Job, Options, make_jobs
 from erc_features.extraction.probe import EncoderProbe
 from erc_features.extraction.progress import Meter
-from erc_features.store import PARTIAL, SUFFIX, FeatureFile, Shape, Status, expected_size
+from erc_features.store import FeatureFile, Shape, Status, expected_size
 from erc_features.threads import our_cores
 from erc_features.utterance import Modality
 
@@ -26,22 +27,21 @@ _TIMED = 32  # rows of the batch that is timed
 
 @dataclass(frozen=True)
 class Preview:
-    """What is to be done for one feature file.
+    """What would be done for one feature file.
 
     Attributes:
-        state: `new`; `unfinished`, it would go on; or `complete`, nothing would be done.
-        rows: those with something to encode; `done` of them already; `missing` have nothing.
-        amount: what there is to encode, done or not, in `unit`: hours of audio, frames or
-            characters.
-        batches: still to be encoded, and of all rows.
+        state: `new`; `unfinished`, which would be resumed; or `complete`, with nothing to do.
+        rows: rows with something to encode, of which `done` are encoded already; `missing` rows
+            have nothing.
+        amount: all that there is to encode, in `unit`: hours of audio, frames or characters.
+        batches: the number of batches that remain, and of all batches.
         shape: (N, L, D) of `x`, stored as `dtype`.
-        size: of the finished file in bytes, a little less or more.
-        free: bytes free where it goes.
-        differences: why the file there would be refused; empty where it would not.
-        notes: what the encoder would leave out, and of how many rows.
-        seconds: how long it would take here, from one batch that was decoded, encoded and timed;
-            None where nothing is to be done or it could not be timed.
-        timed: rows of that batch.
+        size: the approximate size of the finished file, in bytes.
+        free: free bytes on its disk.
+        differences: why the existing file would be refused; empty if it would not.
+        notes: what the encoder would leave out -> the number of rows.
+        seconds: the estimated time on this machine, from one batch of `timed` rows that was
+            decoded, encoded and timed; None if nothing remains or no time could be taken.
     """
 
     path: Path
@@ -70,53 +70,52 @@ def preview(
     corpus: Corpus | Path | str,
     *,
     features: Path | str = "features",
-    modality: str | None = None,
-    encoder: str | None = None,
-    name: str | None = None,
-    settings: Settings | None = None,
-    dtype: str = "float16",
-    batch_size: int = 64,
     engine: str = "local",
     retry: bool = False,
     overwrite: bool = False,
+    **options: Unpack[Options],
 ) -> list[Preview]:
     """Load the encoders, measure every row, plan the batches and time one; write nothing.
 
-    Raises:
-        ErcError: as :func:`erc_features.extraction.extract.extract` would.
+    Arguments and errors are those of :func:`erc_features.extraction.extract.extract`.
     """
-    jobs = make_jobs(
-        corpus, modality=modality, encoder=encoder, name=name, settings=settings, dtype=dtype,
-        batch_size=batch_size,
-    )  # fmt: skip
-    choose("engine", engine, ENGINES)
-    here = engine == "local"
+    jobs = make_jobs(corpus, **options)
+    here = choose("engine", engine, ENGINES) == "local"
     return [_preview(job, Path(features), retry, overwrite, here) for job in jobs]
 
 
 def _preview(job: Job, features: Path, retry: bool, overwrite: bool, here: bool) -> Preview:
     settings = resolve(job.encoder, job.settings)
     job = replace(job, settings=settings)
-    path = features / job.corpus.name / f"{job.stem}{SUFFIX}"
+    path, partial = job.paths(features)
     encoder = load_encoder(job.encoder, job.modality, settings)
-    planned, measured = plan_of(job, encoder)
+    planned, measured = job.plan(encoder)
     shape = (len(job.corpus.utterances), encoder.layers, encoder.dim)
     pending, state, differences = job.has_medium.copy(), "new", []
-    partial = path.with_name(f"{job.stem}{PARTIAL}")
     for found, what in ((partial, "unfinished"), (path, "complete")):
         if found.exists() and not overwrite:
             with FeatureFile(found) as file:
-                differences = file.provenance.differences(provenance_of(job, encoder))
+                differences = file.provenance.differences(job.provenance(encoder))
                 state = what
                 if not differences:
                     order = file.rows(keys=[u.key for u in job.corpus.utterances])
                     status = file.status[order]
                     pending = status == Status.PENDING
                     if retry:
-                        pending |= to_retry(job, status)
+                        pending |= job.to_retry(status)
                     if found == partial or pending.any():
-                        differences = _probe_differs(encoder, settings, file)
-    amount, unit = _amount(job)
+                        try:
+                            EncoderProbe(encoder, settings).must_agree(file)
+                        except EncoderError as error:
+                            differences = str(error).splitlines()
+    unit = "characters"
+    amount: float = sum(len(u.x_text) for u in job.corpus.utterances)
+    if job.modality != Modality.TEXT:
+        unit = "frames"
+        amount = sum(known(job.corpus, job.modality, np.flatnonzero(job.has_medium)))
+        if job.modality == Modality.AUDIO:
+            unit, amount = "hours of audio", amount / 3600
+    place = next(place for place in (path, *path.absolute().parents) if place.exists())
     todo = [batch for batch in planned if pending[batch].any()]
     meter = Meter(encoder, np.flatnonzero(job.has_medium), measured)
     seconds, timed = _time(job, encoder, todo, meter) if here and not differences else (None, 0)
@@ -131,13 +130,13 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool, here: bool)
         rows=rows,
         done=rows - int((pending & job.has_medium).sum()),
         missing=shape[0] - rows,
-        amount=amount,
+        amount=float(amount),
         unit=unit,
         batches=(len(todo), len(planned)),
         shape=shape,
         dtype=job.dtype,
         size=expected_size(shape[0], Shape(shape[1], shape[2], job.dtype)),
-        free=shutil.disk_usage(_existing(features)).free,
+        free=shutil.disk_usage(place).free,
         differences=tuple(differences),
         notes=dict(measured.notes),
         seconds=seconds,
@@ -148,7 +147,7 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool, here: bool)
 def _time(
     job: Job, encoder: Encoder, todo: list[np.ndarray], meter: Meter
 ) -> tuple[float | None, int]:
-    """Seconds for all batches that are left, from one of median cost, after a row to warm up."""
+    """Estimate the seconds for the batches from one of median cost, after a row to warm up."""
     if not todo:
         return None, 0
     batch = sorted(todo, key=meter.cost)[len(todo) // 2][:_TIMED]
@@ -159,26 +158,3 @@ def _time(
     if not (done.status == Status.OK).any():
         return None, 0
     return (perf_counter() - began) * meter.of(todo) / meter.cost(batch), len(batch)
-
-
-def _probe_differs(encoder: Encoder, settings: Settings, file: FeatureFile) -> list[str]:
-    try:
-        EncoderProbe(encoder, settings).must_agree(file)
-    except EncoderError as error:
-        return str(error).splitlines()
-    return []
-
-
-def _amount(job: Job) -> tuple[float, str]:
-    if job.modality == Modality.TEXT:
-        return float(sum(len(u.x_text) for u in job.corpus.utterances)), "characters"
-    sizes = sum(known(job.corpus, job.modality, np.flatnonzero(job.has_medium)))
-    if job.modality == Modality.AUDIO:
-        return sizes / 3600, "hours of audio"
-    return sizes, "frames"
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
-    folder = folder.resolve()
-    return next(place for place in (folder, *folder.parents) if place.exists())

@@ -1,4 +1,4 @@
-"""What of a corpus an encoder takes: the item of a row, and what is known of it beforehand."""
+"""What an encoder gets of a corpus: the item of a row, and what is known of it beforehand."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,13 +10,13 @@ from erc_features.corpora.manifest import Corpus
 from erc_features.encoders.base import Turn
 from erc_features.utterance import Modality
 
-FRAMES = 5  # taken of a clip, where a corpus names clips instead of mosaics
+FRAMES = 5  # taken from a clip, where a corpus names clips instead of mosaics
 
 
 def loader(corpus: Corpus, modality: Modality, history: int = 0) -> Callable[[int], Any]:
-    """The item of a row: its text, alone or as a turn with its history; its sound; its frames.
+    """A function from a row to its item: its text or turn, its sound, or its frames.
 
-    The function that it returns raises MediaError where there is no such medium.
+    It raises MediaError where the medium cannot be read.
     """
     if modality == Modality.TEXT:
         texts = turns(corpus, history) if history else [u.x_text for u in corpus.utterances]
@@ -36,7 +36,7 @@ def loader(corpus: Corpus, modality: Modality, history: int = 0) -> Callable[[in
 
 
 def turns(corpus: Corpus, history: int) -> list[Turn]:
-    """Each utterance after the `history` ones before it in its dialogue that have a text."""
+    """Each utterance with the last `history` utterances of its dialogue that have a text."""
     dialogues: dict[tuple[str, int], list[int]] = {}
     for row, u in enumerate(corpus.utterances):
         dialogues.setdefault((u.split, u.dialogue), []).append(row)
@@ -51,10 +51,9 @@ def turns(corpus: Corpus, history: int) -> list[Turn]:
 
 
 def known(corpus: Corpus, modality: Modality, rows: np.ndarray, history: int = 0) -> list[Any]:
-    """Of each row what can be known without decoding: its text or turn, frames, or seconds."""
+    """What is known of each row without decoding: its text or turn, frames, or seconds."""
     if modality == Modality.TEXT:
-        load = loader(corpus, modality, history)
-        return [load(row) for row in rows.tolist()]
+        return list(map(loader(corpus, modality, history), rows.tolist()))
     if modality == Modality.VISUAL:
         return [float(corpus.info.get("decode", {}).get("frames", FRAMES))] * len(rows)
     from erc_features.media import duration

@@ -1,8 +1,8 @@
-"""The probe of an encoder: what it gives for a fixed built-in input, compared with what it gave.
+"""The probe of an encoder: its embedding of a fixed built-in input, compared with an earlier one.
 
-The sha256 of its weights does not see the libraries that compute with them. Between transformers
+The sha256 of its weights does not cover the libraries that compute with them. Between transformers
 4.57.3 and 5.23.0 the last of `hidden_states` of every large wav2vec 2.0 silently became another
-tensor; the same weights, and rows 1.14 apart. The price is one more item to encode for each file.
+tensor: with the same weights, rows differed by 1.14. The price is one more item to encode per file.
 """
 
 import platform
@@ -30,11 +30,9 @@ _PACKAGES = (
 
 
 class EncoderProbe:
-    """The probe of a loaded encoder, computed when it is first asked for.
+    """The probe of a loaded `encoder`, computed when it is first needed.
 
-    Attributes:
-        encoder: whose it is.
-        unchecked: why nothing was compared, or no probe could be made; empty otherwise.
+    `unchecked` says why nothing was compared or no probe could be made; otherwise it is empty.
     """
 
     def __init__(self, encoder: Encoder, settings: Settings) -> None:
@@ -44,7 +42,7 @@ class EncoderProbe:
         self.unchecked = ""
 
     def make(self) -> Probe | None:
-        """None where the encoder fails on the built-in input: then `unchecked` says why."""
+        """The probe; None if the encoder fails on the built-in input, and `unchecked` says why."""
         if self._made is None and not self._failure:
             item = built_in(self.encoder.modality, self._settings.history)
             x, status, reasons = encode_rows([item], self.encoder, "float32")
@@ -56,11 +54,7 @@ class EncoderProbe:
         return self._made
 
     def must_agree(self, file: FeatureFile) -> None:
-        """Compare with the probe of a feature file, if it keeps one.
-
-        Raises:
-            EncoderError: how they differ, which versions do, and both ways out.
-        """
+        """Compare with the probe of a feature file, if it keeps one; see :meth:`must_be`."""
         self.must_be(
             read_probe(file), file.attributes.get("versions") or {}, str(file.path),
             "make the file anew with `erc extract --overwrite`",
@@ -69,26 +63,32 @@ class EncoderProbe:
     def must_be(
         self, before: Probe | None, versions: Mapping[str, str], what: str, anew: str
     ) -> None:
-        """Compare with a probe made `before`, by those versions of libraries.
+        """Compare with a probe made `before`, with those versions of libraries.
 
         Args:
-            what: is being compared, a file or a stem, to begin the message.
+            what: the file or stem that is compared, to begin the message.
             anew: the way out that keeps today's libraries.
 
         Raises:
-            EncoderError: how they differ, which versions do, and both ways out.
+            EncoderError: says how the probes differ, which versions differ, and both ways out.
         """
-        self.unchecked = "" if before else NOT_RECORDED
-        if before and before.input != INPUT:
+        self.unchecked = ""
+        if before is None:
+            self.unchecked = NOT_RECORDED
+            return
+        if before.input != INPUT:
             self.unchecked = (
                 f"its probe is of the built-in input {before.input}, and this erc has {INPUT}, so "
                 "it was not compared"
             )
-        if before is None or before.input != INPUT:
             return
         if (how := self._apart(before)) is None:
             return
-        changed = _changed(versions)
+        changed = [
+            (name, then, now or "not installed")
+            for name, then in versions.items()
+            if (now := _version(name)) != then
+        ]
         if changed:
             lines = (f"{name}: {then} then, {now} now" for name, then, now in changed)
             why = f"Versions that changed since:{listed(lines)}"
@@ -108,7 +108,7 @@ class EncoderProbe:
         )
 
     def _apart(self, before: Probe) -> str | None:
-        """How the probe made before differs from today's; None where it does not."""
+        """How the probe made before differs from today's; None if it does not."""
         now = self.make()
         if now is None:
             return f"nothing can be compared: {self._failure}"
@@ -116,8 +116,7 @@ class EncoderProbe:
             return f"the shape was {before.x.shape} and is {now.x.shape}"
         if not np.isfinite(before.x).all():
             return "what is stored holds NaN or infinity"
-        precision = self._settings.precision
-        tolerance = tolerance_of(precision, now.device, before.device)
+        tolerance = tolerance_of(self._settings.precision, now.device, before.device)
         _, gap = compare(before.x, now.x, tolerance)
         if gap is None:
             return None
@@ -132,8 +131,8 @@ class EncoderProbe:
 
 @dataclass(frozen=True)
 class Expected:
-    """What an encoder must be in every process of one extraction: its weights' revision, and the
-    probe that the driver made with those versions (None where it could make none)."""
+    """What an encoder must be in every process of an extraction: the revision of its weights, and
+    the probe that the driver made with those versions (None if it could not make one)."""
 
     revision: str
     probe: Probe | None
@@ -157,7 +156,7 @@ class Expected:
 
 
 def versions_of(encoder: str) -> dict[str, str]:
-    """Of Python, of the libraries that encoders compute with, and of the plug-in if it is one."""
+    """Versions of Python, of the libraries that encoders use, and of the encoder's plug-in."""
     plugins = [
         point.dist.name for point in entry_points(group="erc.encoders")
         if point.name == encoder and point.dist is not None
@@ -173,12 +172,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _changed(then: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Of each library that is another one now: its name, the version then and now."""
-    return [
-        (name, number, now or "not installed")
-        for name, number in then.items()
-        if (now := _version(name)) != number
-    ]

@@ -1,8 +1,8 @@
 """The built-in input of each modality, whose embedding a feature file keeps as its probe.
 
-A sentence, or a turn with what was said before it; 2 s of a synthetic voice; a drawn face. All is
-made with whole numbers, so that every machine and every version of numpy has the same bits. A
-change here is a new `INPUT`: probes of different inputs can't be compared.
+It is a sentence, or a turn with its history; 2 s of a synthetic voice; or a drawn face. All are
+made with whole numbers, so that every machine and every version of numpy has the same bits. Any
+change here needs a new `INPUT`: probes of different inputs cannot be compared.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ _HEIGHT, _WIDTH = 240, 320
 
 
 def built_in(modality: Modality, history: int = 0) -> Any:
-    """The item, as an encoder takes it: str or Turn, sound (32000,), or two frames."""
+    """The item as an encoder takes it: str or Turn, sound (32000,), or two frames."""
     if modality == Modality.TEXT:
         return Turn(_SENTENCE, "Ben", _BEFORE[-history:]) if history else _SENTENCE
     return voice() if modality == Modality.AUDIO else (face(4), face(16))

@@ -1,16 +1,16 @@
 """How far two encodings of one item by one encoder may be apart.
 
-`relative` times the largest number of the layer, and one unit in the last place of the stored
-type, at that value. The largest number is the new encoding's, so that damage does not widen its
-own tolerance. `relative` is
+It is `relative` times the largest number of the layer, plus one unit in the last place of the
+stored type at that value. The largest number is the new encoding's, so that damage does not widen
+its own tolerance. `relative` is
 
 - fp32: 1e-5, times at least 1. Alone and in batches of 64, BERT, RoBERTa, Llama, wav2vec2, WavLM
   and CLIP were at most 1.3e-6 apart on a CPU; MiniLM and a random wav2vec2-base with one thread or
   two, and with the instructions of AVX-512, AVX2 or SSE alone, at most 1.9e-6.
-- bf16 5e-2, fp16 5e-3. Other kernels for other shapes round elsewhere, so two sound results are
-  no nearer to each other than to fp32, but for the weights' own rounding, which they share:
+- bf16 5e-2, fp16 5e-3. Kernels for other shapes round at other places, so two sound results are
+  no nearer to each other than to fp32, apart from the weights' own rounding, which they share:
   from fp32 they were up to 4.2e-2 and 4.2e-3 away. (On a CPU, alone and in a batch, 0.)
-- On CUDA, or from one kind of device to the other: 1e-4 in fp32, else twice the above.
+- On CUDA, or between two kinds of device: 1e-4 in fp32, otherwise twice the above.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a sound row may be: `relative` of the layer's largest number, which counts as at
-    least `floor`, and one unit in the last place of the stored type. `why` says it in words."""
+    """How far a sound row may be away: `relative` of the layer's largest number (at least `floor`),
+    plus one unit in the last place of the stored type. `why` says it in words."""
 
     relative: float
     floor: float
@@ -30,13 +30,13 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Gap:
-    """Where stored and new numbers (L, D) are apart by more than is allowed.
+    """Where stored and new numbers (L, D) differ by more than is allowed.
 
     Attributes:
-        layer: of the L, the one that is furthest away.
-        largest: absolute difference there, and what is `allowed` at that dimension.
-        cosine: of that layer, stored and new.
-        layers: how many layers are too far away.
+        layer: of the L layers, the one that differs most.
+        largest: the largest absolute difference there; `allowed` at that dimension.
+        cosine: between that layer as stored and as encoded now.
+        layers: the number of layers that differ too much.
     """
 
     layer: int
@@ -47,7 +47,7 @@ class Gap:
 
 
 def tolerance_of(precision: str, here: str, there: str) -> Tolerance:
-    """Between an encoding in that precision on the device `here` and one that was made `there`.
+    """The tolerance between encodings in that precision on the devices `here` and `there`.
 
     >>> tolerance_of("fp32", "cuda:0", "cpu")
     Tolerance(relative=0.0001, floor=1.0, why='fp32 on cuda, stored on cpu')
@@ -65,7 +65,7 @@ def tolerance_of(precision: str, here: str, there: str) -> Tolerance:
 def compare(
     stored: np.ndarray, again: np.ndarray, tolerance: Tolerance
 ) -> tuple[float, Gap | None]:
-    """How far stored and new numbers (L, D) are apart at most, and where that is too far."""
+    """The largest difference of stored and new numbers (L, D), and the gap if it is too large."""
     here = stored.astype(np.float64)
     now = again.astype(stored.dtype).astype(np.float64)  # rounded as it would be stored
     apart = np.abs(here - now)
@@ -76,9 +76,11 @@ def compare(
     if not beyond.any():
         return furthest, None
     layer, dim = np.unravel_index(beyond.argmax(), beyond.shape)
+    lengths = float(np.linalg.norm(here[layer]) * np.linalg.norm(now[layer]))
+    cosine = float(here[layer] @ now[layer]) / lengths if lengths else 0.0
     return furthest, Gap(
-        int(layer), float(beyond[layer, dim]), float(allowed[layer, dim]),
-        _cosine(here[layer], now[layer]), int(beyond.any(1).sum()),
+        int(layer), float(beyond[layer, dim]), float(allowed[layer, dim]), cosine,
+        int(beyond.any(1).sum()),
     )  # fmt: skip
 
 
@@ -97,8 +99,3 @@ def _last_place(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     info = np.finfo(dtype)
     _, exponent = np.frexp(np.maximum(np.abs(x), float(info.tiny)))  # x = m 2^e, 0.5 <= m < 1
     return np.ldexp(1.0, exponent - 1 - info.nmant)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / lengths if lengths else 0.0

@@ -1,10 +1,10 @@
 """`erc verify`: encode a sample of a feature file's rows again, each alone, and compare.
 
-What differs is a row that was damaged since, a medium that changed, or an encoder whose rows
-depend on their batch-mates: the batch of one has none.
+A row that differs was damaged, or its medium has changed, or the encoder's rows depend on their
+batch-mates, which a batch of one does not have.
 
-Before any row the probe is compared, so that an encoder whose libraries give other numbers now is
-not taken for damaged rows: see `probe.py`. How far a sound row may be away: `tolerance.py`.
+The probe (`probe.py`) is compared before any row, so that an encoder whose libraries give other
+numbers now is not taken for damaged rows. `tolerance.py` says how far apart sound rows may be.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,11 @@ from erc_features.encoders.base import Encoder, Settings, measure
 from erc_features.errors import ErcError, FeatureFileError, listed
 from erc_features.extraction.engines.local import run_local
 from erc_features.extraction.items import known, loader
-from erc_features.extraction.job import Job, provenance_of
+from erc_features.extraction.job import Job
 from erc_features.extraction.probe import EncoderProbe
 from erc_features.extraction.tolerance import Tolerance, compare, in_words, tolerance_of
 from erc_features.store import FeatureFile, Status, must_have_encoder
+from erc_features.threads import let_waiting_threads_sleep
 from erc_features.utterance import Modality, Split, Utterance
 
 _OTHERS = 4  # failed rows tried again, and missing ones that have a medium now
@@ -33,15 +34,14 @@ _DECODERS = 2
 
 @dataclass(frozen=True)
 class Difference:
-    """A row that is not what its encoder gives.
+    """A row that differs from what its encoder gives.
 
     Attributes:
-        layer: of the file's L, the one that is furthest away; None where nothing was compared.
-        largest: absolute difference in that layer, beyond what is allowed there; None where
-            one of the two is no number.
-        allowed: at that dimension.
-        cosine: of that layer, stored and new.
-        reason: why there is nothing to compare; else empty.
+        layer: of the file's L, the one that differs most; None where nothing was compared.
+        largest: the largest absolute difference in that layer that is not allowed.
+        allowed: the difference that is allowed at that dimension.
+        cosine: between that layer as stored and as encoded now.
+        reason: why there is nothing to compare; otherwise empty.
     """
 
     key: str
@@ -59,7 +59,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Mendable:
-    """A row that `erc extract --retry` would encode. was: "failed" or "missing", and why."""
+    """A row that `erc extract --retry` would encode; it was "failed" or "missing" for `reason`."""
 
     key: str
     was: str
@@ -68,16 +68,16 @@ class Mendable:
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` found.
+    """The result of `verify`.
 
     Attributes:
-        ok: rows that the file says are ok; the sample is of these.
-        compared: how many of them were encoded again.
-        largest: absolute difference over all rows compared, those that are sound too.
-        differing: in the file's order.
-        mendable: of the few failed and missing rows that were tried.
-        device: that of this time; the file's is in its attributes.
-        unchecked: why the probe was not compared; empty where it was, and agrees.
+        ok: the number of ok rows, from which the sample is taken.
+        compared: the number of rows in the sample.
+        largest: the largest absolute difference over all compared rows, sound ones included.
+        differing: the rows that differ, in the file's order.
+        mendable: rows that can be encoded now, among a few failed and missing ones.
+        device: the device used now; the file's attributes name theirs.
+        unchecked: why the probe was not compared; empty if it was compared and agrees.
     """
 
     path: Path
@@ -108,20 +108,21 @@ def verify(
     device: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Verified:
-    """Encode a sample of rows again and compare, with the settings that the file names.
+    """Encode a sample of rows again, with the file's own settings, and compare.
 
     Args:
-        path: a feature file, finished or not: what is done is verified.
-        corpus: that the file was made from.
-        encoder: where it is now, if it was a folder that has moved since.
-        rows: how many to compare: the longest, the shortest, and a random sample spread over
+        path: a feature file, finished or not.
+        corpus: the corpus that the file was made from.
+        encoder: the encoder's folder, if it has moved since.
+        rows: the size of the sample: the longest, the shortest, and random rows spread over
             splits and sizes.
         progress: called with (file stem, rows done, rows).
 
     Raises:
-        ErcError: no corpus, no row that is ok; or corpus, encoder or settings are not those
-            of the file: lists what differs; or the encoder's probe is another now.
+        ErcError: there is no corpus or no ok row; corpus, encoder or settings are not those of
+            the file (lists what differs); or the encoder's probe is another now.
     """
+    let_waiting_threads_sleep()
     path = Path(path)
     with FeatureFile(path) as file:  # before the corpus is missed
         must_have_encoder(file.path, file.provenance.encoder, file.provenance.config)
@@ -134,7 +135,7 @@ def verify(
     began = perf_counter()
     with FeatureFile(path) as file:
         job, loaded = _same_again(file, corpus, encoder, device)
-        place = file.rows(keys=[u.key for u in corpus.utterances])  # of a corpus's row, its file's
+        place = file.rows(keys=[u.key for u in corpus.utterances])  # corpus's row -> file's row
         status = file.status[place]
         probe = EncoderProbe(loaded, job.settings)
         probe.must_agree(file)
@@ -144,8 +145,9 @@ def verify(
         random = np.random.default_rng(seed)
         sample = _sample(ok[job.has_medium[ok]], job, loaded, rows, random)
         gone = ok[~job.has_medium[ok]]
+        keys = [u.key for u in corpus.utterances]
         reason = f"the corpus has no {job.modality} for it now"
-        differing = {int(row): _nothing(job, row, reason) for row in gone}
+        differing = {int(row): Difference(keys[row], reason=reason) for row in gone}
         mendable: list[Mendable] = []
         largest = 0.0
         tolerance = tolerance_of(
@@ -157,17 +159,22 @@ def verify(
         for done, batch in enumerate(batches, 1):
             row = int(batch.rows[0])
             encoded = batch.status[0] == Status.OK
-            if status[row] == Status.OK and encoded:
-                stored = file.x(place[[row]])[0]  # (L, D)
-                furthest, found = _compare(job, row, stored, batch.x[0], tolerance)
+            stored = file.x(place[[row]])[0]  # (L, D)
+            if status[row] != Status.OK:
+                if encoded:
+                    was = Status(int(status[row])).name.lower()
+                    mendable.append(Mendable(keys[row], was, str(file.reason[place[row]])))
+            elif not encoded:
+                differing[row] = Difference(keys[row], reason=batch.reasons[0])
+            elif not np.isfinite(stored).all():
+                differing[row] = Difference(keys[row], reason="it holds NaN or infinity")
+            else:
+                furthest, gap = compare(stored, batch.x[0], tolerance)
                 largest = max(largest, furthest)
-                if found is not None:
-                    differing[row] = found
-            elif status[row] == Status.OK:
-                differing[row] = _nothing(job, row, batch.reasons[0])
-            elif encoded:
-                was = Status(int(status[row])).name.lower()
-                mendable.append(Mendable(_key(job, row), was, str(file.reason[place[row]])))
+                if gap is not None:
+                    differing[row] = Difference(
+                        keys[row], gap.layer, gap.largest, gap.allowed, gap.cosine
+                    )
             if progress:
                 progress(file.stem, done, len(chosen))
         return Verified(
@@ -181,7 +188,7 @@ def verify(
 def _same_again(
     file: FeatureFile, corpus: Corpus, encoder: str | None, device: str
 ) -> tuple[Job, Encoder]:
-    """The job that the file is of, and its encoder, loaded here."""
+    """The job that made the file, and its encoder, loaded on this machine."""
     theirs, config = file.provenance, file.provenance.config
     must_be_of_one_rule(file.path, theirs, corpus)
     try:
@@ -191,7 +198,7 @@ def _same_again(
     except (KeyError, TypeError, ValueError) as error:
         raise FeatureFileError(
             f"{file.path}: its attributes don't say how `erc extract` made it ({error!r}), so it "
-            "can't be made again; `erc inspect` shows what they say."
+            "cannot be made again; `erc inspect` shows what they say."
         ) from error
     name = encoder or theirs.encoder
     if encoder is None and Path(name).is_absolute() and not Path(name).exists():
@@ -201,11 +208,19 @@ def _same_again(
         )
     job = Job(corpus, modality, name, resolve(name, settings), file.dtype.name, batch_size=1)
     loaded = load_encoder(name, modality, job.settings)
-    ours = provenance_of(job, loaded)
+    ours = job.provenance(loaded)
     if encoder is not None:  # the weights are the same, wherever they are
         ours = replace(ours, encoder=theirs.encoder)
     lines = theirs.differences(ours)
-    if (columns := _fingerprint_of(file)) != theirs.fingerprint:
+    # Of the columns as they stand in the file: `erc fuse` learns from those.
+    texts = (file.split, file.dialogue, file.sequence, file.speaker, file.text, file.label)
+    columns = fingerprint(
+        Utterance(Split(split), dialogue, sequence, speaker, text, label=label)
+        for split, dialogue, sequence, speaker, text, label in zip(
+            *(column.tolist() for column in texts), strict=True
+        )
+    )
+    if columns != theirs.fingerprint:
         lines.append(f"fingerprint: its own texts, speakers and labels give {columns}")
     shape = (loaded.layers, loaded.dim)
     if file.shape[1:] != shape:
@@ -219,21 +234,11 @@ def _same_again(
     return job, loaded
 
 
-def _fingerprint_of(file: FeatureFile) -> str:
-    """Of the columns as they stand in the file: `erc fuse` learns from those."""
-    columns = (file.split, file.dialogue, file.sequence, file.speaker, file.text, file.label)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return fingerprint(
-        Utterance(Split(split), dialogue, sequence, speaker, text, label=label)
-        for split, dialogue, sequence, speaker, text, label in rows
-    )
-
-
 def _sample(
     rows: np.ndarray, job: Job, encoder: Encoder, count: int, random: np.random.Generator
 ) -> np.ndarray:
-    """`count` of the rows: the longest, the shortest, one of each split; then, of the others in
-    order of split and size, one from each of as many stretches of equal length."""
+    """`count` of the rows: the longest, the shortest, and one of each split; the others are taken
+    from equal stretches of the remaining rows in order of split and size, one from each."""
     if len(rows) <= count:
         return rows
     sizes = measure(encoder, known(job.corpus, job.modality, rows, job.settings.history)).sizes
@@ -249,29 +254,9 @@ def _sample(
 
 
 def _others(status: np.ndarray, job: Job, random: np.random.Generator) -> np.ndarray:
-    """A few failed rows, and a few missing ones, that have something to encode now."""
+    """A few failed rows and a few missing rows that have something to encode now."""
     found = [np.flatnonzero((status == s) & job.has_medium)
              for s in (Status.FAILED, Status.MISSING)]  # fmt: skip
     return np.concatenate(
         [np.sort(random.choice(rows, min(_OTHERS, len(rows)), replace=False)) for rows in found]
     )
-
-
-def _compare(
-    job: Job, row: int, stored: np.ndarray, again: np.ndarray, tolerance: Tolerance
-) -> tuple[float, Difference | None]:
-    """How far stored and new (L, D) are apart, and what is wrong with it if anything is."""
-    if not np.isfinite(stored).all():
-        return 0.0, _nothing(job, row, "it holds NaN or infinity")
-    furthest, gap = compare(stored, again, tolerance)
-    if gap is None:
-        return furthest, None
-    return furthest, Difference(_key(job, row), gap.layer, gap.largest, gap.allowed, gap.cosine)
-
-
-def _nothing(job: Job, row: int, reason: str) -> Difference:
-    return Difference(_key(job, row), reason=reason)
-
-
-def _key(job: Job, row: int) -> str:
-    return job.corpus.utterances[row].key

@@ -1,6 +1,6 @@
-"""Other tools' files: what people have becomes feature files, and feature files become theirs.
+"""Importing other tools' files as feature files, and exporting feature files for them.
 
-Files of strangers are read here and nowhere else; no code that they carry may ever run.
+Files of strangers are read here and nowhere else; no code in them may ever run.
 """
 
 from erc_features.interchange.export_features import Exported, export_features

@@ -1,6 +1,6 @@
-"""Arrays with names: .npy, .npz, safetensors, torch's .pt, and folders of .npy files.
+"""Named arrays: .npy, .npz, safetensors, torch's .pt, and folders of .npy files.
 
-No array is made before its claim is checked against the bytes that are there.
+No array is made before its claimed size is checked against the bytes of the file.
 """
 
 import json
@@ -16,6 +16,7 @@ import numpy as np
 
 from erc_features.errors import ErcError, choose, listed
 from erc_features.interchange.base import Asked, Found, must_be_about
+from erc_features.interchange.checks import readable
 from erc_features.interchange.frames import lengths_beside, settle
 from erc_features.interchange.row_keys import SPLITS, Named
 from erc_features.store import Status
@@ -30,31 +31,22 @@ def read_arrays(asked: Asked) -> Found:
     if source.is_dir():
         return from_named(asked, _folder(source), "folder of npy", {})
     read = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".pt": _torch, ".pth": _torch}
-    try:
+    with readable(source):
         named, texts = read[source.suffix](source)
-    except ErcError:
-        raise
-    except Exception as error:
-        why = (str(error).splitlines() or [""])[0][:200]
-        if "Python objects" in why:
-            why = "it holds Python objects; save numbers, .astype(np.float32)"
-        raise ErcError(
-            f"{source}: cannot be read as {source.suffix} ({type(error).__name__}: {why})."
-        ) from error
     return from_named(asked, named, source.suffix[1:], texts)
 
 
 def from_named(
     asked: Asked, named: Mapping[str, np.ndarray], kind: str, texts: Mapping[str, Any]
 ) -> Found:
-    """Which rows the arrays are. In this order:
+    """Find out which rows the arrays are. The ways are tried in this order:
 
-    `x` with `key` beside it, as `erc export` writes them; one array alone, or the one that
-    `--field` names, with `--keys` or `--split`; arrays called train, dev, test, each in that
-    split's order; and an array for each utterance, called as :mod:`.names` says.
+    `x` with `key` beside it, as `erc export` writes them; the array that `--field` names, or a
+    single one, with `--keys` or `--split`; arrays called train, dev, test, each in that split's
+    order; and an array for each utterance, called as :mod:`.row_keys` says.
 
     Raises:
-        ErcError: none of these, or the rows are not the corpus's.
+        ErcError: none of these fits, or the rows are not the corpus's.
     """
     source = asked.source
     if not named:
@@ -65,19 +57,16 @@ def from_named(
     if "x" in named and asked.field is None and _beside(named, texts, None) is not None:
         true = lengths_beside(named, "x")
         made = settle(asked, named["x"], "x", true, sure=about is not None)
-        found = asked.keys_of(len(made.x), _beside(named, texts, None))
-        gone = made.gone(found) | _gone(found, named, texts)
-        return Found(found, made.x, kind, "x", made.pooling, gone, notes=made.notes)
+        keys = asked.keys_of(len(made.x), _beside(named, texts, None))
+        return made.found(keys, kind, "x", _gone(keys, named, texts))
     if asked.field is not None:
         name = choose(f"field of {source}", asked.field, list(named))
         made = settle(asked, named[name], name, lengths_beside(named, name))
-        found = asked.keys_of(len(made.x), _beside(named, texts, len(made.x)))
-        gone = made.gone(found)
-        return Found(found, made.x, kind, name, made.pooling, gone, notes=made.notes)
+        keys = asked.keys_of(len(made.x), _beside(named, texts, len(made.x)))
+        return made.found(keys, kind, name)
     if len(named) == 1 and next(iter(named)) not in SPLITS and _no_name(asked, named):
         made = settle(asked, next(iter(named.values())))
-        found = asked.keys_of(len(made.x))
-        return Found(found, made.x, kind, "", made.pooling, made.gone(found), notes=made.notes)
+        return made.found(asked.keys_of(len(made.x)), kind)
     if all(name in SPLITS for name in named):
         return _by_split(asked, named, kind)
     if all(_no_name(asked, [name]) for name in named):
@@ -88,13 +77,12 @@ def from_named(
     if asked.keys is not None:
         raise ErcError(f"{source}: has an array for each utterance, called as it is; --keys "
                        "would not be used. Leave it out.")  # fmt: skip
-    found = asked.names.resolve(source, Named(list(named)), asked.split)
-    made = settle(asked, _together(source, named))
-    return Found(found, made.x, kind, "", made.pooling, made.gone(found), notes=made.notes)
+    keys = asked.names.resolve(source, Named(list(named)), asked.split)
+    return settle(asked, _together(source, named)).found(keys, kind)
 
 
 def _by_split(asked: Asked, named: Mapping[str, np.ndarray], kind: str) -> Found:
-    """Arrays called train, dev, test. `--split` says only of which `--drop` is."""
+    """Arrays called train, dev, test; `--split` only says to which of them `--drop` belongs."""
     source = asked.source
     if asked.keys is not None or not asked.drop:
         asked.must_not_name("its arrays are called after the splits, and are in their order")
@@ -117,24 +105,17 @@ def _by_split(asked: Asked, named: Mapping[str, np.ndarray], kind: str) -> Found
 
 
 def _together(source: Path, named: Mapping[str, np.ndarray]) -> np.ndarray | list[np.ndarray]:
-    """A vector (D,) or (K, D) of each name as (n, D) or (n, K, D); those of several K as they are.
+    """Arrays (D,) or (K, D) as (n, D) or (n, K, D); if only K differs, as they are.
 
     Raises:
-        ErcError: they differ in another way; says which does.
+        ErcError: they differ in another way; names the first that does.
     """
     first = next(iter(named))
-    shape, several = named[first].shape, False
+    shape = named[first].shape
+    several = any(value.shape != shape for value in named.values())
     for name, value in named.items():
-        same = value.shape == shape or (
-            value.ndim == 2 == len(shape) and value.shape[1] == shape[1]
-        )
-        several |= value.shape != shape
-        if (
-            not same
-            or value.dtype.kind not in "fiub"
-            or value.ndim not in (1, 2)
-            or (value.ndim == 2 and not value.shape[1])
-        ):
+        same = value.ndim == len(shape) in (1, 2) and value.shape[-1] == shape[-1]
+        if not same or value.dtype.kind not in "fiub" or (value.ndim == 2 and not value.shape[1]):
             raise ErcError(
                 f"{source}: {name} is {value.shape} {value.dtype}, and {first} is {shape}. Each "
                 "utterance has one vector (D,), or (L, D), of the same shape; or with --frames "
@@ -146,7 +127,7 @@ def _together(source: Path, named: Mapping[str, np.ndarray]) -> np.ndarray | lis
 def _beside(
     named: Mapping[str, np.ndarray], texts: Mapping[str, Any], rows: int | None
 ) -> Named | None:
-    """The rows' names, in an array `key` or the like; one of `rows`, if that is known."""
+    """The rows' names in an array `key` or the like, whose length is `rows` if that is known."""
     for name in _NAMES:
         found = texts.get(name, named.get(name))
         if found is None or np.ndim(found) != 1 or rows not in (None, len(found)):

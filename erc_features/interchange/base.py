@@ -1,4 +1,4 @@
-"""What a reader of someone else's file is asked for, and what it found."""
+"""What a reader of someone else's file is asked for, and what it finds."""
 
 import dataclasses
 import json
@@ -17,13 +17,15 @@ from erc_features.utterance import Modality, Split
 
 @dataclass(frozen=True)
 class Asked:
-    """Attributes:
-    field: which of several things in the file; `a,b` stacks them as layers.
-    keys: a file that names the rows.
-    split: of rows that don't say it themselves.
-    drop: utterances of that split that the file leaves out.
-    frames: the second axis of three is frames, to be pooled so; see :mod:`.frames`.
-    layers: the second axis of three is layers, whatever it looks like.
+    """What to import, and how.
+
+    Attributes:
+        field: which of several things in the file; `a,b` stacks them as layers.
+        keys: a file that names the rows.
+        split: the split of rows that do not say it themselves.
+        drop: utterances of that split that the file leaves out.
+        frames: how to pool the second axis of three, which is frames; see :mod:`.frames`.
+        layers: the second axis of three is layers, whatever it looks like.
     """
 
     source: Path
@@ -37,13 +39,10 @@ class Asked:
     layers: bool = False
 
     def keys_of(self, rows: int, own: Named | None = None) -> list[str]:
-        """The keys of rows: as the file names them, by `--keys`, or of the split in its order.
-
-        Args:
-            own: the file's own names, if it has any.
+        """The keys of the rows: their `own` names in the file, those of `--keys`, or a split's.
 
         Raises:
-            ErcError: none is given, the number of rows is another, or `--keys` and the file's own
+            ErcError: none is given, the number of rows differs, or `--keys` and the file's own
                 names differ.
         """
         if own is not None and len(own.names) != rows:
@@ -70,28 +69,19 @@ class Asked:
         return self.in_order(self.split, rows)
 
     def must_not_pool(self, what: str) -> None:
-        """The file itself says what its axes are, and `what` how.
-
-        Raises:
-            ErcError: `--frames` or `--layers` is given.
-        """
-        if self.frames or self.layers:
-            given = "--frames" if self.frames else "--layers"
-            raise ErcError(f"{self.source}: {what}; {given} would not be used. Leave it out.")
+        """Refuse `--frames` and `--layers`: the file says itself (`what`) what its axes are."""
+        self._must_not_say(what, {"--frames": self.frames, "--layers": self.layers})
 
     def must_not_name(self, what: str) -> None:
-        """The file itself says which row is which, and `what` how: `--keys` and `--split` have no
-        say.
+        """Refuse `--keys` and `--split`: the file says itself (`what`) which its rows are."""
+        self._must_not_say(what, {"--keys": self.keys, "--split": self.split})
 
-        Raises:
-            ErcError: one of them is given.
-        """
-        given = [name for name, one in (("--keys", self.keys), ("--split", self.split)) if one]
-        if given:
+    def _must_not_say(self, what: str, options: Mapping[str, object]) -> None:
+        if given := [name for name, value in options.items() if value]:
             raise ErcError(f"{self.source}: {what}; {given[0]} would not be used. Leave it out.")
 
     def is_name(self, name: str) -> bool:
-        """Whether it means an utterance; see :meth:`.Names.is_name`."""
+        """See :meth:`.Names.is_name`."""
         return self.names.is_name(name, self.split)
 
     def in_order(self, split: Split, rows: int) -> list[str]:
@@ -117,11 +107,11 @@ class Found:
 
     Attributes:
         keys: n of them, each an utterance of the corpus.
-        x: (n, L, D), as it stands in the file.
-        format, field, pooling: what the provenance says of it.
-        gone: key -> status and reason, of rows that the file itself says are missing or failed.
+        x: (n, L, D), as stored in the file.
+        format, field, pooling: for the provenance.
+        gone: key -> status and reason, of rows that the file itself calls missing or failed.
         left_out: columns that are not features.
-        notes: what who imports should know.
+        notes: what the user should know.
     """
 
     keys: Sequence[str]
@@ -135,11 +125,7 @@ class Found:
 
 
 def must_be_about(asked: Asked, about: object) -> None:
-    """What `erc export` wrote beside the features must be of this corpus and modality.
-
-    Raises:
-        ErcError: it is of another, or can't be read.
-    """
+    """Refuse features that `erc export` wrote of another corpus or modality, by their `about`."""
     try:
         said = json.loads(str(about))
         corpus, fingerprint, modality = (said[n] for n in ("corpus", "fingerprint", "modality"))

@@ -1,4 +1,4 @@
-"""Which columns of a table are features, and what to say of those that may not be."""
+"""Which columns of a table are features, and warnings about those that may not be."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from erc_features.errors import ErcError, choose, listed
 from erc_features.interchange.base import Asked
 from erc_features.interchange.parquet import ListColumn
 
-# A name made of these alone, or of these and a label, is no feature: y_true, anger_prob, …
+# A name made only of these words, or of these and a label, is no feature: y_true, anger_prob, …
 _WORDS = {
     "true", "truth", "gold", "target", "label", "labels", "class", "emotion", "y", "hat", "p", "id",
     "pred", "preds", "predicted", "prediction", "predictions", "prob", "probs", "proba", "probas",
@@ -23,11 +23,7 @@ _GUESS = re.compile(r"(prob|proba|probability|probabilities|logit|pred|predicted
 
 
 def must_be_text(source: Path, name: str, column: Any) -> None:
-    """A column that is no feature must not be one of numbers with a slip in it.
-
-    Raises:
-        ErcError: most cells are numbers; names the column and the first cell that is none.
-    """
+    """Refuse a column of texts if most cells are numbers: names the first cell that is not one."""
     import pandas as pd
 
     cells = column.astype(str).str.strip()
@@ -45,10 +41,10 @@ def must_be_text(source: Path, name: str, column: Any) -> None:
 
 
 def scores_in(asked: Asked, frame: Any, names: Sequence[str]) -> dict[str, str]:
-    """Columns that hold the truth, a prediction, a probability or a score of the row, and why.
+    """Columns that hold the truth, a prediction, a probability or a score of the row -> why.
 
-    They know the answer, or guess at it; nkululeko's table of predictions has a column of each
-    label, which holds probabilities or logits, `predicted`, `truth`, `uncertainty` and `correct`.
+    They know the answer or guess it. nkululeko's table of predictions has a column for each
+    label with probabilities or logits, `predicted`, `truth`, `uncertainty` and `correct`.
     """
     labels = {label.casefold() for label in asked.names.corpus.labels}
     found = {}
@@ -74,7 +70,7 @@ def choose_columns(
     scores: Mapping[str, str],
     offered: Sequence[str],
 ) -> list[str]:
-    """The columns to take: those of `--field`; else the one of lists; else all `offered`.
+    """The columns to take: those of `--field`, otherwise the column of lists, otherwise `offered`.
 
     Args:
         numeric: every column of numbers, which `--field` may name.
@@ -82,7 +78,8 @@ def choose_columns(
         offered: columns of numbers and of lists that may be taken without being named.
 
     Raises:
-        ErcError: there are several of lists, none at all, or `--field` names what is none.
+        ErcError: there are several columns of lists, or none to take; or a `--field` is neither
+            numbers nor lists.
     """
     source, known = asked.source, [*numeric, *lists]
     if asked.field is not None:
@@ -115,7 +112,7 @@ def choose_columns(
 
 
 def score_notes(scores: Mapping[str, str], taken: Sequence[str]) -> Iterator[str]:
-    """What was left out, or taken by name, of columns that may know the answer."""
+    """Notes on columns that may know the answer: those left out, and those taken by name."""
     if left := [f"{name} ({why})" for name, why in scores.items() if name not in taken]:
         more = f" and {len(left) - 20} more" if len(left) > 20 else ""
         yield (
@@ -130,7 +127,7 @@ def score_notes(scores: Mapping[str, str], taken: Sequence[str]) -> Iterator[str
 
 
 def notes_on(asked: Asked, frame: Any, names: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
-    """Which columns were taken; and which of them look like the label in numbers."""
+    """Notes on the columns that were taken, and on those that look like the label in numbers."""
     shown = names if len(names) < 7 else [*names[:3], "…", *names[-3:]]
     yield f"columns used: {', '.join(shown)} ({len(names):,})"
     labels = {u.key: u.label for u in asked.names.corpus.utterances}

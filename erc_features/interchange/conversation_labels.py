@@ -1,8 +1,8 @@
-"""Whether a conversation pickle's own labels say that its rows are the corpus's utterances.
+"""Checking by a conversation pickle's own labels that its rows are the corpus's utterances.
 
-Which code is which label is not written in such files, and differs between models: a code means
-the label that it stands beside most often. That each code means one label, and each label has one
-code, is what proves that the rows are these utterances; as many utterances alone prove little.
+Such files do not say which code is which label, and models differ: a code is taken to mean the
+label of most of its utterances. If each code means one label, and each label has one code, the rows
+are these utterances; equal numbers of utterances alone prove little.
 """
 
 from collections import Counter
@@ -27,17 +27,17 @@ _INSTEAD = "To import without them, save the features as .npy, one row an uttera
 def compare_labels(
     asked: Asked, labels: Any, said: Mapping[Any, Sequence[Utterance]]
 ) -> tuple[str, tuple[str, ...]]:
-    """Each code of the file must stand for one label of the corpus, and each label for one code.
+    """Require that each code of the file means one label of the corpus, and has it alone.
 
     Args:
         labels: the file's `videoLabels`: dialogue -> codes, or one-hot rows; None without any.
-        said: dialogue -> the utterances that it would be.
+        said: dialogue -> the corpus's utterances that it would be.
 
     Returns:
-        what alignment was proven by, for the provenance, and what to warn of.
+        how alignment was proven, for the provenance; and warnings.
 
     Raises:
-        ErcError: labels are there and say otherwise, or can't be compared.
+        ErcError: the labels differ, or cannot be compared.
     """
     source = asked.source
     labels = {} if labels is None else labels
@@ -89,7 +89,7 @@ def compare_labels(
 
 
 def _codes(value: Any) -> list[Any] | None:
-    """A code or None of each utterance; empty without labels; None where they are neither."""
+    """A code or None for each utterance; [] without labels; None if they are something else."""
     value = unwrap(value)
     if value is None or (isinstance(value, np.ndarray) and value.ndim == 0):
         return [] if value is None else None

@@ -1,13 +1,14 @@
 """The pickles that published conversation models share: a tuple of dictionaries by dialogue.
 
 DialogueRNN (Majumder et al. 2019), MMGCN (Hu et al. 2021), MM-DFN (Hu et al. 2022), COSMIC
-(Ghosal et al. 2020), SDT and MultiEMO use the layouts below, each without names in the file: how
-many items it has, and which are dictionaries, says which it is.
+(Ghosal et al. 2020), SDT and MultiEMO use the layouts below. The files have no names in them: a
+layout is recognised by the number of its items, and by which of them are dictionaries.
 
 MELD numbers its dialogues from 0 in each split; these files number them through: train from 0, dev
-from 1039, test from 1153. So a number less the splits before it, each as long as its largest
-dialogue number says, is the corpus's. That is no proof: every dialogue must also have as many
-utterances as in the corpus, and the file's label codes must each mean one label of the corpus.
+from 1039, test from 1153. The corpus's number is therefore the file's less the lengths of the
+splits before it, which follow from their largest dialogue numbers. That proves nothing yet: every
+dialogue must also have as many utterances as in the corpus, and each of the file's label codes
+must mean one label of the corpus.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from erc_features.corpora.manifest import Corpus
 from erc_features.errors import ErcError, choose, listed
 from erc_features.interchange.base import Asked, Found
 from erc_features.interchange.conversation_labels import REMEDY, compare_labels
@@ -50,13 +50,13 @@ _Place = tuple[Split, int]
 
 
 def name_items(value: Sequence[Any]) -> dict[str, Any]:
-    """The items of a tuple by their names in the layout that fits; else by number."""
+    """The items of a tuple by their names in the layout that fits; otherwise by number."""
     for layout in LAYOUTS:
+        items = dict(zip(layout, value, strict=False))
         if len(layout) == len(value) and all(
-            isinstance(item, dict) != (name in _HOLDS)
-            for name, item in zip(layout, value, strict=True)
+            isinstance(item, dict) != (name in _HOLDS) for name, item in items.items()
         ):
-            return dict(zip(layout, value, strict=True))
+            return items
     return {str(number): item for number, item in enumerate(value)}
 
 
@@ -64,7 +64,7 @@ def read_conversations(asked: Asked, items: Mapping[str, Any], budget: Budget) -
     """Features by dialogue: a dictionary id -> (T, D), or several of them as layers.
 
     Raises:
-        ErcError: lists what is there if nothing fits; or says where file and corpus differ.
+        ErcError: nothing fits (lists the items of the file); or says where file and corpus differ.
     """
     source = asked.source
     asked.must_not_pool("each utterance of it has one vector a field, and fields are layers")
@@ -73,7 +73,9 @@ def read_conversations(asked: Asked, items: Mapping[str, Any], budget: Budget) -
     places = _places(asked, ids)
     ids = [one for one in ids if one in places]  # a list of --keys may leave some out
     _must_be_split(source, items, places)
-    turns = _turns(asked.names.corpus)
+    turns: dict[_Place, list[Utterance]] = {}
+    for u in sorted(asked.names.corpus.utterances, key=lambda u: u.sequence):
+        turns.setdefault((u.split, u.dialogue), []).append(u)
     lines, keys, rows = [], [], []
     for one in ids:
         utterances = turns.get(places[one], [])
@@ -108,7 +110,7 @@ def read_conversations(asked: Asked, items: Mapping[str, Any], budget: Budget) -
 
 
 def _choose(asked: Asked, items: Mapping[str, Any]) -> list[str]:
-    """The fields to take: `--field`, else those of the modality."""
+    """The fields to take: those of `--field`, otherwise those of the modality."""
     there = {name: item for name, item in items.items() if isinstance(item, dict) and item}
     if asked.field is not None:
         wanted = [name.strip() for name in asked.field.split(",")]
@@ -130,7 +132,7 @@ def _choose(asked: Asked, items: Mapping[str, Any]) -> list[str]:
 
 
 def _what(item: Any) -> str:
-    """What an item of the tuple looks like, for who has to choose one."""
+    """What an item of the tuple looks like, for a user who has to choose one."""
     if not isinstance(item, dict) or not item:
         return f"{len(item)} ids" if isinstance(item, (list, tuple, set)) else "nothing to choose"
     first = unwrap(next(iter(item.values())))
@@ -141,7 +143,7 @@ def _what(item: Any) -> str:
 
 
 def _places(asked: Asked, ids: Sequence[Any]) -> dict[Any, _Place]:
-    """Which dialogue of the corpus each id is."""
+    """The dialogue of the corpus that each id means."""
     source, corpus = asked.source, asked.names.corpus
     if asked.keys is not None:
         found = _places_in(asked.keys, ids, source)
@@ -149,8 +151,7 @@ def _places(asked: Asked, ids: Sequence[Any]) -> dict[Any, _Place]:
             raise ErcError(f"{asked.keys}: names dialogues of {', '.join(sorted(other))}, and "
                            f"--split says {asked.split}. Leave --split out.")  # fmt: skip
         return found
-    wrong = [one for one in ids if not str(one).isdigit()]
-    if wrong:
+    if wrong := [one for one in ids if not str(one).isdigit()]:
         raise ErcError(
             f"{source}: its dialogues are called {', '.join(str(one)[:30] for one in wrong[:3])}. "
             "Say which they are with --keys FILE, a CSV of id,split,dialogue."
@@ -197,7 +198,7 @@ def _places_in(path: Path, ids: Sequence[Any], source: Path) -> dict[Any, _Place
 
 
 def _must_be_split(source: Path, items: Mapping[str, Any], places: Mapping[Any, _Place]) -> None:
-    """The file's own lists of train and test must say the same. An id may be 4 or "4"."""
+    """Refuse places that contradict the file's own lists of train and test (ids 4 or "4")."""
     known = {str(one) for item in items.values() if isinstance(item, dict) for one in item}
     by_name = {str(one): place for one, place in places.items()}
     for name, splits in _HOLDS.items():
@@ -216,10 +217,3 @@ def _must_be_split(source: Path, items: Mapping[str, Any], places: Mapping[Any, 
                 f"{source}: its {name} holds {len(wrong):,} dialogues that are not of "
                 f"{' or '.join(splits)}:{listed(wrong, 5)}\n{REMEDY}"
             )
-
-
-def _turns(corpus: Corpus) -> dict[_Place, list[Utterance]]:
-    found: dict[_Place, list[Utterance]] = {}
-    for u in sorted(corpus.utterances, key=lambda u: u.sequence):
-        found.setdefault((u.split, u.dialogue), []).append(u)
-    return found

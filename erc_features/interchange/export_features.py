@@ -7,6 +7,7 @@ All but MMSA's hold `key`, `x`, `status` and `reason`, with the rows in the file
 import json
 import pickle
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ _MMSA_SPLITS = {Split.TRAIN: "train", Split.DEV: "valid", Split.TEST: "test", Sp
 
 @dataclass(frozen=True)
 class Exported:
-    """The summary of an export: `rows` of them, `ok` with features; `size` in bytes."""
+    """The summary of an export: `rows`, of which `ok` have features; `size` in bytes."""
 
     path: Path
     format: str
@@ -35,9 +36,8 @@ class Exported:
     size: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}: {self.format}, {self.rows:,} rows, {self.ok:,} ok; {self.size:,} bytes"
-        )
+        rows = f"{self.rows:,} rows, {self.ok:,} ok"
+        return f"{self.path}: {self.format}, {rows}; {self.size:,} bytes"
 
 
 def export_features(
@@ -60,13 +60,13 @@ def export_features(
     ('train/d-0-seq-0', (197, 3, 8))
 
     Args:
-        files: one; for `mmsa` up to three, each of another modality, of the same utterances.
+        files: one file; for `mmsa` up to three of the same utterances, one for each modality.
         kind: npz, parquet, safetensors or mmsa.
-        layer: for `mmsa`, which has none: of a file of several, -1 the last.
+        layer: the layer to write for `mmsa`, which has none; -1 is the last.
 
     Raises:
-        ErcError: an unknown kind, a file that is incomplete or there already, several layers
-            where one is needed, or it can't be written.
+        ErcError: an unknown kind, a file that is incomplete or exists already, several layers
+            where one is needed, or it cannot be written.
     """
     paths = [Path(files)] if isinstance(files, (str, Path)) else [Path(file) for file in files]
     write = _WRITERS[choose("format", kind, _WRITERS)]
@@ -80,18 +80,14 @@ def export_features(
         raise ErcError(f"{to} is there already; --overwrite replaces it.")
     if kind != "mmsa" and (len(paths) > 1 or layer is not None):
         raise ErcError(f"{kind} takes one file, with all its layers; mmsa takes --layer and more.")
-    opened: list[FeatureFile] = []
-    try:
-        opened += [FeatureFile(path) for path in paths]
+    with ExitStack() as stack:
+        opened = [stack.enter_context(FeatureFile(path)) for path in paths]
         if unfinished := [str(file.path) for file in opened if not file.complete]:
             raise ErcError(f"{unfinished[0]} is incomplete: finish it first.")
         with whole_file(to, "choose another file with --to") as part:
             write(opened, part, layer)
         status = opened[0].status
         return Exported(to, kind, len(status), int((status == Status.OK).sum()), to.stat().st_size)
-    finally:
-        for file in opened:
-            file.close()
 
 
 def _about(file: FeatureFile) -> str:

@@ -1,19 +1,20 @@
 """What the second axis of features is: layers of a network, or frames to be pooled over time.
 
-No array says which. Up to 64 vectors a row are layers unless the array itself shows frames: rows of
-several lengths, vectors of zeros that fill a row up, or lengths or a mask beside it. Then, and
-above 64, whoever imports has to say: `--frames` or `--layers`.
+No array says which. Up to 64 vectors per row are layers unless the file shows frames: rows of
+several lengths, rows padded with vectors of zeros, or lengths or a mask beside the array. Then, and
+above 64, the user has to say: `--frames` or `--layers`.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from erc_features.errors import ErcError, listed
-from erc_features.interchange.base import Asked, as_rows
+from erc_features.interchange.base import Asked, Found, as_rows
 from erc_features.store import Status
 
 POOLS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -32,11 +33,13 @@ EMPTY = "its sequence has no frames"
 
 @dataclass(frozen=True)
 class Settled:
-    """Attributes:
-    x: (n, L, D).
-    pooling: what was done about frames, for the provenance.
-    empty: rows that have no frames, and why.
-    notes: what who imports should know.
+    """Features of which it is clear what the second axis is.
+
+    Attributes:
+        x: (n, L, D).
+        pooling: how frames were pooled, for the provenance.
+        empty: row -> why it has no frames.
+        notes: what the user should know.
     """
 
     x: np.ndarray
@@ -46,6 +49,17 @@ class Settled:
 
     def gone(self, keys: Sequence[str]) -> dict[str, tuple[Status, str]]:
         return {keys[row]: (Status.MISSING, why) for row, why in self.empty.items()}
+
+    def found(
+        self,
+        keys: Sequence[str],
+        kind: str,
+        field: str = "",
+        gone: Mapping[str, tuple[Status, str]] = MappingProxyType({}),
+    ) -> Found:
+        """The rows with these keys; `gone` are those that the file itself calls missing."""
+        gone = self.gone(keys) | {**gone}
+        return Found(keys, self.x, kind, field, self.pooling, gone, notes=self.notes)
 
 
 def settle(
@@ -61,12 +75,12 @@ def settle(
     Args:
         x: (n, D), (n, K, D), or for each row an array (T, D) where they are of several lengths.
         what: which of several things in the file it is.
-        true: the true lengths of the rows (n,), or a mask (n, K) of 0 and 1, where the file has it.
+        true: the true lengths of the rows (n,), or a mask (n, K) of 0 and 1, if the file has them.
         sure: they are layers, as `erc export` wrote them.
 
     Raises:
-        ErcError: it is in doubt what the second axis is; or `--frames` is said of a file that has
-            none.
+        ErcError: it is unclear what the second axis is; or `--frames` is given for a file without
+            frames.
     """
     where = f"{asked.source}{f' ({what})' if what else ''}"
     if isinstance(x, np.ndarray):
@@ -94,7 +108,7 @@ def settle(
 
 
 def _why_frames(x: np.ndarray, true: np.ndarray | None) -> str:
-    """What speaks for frames; nothing where nothing does."""
+    """A reason to take the second axis for frames; empty if there is none."""
     if true is not None:
         return "lengths or a mask stand beside it, as they do of frames"
     if x.shape[1] > _MOST_LAYERS:
@@ -107,17 +121,15 @@ def _why_frames(x: np.ndarray, true: np.ndarray | None) -> str:
 def _pool(
     where: str, x: np.ndarray | Sequence[np.ndarray], true: np.ndarray | None, way: str
 ) -> tuple[np.ndarray, dict[int, str], str]:
-    if true is None or not isinstance(x, np.ndarray):
-        padded = isinstance(x, np.ndarray)
-        of = "without the zeros that fill them up" if padded else "of each row"
-        made = pool(x, lambda _, frames: _trimmed(frames) if padded else frames, way)
-        return *made, f"{way} over frames, {of}"
+    if not isinstance(x, np.ndarray):
+        return *pool(x, lambda _, frames: frames, way), f"{way} over frames, of each row"
+    if true is None:
+        made = pool(x, lambda _, frames: _trimmed(frames), way)
+        return *made, f"{way} over frames, without the zeros that fill them up"
     true = true.astype(np.float64)
     if true.shape == x.shape[:2] and np.isin(true, (0, 1)).all():
-        mask = true.astype(bool)
-        return *pool(
-            x, lambda row, frames: frames[mask[row]], way
-        ), f"{way} over frames of the mask"
+        made = pool(x, lambda row, frames: frames[true[row] == 1], way)
+        return *made, f"{way} over frames of the mask"
     if true.shape != x.shape[:1] or not np.isin(true, range(x.shape[1] + 1)).all():
         raise ErcError(
             f"{where}: has the shape {x.shape}, and beside it are lengths or a mask of shape "
@@ -134,11 +146,11 @@ def pool(
     kept: Callable[[int, np.ndarray], np.ndarray],
     way: str,
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """(n, D), or (n, 2 D) of `mean+std`; and which rows have no frames.
+    """(n, D), or (n, 2 D) for `mean+std`; and the rows that have no frames.
 
     Args:
         x: (n, T, D), or an array (T, D) for each row.
-        kept: of a row's number and frames, those that count.
+        kept: a function of a row's number and frames that returns the frames to pool.
     """
     dim = x[0].shape[-1]
     kind = np.result_type(x[0].dtype, np.float32)
@@ -154,7 +166,7 @@ def pool(
 
 
 def true_frames(frames: np.ndarray, length: int) -> np.ndarray:
-    """The `length` frames that are none of the padding, which stands after them, or before."""
+    """The `length` frames that are not padding, which comes after them, or before."""
     length = max(0, min(length, len(frames)))
     before, after = frames[: len(frames) - length], frames[length:]
     if length and after.any() and not before.any():
@@ -163,7 +175,7 @@ def true_frames(frames: np.ndarray, length: int) -> np.ndarray:
 
 
 def _trimmed(frames: np.ndarray) -> np.ndarray:
-    """Without the zeros before and after; those between frames are frames."""
+    """The frames without the zeros before and after them; zeros in between are frames."""
     there = np.flatnonzero(frames.any(1))
     return frames[there[0] : there[-1] + 1] if len(there) else frames[:0]
 

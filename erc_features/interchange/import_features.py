@@ -21,7 +21,7 @@ from erc_features.interchange.row_keys import Names, split_named
 from erc_features.store import IMPORTED, FeatureFile, Provenance, Shape, Status, open_writer
 from erc_features.utterance import Modality
 
-_BATCH = 4096
+_BATCH = 4096  # rows
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Imported:
 
     Attributes:
         counts: rows ok, missing and failed.
-        reasons: why rows are missing or failed, and how often.
+        reasons: why rows are missing or failed -> how many.
         left_out: columns of a table that are not features.
-        notes: what was taken, and what to be wary of.
+        notes: what was taken, and warnings.
         already: the same was imported before; nothing was done.
     """
 
@@ -83,9 +83,9 @@ def import_features(
 ) -> Imported:
     """Write a feature file, `features/meld/audio.egemaps.h5`, from another tool's file.
 
-    Every utterance of the corpus is a row of it; those that the source has nothing for are
-    missing, and say so. Its provenance: encoder `imported`, the source's sha256 as revision, and
-    format, field and pooling as config.
+    Every utterance of the corpus is a row of it; those for which the source has no features are
+    marked as missing. Its provenance has the encoder `imported`, the source's sha256 as revision,
+    and format, field and pooling as config.
 
     >>> import numpy as np
     >>> from pathlib import Path
@@ -106,19 +106,19 @@ def import_features(
     Args:
         source: .npy, .npz, .safetensors, .pt, .csv, .tsv, .parquet, a pickle of MMSA or of the
             conversation models, or a folder of .npy files.
-        name: of the feature file, else the source's.
-        keys: a file that names the rows, one a line; of a conversation pickle, a CSV of
+        name: of the feature file; by default the source's name.
+        keys: a file that names the rows, one per line; for a conversation pickle, a CSV of
             id,split,dialogue.
-        split: of rows that don't say it; rows without names are in its order.
+        split: the split of rows that do not say it; rows without names are in its order.
         drop: utterances of `split` that the source leaves out.
-        field: which of several arrays or columns; of a table, `a,b` are two columns of numbers;
-            of columns of lists and of a conversation pickle, they are two layers.
-        frames: `mean`, `mean+std` or `max`: the second axis of three is frames, pooled so.
+        field: which of several arrays or columns; `a,b` are two columns of numbers of a table,
+            and two layers of a conversation pickle or where columns hold lists.
+        frames: `mean`, `mean+std` or `max`: the second axis of three is frames, to be pooled so.
         layers: the second axis of three is layers, whatever it looks like.
 
     Raises:
-        ErcError: what the source holds doesn't fit the corpus (lists what differs), is refused,
-            or can't be written.
+        ErcError: the source does not fit the corpus (lists what differs), is refused, or the
+            feature file cannot be written.
     """
     source = Path(source)
     if not isinstance(corpus, Corpus):
@@ -152,7 +152,7 @@ def import_features(
     path = Path(features) / corpus.name / f"{of}.{clean_name(name or source.stem)}.h5"
     versions = {"erc": version("erc"), "numpy": np.__version__}
     record = {"versions": dumps(versions), "imported_from": str(source.resolve())}
-    x, status, reasons = _rows(asked, found, dtype)
+    x, status, reasons = _rows(asked, found, dtype, dropped)
     shape = Shape(found.x.shape[1], found.x.shape[2], dtype)
     with open_writer(path, rows_of(corpus), corpus.labels, made, shape, record,
                      overwrite=overwrite) as writer:  # fmt: skip
@@ -172,28 +172,28 @@ def import_features(
 
 
 def _rows_digest(found: Found, dropped: Mapping[str | None, str]) -> str:
-    """Which rows are which: another list of keys, split or drop is another import."""
+    """A hash of which rows are which: another list of keys, split or drop is another import."""
     gone = sorted((key, int(status), why) for key, (status, why) in found.gone.items())
     lines = dumps([list(found.keys), gone, sorted(map(str, dropped))])
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
-def _rows(asked: Asked, found: Found, dtype: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _rows(
+    asked: Asked, found: Found, dtype: str, dropped: Mapping[str | None, str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """x (N, L, D) of every utterance, its status (N,) and its reason."""
     corpus, source = asked.names.corpus, asked.source
     x = np.zeros((len(corpus.utterances), *found.x.shape[1:]), dtype)
     status = np.full(len(x), Status.MISSING, np.uint8)
     place = {key: row for row, key in enumerate(found.keys)}
-    dropped = {asked.names.key_of(name, asked.split) for name in asked.drop}
     reasons = []
     for row, u in enumerate(corpus.utterances):
         at = place.get(u.key)
         if u.key in found.gone:
             status[row], reason = found.gone[u.key]
         elif at is None:
-            reason = f"{source.name} has no features for it"
-            if u.key in dropped:
-                reason = "left out with --drop"
+            out = u.key in dropped
+            reason = "left out with --drop" if out else f"{source.name} has no features for it"
         else:
             with np.errstate(over="ignore"):
                 x[row] = found.x[at]
@@ -211,7 +211,7 @@ def _rows(asked: Asked, found: Found, dtype: str) -> tuple[np.ndarray, np.ndarra
 
 
 def _sha256(source: Path) -> str:
-    """Of a file; of a folder, over its .npy files' names and hashes."""
+    """The sha256 of a file; of a folder, over the names and hashes of its .npy files."""
     if source.is_dir():
         files = sorted(source.rglob("*.npy"))
         lines = [[file.relative_to(source).as_posix(), _sha256(file)] for file in files]

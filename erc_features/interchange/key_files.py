@@ -1,19 +1,19 @@
 """A file of `--keys`: one name a line, or a table with a column of names, CSV or Parquet."""
 
 import csv
-from collections import Counter
 from pathlib import Path
 
 from erc_features.errors import ErcError, listed
+from erc_features.interchange.checks import must_be_unique
 from erc_features.interchange.parquet import SUFFIXES, read_parquet_table
 from erc_features.interchange.row_keys import COLUMNS, HEADS, NAMING
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:
-    """The table column by column; one column without a header is `key`.
+    """The columns of the table by name; a single column without a header is `key`.
 
     Raises:
-        ErcError: it can't be read, or a row has too few or too many cells.
+        ErcError: it cannot be read, or a row has too few or too many cells.
     """
     if path.suffix in SUFFIXES:
         return _of_parquet(path)
@@ -34,8 +34,7 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     if len(rows[0]) == 1 and rows[0][0].lower() not in HEADS:
         rows.insert(0, ["key"])
     columns = [cell.lower() for cell in rows[0]]
-    if twice := [name for name, count in Counter(columns).items() if count > 1]:
-        raise ErcError(f"{path}: column {', '.join(map(repr, twice[:5]))} is there twice.")
+    must_be_unique(path, columns)
     wrong = [f"row {n}: {len(row)} cells" for n, row in enumerate(rows) if len(row) != len(columns)]
     if wrong:
         raise ErcError(f"{path}: not {len(columns)} cells a row:{listed(wrong, 5)}")
@@ -43,15 +42,14 @@ def read_columns(path: Path) -> dict[str, list[str]]:
 
 
 def _of_parquet(path: Path) -> dict[str, list[str]]:
-    """Its columns that name rows; the others are of no use here."""
+    """The columns of a Parquet file that name rows."""
     if not path.is_file():
         raise ErcError(f"{path}: the list of keys cannot be read (no such file).")
     table = read_parquet_table(path, wanted=lambda name: name.strip().lower() in NAMING).frame
     if any(table.index.names):  # names that pandas keeps in its index
         table = table.reset_index()
     columns = [str(name).strip().lower() for name in table.columns]
-    if twice := [name for name, count in Counter(columns).items() if count > 1]:
-        raise ErcError(f"{path}: column {', '.join(map(repr, twice[:5]))} is there twice.")
+    must_be_unique(path, columns)
     named = [i for i, name in enumerate(columns) if name in NAMING]
     if not named:
         raise ErcError(f"{path}: none of its columns names the rows. {COLUMNS}")

@@ -1,9 +1,9 @@
 """The pickles of MMSA and MMSA-FET (Mao et al. 2022, "M-SENA"): a dictionary for each of train,
 valid and test, of `id`, `raw_text`, and sequences `text`, `audio`, `vision` (n, T, D).
 
-Of a sequence the mean, or what `--frames` says, over its true length is taken: `audio_lengths` and
-`vision_lengths` where they are there, for text the mask in `text_bert` (n, 3, T); else over the
-frames that are not all zeros, which is how MMSA pads.
+A sequence is pooled over its true length, by its mean or as `--frames` says. The length is in
+`audio_lengths` or `vision_lengths`, for text in the mask in `text_bert` (n, 3, T); without them
+the frames that are not all zeros are pooled, because MMSA pads with zeros.
 """
 
 from collections.abc import Mapping
@@ -30,8 +30,10 @@ def is_mmsa(value: Any) -> bool:
 
 
 def read_mmsa(asked: Asked, value: Mapping[str, Mapping[str, Any]], budget: Budget) -> Found:
-    """Raises:
-    ErcError: no such field, ids that are no utterances, or lengths that don't agree.
+    """The features of every split.
+
+    Raises:
+        ErcError: there is no such field, an id is no utterance, or lengths do not agree.
     """
     asked.must_not_name("its ids, in train, valid and test, name its rows")
     if asked.layers:
@@ -66,7 +68,7 @@ def read_mmsa(asked: Asked, value: Mapping[str, Mapping[str, Any]], budget: Budg
 
 
 def _lengths(part: Mapping[str, Any], name: str, rows: int, budget: Budget) -> np.ndarray | None:
-    """The true length of each sequence (n,), where the file says it."""
+    """The true length of each sequence (n,), if the file has it."""
     if name == "text" and "text_bert" in part:
         bert = numbers(part["text_bert"], budget)
         if bert is not None and bert.ndim == 3 and bert.shape[:2] == (rows, 3):
@@ -78,7 +80,7 @@ def _lengths(part: Mapping[str, Any], name: str, rows: int, budget: Budget) -> n
 def _pool(
     x: np.ndarray, lengths: np.ndarray | None, way: str
 ) -> tuple[np.ndarray, dict[int, str], str]:
-    """(n, D), why rows have none, and what was done."""
+    """(n, D), why rows have none, and how frames were pooled."""
     if x.ndim == 2:
         return x, {}, "none"
     if lengths is None:

@@ -1,7 +1,7 @@
 """Parquet: plain columns as a table, and columns of lists of numbers as arrays.
 
-Lists of any kind that Arrow has: of one length or of several, nested, fixed-size, large, and the
-`Array2D` of Hugging Face `datasets`, which is a list of lists with a name of its own.
+The lists may be of any kind that Arrow has: of one length or of several, nested, fixed-size, large,
+and the `Array2D` of Hugging Face `datasets`, which is a list of lists with a name of its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from erc_features.errors import ErcError, listed
+from erc_features.interchange.checks import must_be_unique, readable
 
 SUFFIXES = (".parquet", ".pq")
-_LEAST, _TIMES = 64 * 2**20, 200  # bytes that any file may come to; and times its size
-_MOST_VALUES = 2**27  # that any file may hold: repeated ones take next to no room in it
+_LEAST, _TIMES = 64 * 2**20, 200  # bytes that any file may hold in memory; and times its size
+_MOST_VALUES = 2**27  # that any file may hold: repeated values take almost no room in it
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ListColumn:
 
     Attributes:
         depth: 1 for lists of numbers, 2 for lists of lists.
-        kind: what its type is called.
+        kind: the name of its type.
     """
 
     name: str
@@ -33,34 +34,30 @@ class ListColumn:
     column: Any
 
     def array(self, source: Path) -> tuple[np.ndarray | list[np.ndarray], list[int]]:
-        """(n, D), (n, K, D), or n arrays (T, D) where T differs; and which rows they are.
-
-        A row that is null has none.
+        """(n, D), (n, K, D), or n arrays (T, D) where T differs; and the n rows that are not null.
 
         Raises:
             ErcError: the vectors are of several lengths; names the rows.
         """
-        column = self.column
         where = f"{source} (column {self.name})"
         if self.depth not in (1, 2):
             raise ErcError(
                 f"{where}: its lists are {self.depth} deep; (D,) and (K, D) can be read."
             )
-        rows = np.flatnonzero(~np.asarray(column.is_null()))
-        chunks = [_storage(chunk).drop_null() for chunk in column.chunks]
-        sizes = _joined([_lengths(chunk) for chunk in chunks], np.int64)
-        inner = [chunk.flatten() for chunk in chunks]
+        rows = np.flatnonzero(~np.asarray(self.column.is_null()))
+        lists = _storage(self.column.combine_chunks()).drop_null()
+        sizes, inner = _lengths(lists), _storage(lists.flatten())
         if self.depth == 1:
             _must_be_equal(where, sizes, rows)
-            flat = _joined([_numbers(one) for one in inner])
-            return flat.reshape(len(rows), -1) if len(rows) else flat[:, None], rows.tolist()
+            return _numbers(inner).reshape(len(rows), sizes[0] if len(sizes) else 1), rows.tolist()
         owners = np.repeat(rows, sizes)  # the row of each vector
-        if gaps := [int(owners[n]) for n in np.flatnonzero(_nulls(inner))]:
-            raise ErcError(f"{where}: a vector is null in row {gaps[0]}.")
-        widths = _joined([_lengths(one) for one in inner], np.int64)
+        if inner.null_count:
+            gap = owners[np.asarray(inner.is_null())][0]
+            raise ErcError(f"{where}: a vector is null in row {gap}.")
+        widths = _lengths(inner)
         _must_be_equal(where, widths, owners)
-        flat = _joined([_numbers(one.flatten()) for one in inner])
-        vectors = flat.reshape(len(widths), -1) if len(widths) else flat[:, None]
+        flat = _numbers(inner.flatten())
+        vectors = flat.reshape(len(widths), widths[0] if len(widths) else 1)
         if len(set(sizes.tolist())) == 1 and sizes[0]:
             return vectors.reshape(len(rows), sizes[0], -1), rows.tolist()
         return np.split(vectors, np.cumsum(sizes)[:-1]), rows.tolist()
@@ -68,11 +65,13 @@ class ListColumn:
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """Attributes:
-    frame: the plain columns, as pandas has them.
-    lists: the columns of lists of numbers by name.
-    others: columns that are neither: of lists of texts, structures, bytes.
-    said: the metadata of the file.
+    """The contents of a Parquet file.
+
+    Attributes:
+        frame: the plain columns as a DataFrame.
+        lists: the columns of lists of numbers by name.
+        others: columns that are neither: lists of texts, structures, bytes.
+        said: the metadata of the file.
     """
 
     frame: Any
@@ -87,17 +86,10 @@ def read_parquet_table(
     """A Parquet file, or those of its columns that are `wanted`.
 
     Raises:
-        ErcError: it is none, or claims far more than its size warrants.
+        ErcError: it is not one, or claims far more than its size warrants.
     """
-    try:
+    with readable(path):
         return _read(path, wanted)
-    except ErcError:
-        raise
-    except Exception as error:
-        why = (str(error).splitlines() or [""])[0][:200]
-        raise ErcError(
-            f"{path}: cannot be read as {path.suffix} ({type(error).__name__}: {why})."
-        ) from error
 
 
 def _read(path: Path, wanted: Callable[[str], bool]) -> ParquetTable:
@@ -124,12 +116,11 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> ParquetTable:
     table = pq.read_table(path)
     lists, others, plain = {}, [], []
     for n, field in enumerate(table.schema):
-        depth = _depth(field.type)
-        if not wanted(field.name) and not _is_index(field.name):
+        # pandas calls an index without a name so.
+        if not wanted(field.name) and not field.name.startswith("__index_level_"):
             continue
-        if depth:
-            if field.name in lists:
-                raise ErcError(f"{path}: column {field.name!r} is there twice.")
+        if depth := _depth(field.type):
+            must_be_unique(path, [*lists, field.name])
             lists[field.name] = ListColumn(field.name, depth, str(field.type), table.column(n))
         elif _is_plain(field.type):
             plain.append(n)
@@ -139,10 +130,6 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> ParquetTable:
     return ParquetTable(frame, lists, tuple(others), metadata.metadata or {})
 
 
-def _is_index(name: str) -> bool:
-    return name.startswith("__index_level_")  # what pandas calls an index without a name
-
-
 def _is_list(kind: Any) -> bool:
     import pyarrow.types as types
 
@@ -150,7 +137,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _depth(kind: Any) -> int:
-    """How deep lists of numbers are nested; 0 where it is something else."""
+    """How deep lists of numbers are nested; 0 for anything else."""
     import pyarrow.types as types
 
     kind, depth = _stored(kind), 0
@@ -160,7 +147,7 @@ def _depth(kind: Any) -> int:
 
 
 def _fixed(kind: Any) -> int:
-    """How many numbers a row of fixed-size lists takes, even where it is null."""
+    """How many numbers a row of fixed-size lists takes, even if it is null."""
     import pyarrow.types as types
 
     kind, count = _stored(kind), 1
@@ -200,24 +187,12 @@ def _lengths(array: Any) -> np.ndarray:
 
 
 def _numbers(array: Any) -> np.ndarray:
-    """Gaps as NaN."""
+    """A one-dimensional array; gaps become NaN."""
     return _storage(array).to_numpy(zero_copy_only=False)
 
 
-def _nulls(arrays: list[Any]) -> np.ndarray:
-    return _joined([np.asarray(one.is_null()) for one in arrays], bool)
-
-
-def _joined(arrays: list[np.ndarray], kind: Any = np.float64) -> np.ndarray:
-    if len(arrays) == 1:
-        return arrays[0]
-    return np.concatenate(arrays) if arrays else np.empty(0, kind)
-
-
 def _must_be_equal(where: str, sizes: np.ndarray, rows: np.ndarray) -> None:
-    """Raises:
-    ErcError: vectors are of several lengths; names the rows of those unlike most.
-    """
+    """Refuse vectors of several lengths in an ErcError that names the rows with uncommon ones."""
     found, counts = np.unique(sizes, return_counts=True)
     if len(found) < 2 and not (len(found) and found[0] == 0):
         return
@@ -228,5 +203,5 @@ def _must_be_equal(where: str, sizes: np.ndarray, rows: np.ndarray) -> None:
     raise ErcError(
         f"{where}: its vectors have several lengths; most have {most}, and {len(other):,} not:"
         f"{listed(other, 5)}\nFeatures have one length. Frames would be lists of such vectors; a "
-        "contour, one number a frame, is to be pooled before."
+        "contour, with one number per frame, must be pooled first."
     )

@@ -1,7 +1,7 @@
-"""What comes out of a pickle: containers, plain values and arrays; and how much it may be."""
+"""The contents of a pickle: containers, plain values and arrays; and a limit to their size."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,29 +12,18 @@ _TIMES = 8  # that a file may come to its size: a pickled small number is 2 byte
 _NUMBERS = "fiub"  # kinds of dtypes
 
 
-class Reader(Protocol):
-    """Who checks what an array claims; see :mod:`.pickles`."""
-
-    def refuse(self, what: str) -> Any: ...
-    def array(self, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray | list[Any]: ...
-
-
 class Refused(ErcError):
-    """A pickle that is no data alone, or claims more than it holds."""
+    """A pickle that holds more than data, or claims more than it holds."""
 
 
 class Budget:
-    """How much memory what is read may still come to, in bytes."""
+    """The memory in bytes that the contents of a file may still use."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._path, self._left = path, max(_LEAST, _TIMES * size)
 
     def spend(self, count: int) -> None:
-        """Take `count` bytes off.
-
-        Raises:
-            Refused: there are not so many left.
-        """
+        """Use `count` bytes; refuse the file if fewer are left."""
         self._left -= count
         if self._left < 0:
             raise Refused(
@@ -44,28 +33,21 @@ class Budget:
 
 
 class Array:
-    """An array of the pickle; `value` is None until its contents came."""
+    """An array of the pickle; `value` is None until its contents are read."""
 
-    __slots__ = ("_reader", "value")
+    __slots__ = ("value",)
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self.value: np.ndarray | list[Any] | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 5 or self.value is not None:
-            self._reader.refuse("an array whose state is not one")
-        _, shape, dtype, fortran, data = state
-        self.value = self._reader.array(data, dtype, shape, "F" if fortran is True else "C")
+    def __init__(self, value: np.ndarray | list[Any] | None = None) -> None:
+        self.value = value
 
 
 def unwrap(value: Any) -> Any:
-    """The array in an :class:`Array`; else the value."""
+    """The array in an :class:`Array`; any other value as it is."""
     return value.value if isinstance(value, Array) else value
 
 
 def numbers(value: Any, budget: Budget, depth: int = 3) -> np.ndarray | None:
-    """`value`, an array or lists of numbers or of arrays, as one array; None where it is none."""
+    """`value`, an array or lists of numbers or of arrays, as one array; None if it is neither."""
     value = unwrap(value)
     if isinstance(value, np.ndarray):
         return value if value.dtype.kind in _NUMBERS else None

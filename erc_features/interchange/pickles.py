@@ -1,9 +1,9 @@
-"""Reading pickles that others made: numpy arrays and plain containers, and nothing is ever called.
+"""Reading pickles of strangers: numpy arrays and plain containers, without calling anything.
 
-A pickle is a program. Python's own reader, written in Python, is used with every name it can look
-up replaced by one of the few below, so no class or function of the file's choosing is reached;
-numpy's own reconstruction is not either, as it allocates what a shape claims. What remains are
-ways to be large: those are bounded by the file's size.
+A pickle is a program. Here Python's own reader, the one written in Python, finds only the few names
+below, so that no class or function of the file's choosing is reached. Nor is numpy's own
+reconstruction, which allocates whatever a shape claims. What remains are ways to be large: those
+are bounded by the file's size.
 """
 
 import mmap
@@ -30,36 +30,28 @@ _OBJECTS = [
 
 
 class _Dtype:
-    """A dtype of the pickle: its text, and then its byte order."""
+    """A dtype of the pickle: made of its text, and then given its byte order."""
 
-    __slots__ = ("_reader", "value")
-
-    def __init__(self, reader: "_Reader", text: str) -> None:
-        self._reader, self.value = reader, np.dtype(text)
-
-    def __setstate__(self, state: Any) -> None:
-        # (version, order, subdtype, names, fields, size, alignment, flags)
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
-            self._reader.refuse("a dtype whose state is not one")
-        if any(part is not None for part in state[2:5]):
-            self._reader.refuse("an array of records")
-        if state[1] != "|":
-            self.value = self.value.newbyteorder(state[1])
+    def __init__(self, text: str) -> None:
+        self.value = np.dtype(text)
 
 
 class _Known:
     """A name that a pickle may look up. It can be called, and nothing else."""
 
-    __slots__ = ("_call", "_reader")
-
-    def __init__(self, reader: "_Reader", call: Callable[..., Any]) -> None:
-        self._reader, self._call = reader, call
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
 
     def __call__(self, *args: Any) -> Any:
         return self._call(*args)
 
-    def __setstate__(self, state: Any) -> None:
-        self._reader.refuse("to change a function")
+
+def _empty(container: type) -> Callable[["_Reader"], None]:
+    def load(reader: "_Reader") -> None:
+        reader._budget.spend(4 * _CONTAINER if container is set else _CONTAINER)
+        reader.append(container())
+
+    return load
 
 
 class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo alone takes 64 GB
@@ -83,7 +75,7 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
     def find_class(self, module: str, name: str) -> Any:
         root = module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
         call = {
-            ("numpy.core.multiarray", "_reconstruct"): lambda *_: Array(self),
+            ("numpy.core.multiarray", "_reconstruct"): lambda *_: Array(),
             ("numpy.core.multiarray", "scalar"): self._scalar,
             ("numpy.core.numeric", "_frombuffer"): self._from_buffer,
             ("numpy", "ndarray"): lambda *_: self.refuse("an array without contents"),
@@ -104,15 +96,15 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
                         "[FEATS] and extract again.")  # fmt: skip
         if call is None:
             self.refuse(f"a call of {module[:80]}.{name[:80]}".encode("ascii", "replace").decode())
-        return _Known(self, call)
+        return _Known(call)
 
     def persistent_load(self, pid: Any) -> Any:
         self.refuse("a reference to something outside the file")
 
-    def array(
-        self, data: Any, dtype: Any, shape: Any, order: Literal["C", "F"]
+    def _array(
+        self, data: Any, dtype: Any, shape: Any, order: Literal["C", "F"] = "C"
     ) -> np.ndarray | list[Any]:
-        """An array over `data`, which must be exactly as long as `shape` says."""
+        """An array over `data`, which must be exactly as long as `shape` claims."""
         if not (
             isinstance(dtype, _Dtype)
             and isinstance(shape, tuple)
@@ -137,18 +129,16 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
         return np.frombuffer(data, kind).reshape(shape, order=order)  # a view
 
     def _scalar(self, dtype: Any, data: Any) -> Any:
-        value = self.array(data, dtype, (1,), "C")
+        value = self._array(data, dtype, (1,))
         return value[0].item() if isinstance(value, np.ndarray) else value[0]
 
     def _from_buffer(self, data: Any, dtype: Any, shape: Any, order: str) -> Array:
-        made = Array(self)
-        made.value = self.array(data, dtype, shape, "F" if order == "F" else "C")
-        return made
+        return Array(self._array(data, dtype, shape, "F" if order == "F" else "C"))
 
     def _dtype(self, text: Any, *_: Any) -> _Dtype:
         if not isinstance(text, str) or len(text) > 12 or text.lstrip("<>|=")[:1] not in "fiubcUSO":
             self.refuse(f"an array of type {str(text)[:20]!r}")
-        return _Dtype(self, text)
+        return _Dtype(text)
 
     def _dictionary(self, items: Any = ()) -> dict[Any, Any]:
         pairs = items.items() if isinstance(items, dict) else self._few(items)
@@ -161,14 +151,14 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
         return text.encode("latin1")
 
     def _few(self, items: Any) -> Any:
-        """What is copied: the same list a thousand times is a thousand copies."""
+        """Items that are copied, and so cost memory: a list may be named a thousand times."""
         if not isinstance(items, (list, tuple, set)):
             self.refuse("a container made of something else")
         self._budget.spend(64 + 8 * len(items))
         return items
 
     def _keys(self, keys: Iterable[Any]) -> set[Any]:
-        """Plain ones alone: the hash of deep tuples overruns the C stack."""
+        """A set of plain keys; hashing deep tuples would overrun the C stack."""
         made = set()
         for key in keys:
             parts = key if type(key) is tuple else (key,)
@@ -202,37 +192,24 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
             self.refuse("an addition to something that is no set")
         self.stack[-1] |= self._keys(items)
 
-    def _load_empty_list(self) -> None:
-        self._budget.spend(_CONTAINER)
-        self.append([])
-
-    def _load_empty_dict(self) -> None:
-        self._budget.spend(_CONTAINER)
-        self.append({})
-
-    def _load_empty_set(self) -> None:
-        self._budget.spend(4 * _CONTAINER)
-        self.append(set())
+    def _load_frozenset(self) -> None:
+        items = self.pop_mark()  # which also changes `append`
+        self.append(self._keys(items))
 
     def _load_tuple1(self) -> None:
         self._budget.spend(_CONTAINER)
         self.append((self.stack.pop(),))
 
-    def _load_frozenset(self) -> None:
-        items = self.pop_mark()  # which also changes `append`
-        self.append(self._keys(items))
-
     def _load_appends(self) -> None:
-        items = self.pop_mark()
+        self._extend(self.pop_mark())
+
+    def _load_append(self) -> None:
+        self._extend([self.stack.pop()])
+
+    def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
             self.refuse("an addition to something that is no list")
         self.stack[-1].extend(items)
-
-    def _load_append(self) -> None:
-        value = self.stack.pop()
-        if type(self.stack[-1]) is not list:
-            self.refuse("an addition to something that is no list")
-        self.stack[-1].append(value)
 
     def _load_bytearray8(self) -> None:
         self.append(self.read(int.from_bytes(self.read(8), "little")))
@@ -244,10 +221,26 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
         self.append(call(*args))
 
     def _load_build(self) -> None:
-        state = self.stack.pop()
-        if type(self.stack[-1]) not in (Array, _Dtype, _Known):
+        state, made = self.stack.pop(), self.stack[-1]
+        if type(made) is Array:
+            if not isinstance(state, tuple) or len(state) != 5 or made.value is not None:
+                self.refuse("an array whose state is not one")
+            _, shape, dtype, fortran, data = state
+            made.value = self._array(data, dtype, shape, "F" if fortran is True else "C")
+        elif type(made) is _Dtype:
+            # (version, order, subdtype, names, fields, size, alignment, flags)
+            if (
+                not isinstance(state, tuple)
+                or len(state) < 5
+                or state[1] not in ("<", ">", "|", "=")
+            ):
+                self.refuse("a dtype whose state is not one")
+            if any(part is not None for part in state[2:5]):
+                self.refuse("an array of records")
+            if state[1] != "|":
+                made.value = made.value.newbyteorder(state[1])
+        else:
             self.refuse("an object with a state")
-        self.stack[-1].__setstate__(state)
 
     def _load_object(self) -> None:
         self.refuse("an object")
@@ -257,9 +250,9 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
         pickle.SETITEM[0]: _load_setitem,
         pickle.DICT[0]: _load_dict,
         pickle.ADDITEMS[0]: _load_additems,
-        pickle.EMPTY_LIST[0]: _load_empty_list,
-        pickle.EMPTY_DICT[0]: _load_empty_dict,
-        pickle.EMPTY_SET[0]: _load_empty_set,
+        pickle.EMPTY_LIST[0]: _empty(list),
+        pickle.EMPTY_DICT[0]: _empty(dict),
+        pickle.EMPTY_SET[0]: _empty(set),
         pickle.TUPLE1[0]: _load_tuple1,
         pickle.FROZENSET[0]: _load_frozenset,
         pickle.APPENDS[0]: _load_appends,
@@ -272,12 +265,12 @@ class _Reader(pickle._Unpickler):  # the one in C can't be held back: its memo a
 
 
 def read_pickle(path: Path) -> tuple[Any, Budget]:
-    """What a pickle holds, of any protocol and of Python 2: containers of plain values and
-    :class:`Array`; and what is left of the memory it may come to.
+    """The contents of a pickle, of any protocol and of Python 2 too: containers of plain values and
+    :class:`Array`; and what remains of the memory that it may use.
 
     Raises:
         Refused: it wants to call something (named), or claims more than it holds.
-        ErcError: it can't be read, or is no pickle.
+        ErcError: it cannot be read, or is not a pickle.
     """
     try:
         size = path.stat().st_size

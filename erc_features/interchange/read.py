@@ -1,4 +1,4 @@
-"""Which reader a file needs: by its ending, and a pickle by what it holds."""
+"""Choosing the reader of a file by its ending, and of a pickle by its contents."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def read(asked: Asked) -> Found:
     """The rows with features in a file or folder.
 
     Raises:
-        ErcError: it isn't there, is of no known kind, is refused, or doesn't fit the corpus.
+        ErcError: it does not exist, is of an unknown kind, is refused, or does not fit the corpus.
     """
     source = asked.source
     if not source.exists():
@@ -33,23 +33,19 @@ def read(asked: Asked) -> Found:
     if source.suffix in TABLES:
         return TABLES[source.suffix](asked)
     if source.suffix in PICKLES:
-        return _read_pickled(asked)
+        value, budget = read_pickle(source)
+        try:
+            return _from_value(asked, unwrap(value), budget)
+        except (TypeError, ValueError, AttributeError, LookupError, MemoryError) as error:
+            raise ErcError(
+                f"{source}: its parts are not what its layout says ({type(error).__name__}: "
+                f"{str(error)[:100]}). Save the features as .npy, and import that with --keys."
+            ) from error
     known = ", ".join((*ARRAYS, *TABLES, *PICKLES))
     raise ErcError(
         f"{source}: erc imports {known}, and folders of .npy. A file of `erc extract` needs no "
         "import."
     )
-
-
-def _read_pickled(asked: Asked) -> Found:
-    value, budget = read_pickle(asked.source)
-    try:
-        return _from_value(asked, unwrap(value), budget)
-    except (TypeError, ValueError, AttributeError, LookupError, MemoryError) as error:
-        raise ErcError(
-            f"{asked.source}: its parts are not what its layout says ({type(error).__name__}: "
-            f"{str(error)[:100]}). Save the features as .npy, and import that with --keys."
-        ) from error
 
 
 def _from_value(asked: Asked, value: Any, budget: Budget) -> Found:
@@ -68,9 +64,8 @@ def _from_value(asked: Asked, value: Any, budget: Budget) -> Found:
             arrays = {str(name): numbers(one, budget) for name, one in value.items()}
             if asked.field is None and (wrong := [n for n, x in arrays.items() if x is None]):
                 raise ErcError(f"{source}: {', '.join(wrong[:5])} is no array of numbers.")
-            return from_named(
-                asked, {n: x for n, x in arrays.items() if x is not None}, "pickle", {}
-            )
+            kept = {name: x for name, x in arrays.items() if x is not None}
+            return from_named(asked, kept, "pickle", {})
         return read_conversations(asked, {"features": value}, budget)
     rows = numbers(value, budget)
     if rows is None:
@@ -84,13 +79,11 @@ def _from_value(asked: Asked, value: Any, budget: Budget) -> Found:
 
 def _read_tuple(asked: Asked, value: Any, budget: Budget) -> Found:
     """A conversation pickle; or three dictionaries, train, dev and test, as MELD's own are."""
-    dictionaries = all(isinstance(item, dict) for item in value)
-    if dictionaries and len(value) == 3 and all(value):
+    if len(value) == 3 and all(value) and all(isinstance(item, dict) for item in value):
         named = {}
         if all(asked.names.is_name(f"train/{name}") for name in value[0]):
-            asked.must_not_name(
-                "its three dictionaries are train, dev and test, and name their rows"
-            )
+            what = "its three dictionaries are train, dev and test, and name their rows"
+            asked.must_not_name(what)
         for split, part in zip(("train", "dev", "test"), value, strict=True):
             for name, one in part.items():
                 if asked.names.key_of(f"{split}/{name}") is None:

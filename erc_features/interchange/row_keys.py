@@ -1,12 +1,12 @@
-"""Which utterance a row of someone else's file is: keys, file names, MELD's names.
+"""Finding the utterance of a row in someone else's file: by key, file name, or MELD's names.
 
-A name is, in this order,
+A name is tried, in this order, as
 - a key, `train/d-0-seq-3`;
 - a media cell of the corpus, `train/d-0-seq-3.wav`, or a path that ends in one;
-- what stands in the corpus's own further column `id`;
+- a value of the corpus's further column `id`;
 - two numbers as MELD and MMSA write them, `dia0_utt3`, `d-0-seq-3`, `0_3`, `0$_$3`, with or
-  without an ending, in a folder that names the split (`train`, `dev`, `valid`, `test`, or MELD's
-  own), or with the split said beside it.
+  without an ending, in a folder named after the split (`train`, `dev`, `valid`, `test`, or MELD's
+  own names), or with the split beside it.
 """
 
 import re
@@ -50,12 +50,12 @@ HOW = (
 
 @dataclass(frozen=True)
 class Named:
-    """What a file itself calls its rows.
+    """The names that a file itself has for its rows.
 
     Attributes:
         names: n of them.
-        splits: what stands beside each, `valid`; empty where nothing does.
-        used: the columns that say so.
+        splits: the split beside each, such as `valid`; empty if there is none.
+        used: the columns that these come from.
     """
 
     names: Sequence[str]
@@ -65,7 +65,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Names:
-    """The utterances of a corpus by all the names that they go by."""
+    """The utterances of a corpus by all their names."""
 
     corpus: Corpus
 
@@ -84,7 +84,7 @@ class Names:
 
     @cached_property
     def _numbers(self) -> dict[str, tuple[str, tuple[int, int]]]:
-        """Key -> a media cell or id of two numbers that are not the key's, and the numbers."""
+        """Key -> a media cell or id with two numbers that are not the key's, and the numbers."""
         read = ((u, cell, _two(cell)) for u in self.corpus.utterances for cell in _own(u))
         return {
             u.key: (cell, two)
@@ -93,16 +93,16 @@ class Names:
         }
 
     def key_of(self, name: str, split: Split | None = None) -> str | None:
-        """The key that a name means, in the corpus or not; None where it means none."""
+        """The key that a name means, in the corpus or not; None if it means none."""
         return self._find(name, split)[0]
 
     def is_name(self, name: str, split: Split | None = None) -> bool:
-        """Whether it means an utterance, or would but for an ambiguity or a contradiction."""
+        """Whether it means an utterance, or would if it were not ambiguous or contradictory."""
         key, why = self._find(name, split)
         return key is not None or bool(why)
 
     def _find(self, name: str, split: Split | None) -> tuple[str | None, str]:
-        """The key, or None and why, if there is more to say than that nothing is called so."""
+        """The key; or None and a reason, which is empty if nothing is called so."""
         name = name.strip().strip("'\"").replace("\\", "/")
         try:
             of, *_ = parse_key(name)
@@ -141,8 +141,8 @@ class Names:
         """A key for each name.
 
         Raises:
-            ErcError: lists the names that are no utterance of the corpus, with the reason; or
-                that are of another split than `split`, or than what stands beside them.
+            ErcError: lists the names that are no utterance of the corpus, or of another split than
+                `split` or the one beside them, with the reason.
         """
         keys, unknown = [], []
         for row, name in enumerate(named.names):
@@ -167,11 +167,7 @@ class Names:
         return keys
 
     def must_agree(self, source: Path, named: Named, keys: Sequence[str], said: object) -> None:
-        """The file's own names, as far as they mean utterances, must mean those of `said`.
-
-        Raises:
-            ErcError: lists where they differ.
-        """
+        """Refuse a file whose own names, if they mean utterances, are not the `keys` of `said`."""
         lines = []
         for row, (name, key) in enumerate(zip(named.names, keys, strict=True)):
             beside = SPLITS.get(named.splits[row].lower()) if named.splits else None
@@ -185,11 +181,7 @@ class Names:
             )
 
     def in_order(self, split: Split, drop: Sequence[str] = ()) -> list[str]:
-        """The keys of a split in manifest order, without those dropped.
-
-        Raises:
-            ErcError: a dropped one is not in the split.
-        """
+        """The keys of a split in manifest order, without the dropped ones, which must be in it."""
         keys = [u.key for u in self.corpus.utterances if u.split == split]
         dropped = {self.key_of(name, split): name for name in drop}
         if wrong := [name for key, name in dropped.items() if key not in set(keys)]:
@@ -207,7 +199,7 @@ def split_named(name: str | None) -> Split | None:
 
 
 def _own(utterance: Utterance) -> set[str]:
-    """What the corpus itself calls an utterance: its media cells and its `id`."""
+    """The corpus's own names of an utterance: its media cells and its `id`."""
     cells = {utterance.cell(m) for m in Modality if m != Modality.TEXT}
     return (cells | {utterance.more.get("id", "").strip()}) - {""}
 
@@ -220,27 +212,27 @@ def _two(name: str) -> tuple[int, int] | None:
 
 
 def _folder(parts: Sequence[str]) -> Split | None:
-    """The split that the nearest folder says."""
+    """The split after which the nearest folder is named."""
     return next((SPLITS[part] for part in reversed(parts) if part in SPLITS), None)
 
 
 def _whole(cell: object) -> str:
-    """A number of a dialogue; pandas makes 3 to 3.0 where a cell of the column is empty."""
+    """A dialogue's number; pandas turns 3 into 3.0 if a cell of the column is empty."""
     return re.sub(r"(?<=\d)\.0+$", "", str(cell).strip())
 
 
 def names_in(
     source: Path, columns: Mapping[str, Sequence[object]], known: Callable[[str], bool]
 ) -> Named | None:
-    """The names of a table's rows, and which columns say them; None where none does.
+    """The names of a table's rows and the columns that they come from; None if there are none.
 
-    `key`; else `dialogue` and `sequence`, or MELD's `Dialogue_ID` and `Utterance_ID`; else the
-    first of :data:`_COLUMNS` with a cell that is `known` to name an utterance, so that a
-    speaker's `name` does not go before a `path`; if none has, the first. Beside them `split` if it
-    is there.
+    They are in `key`; otherwise in `dialogue` and `sequence`, or MELD's `Dialogue_ID` and
+    `Utterance_ID`; otherwise in the first of :data:`_COLUMNS` with a cell that is `known` to name
+    an utterance, so that a speaker's `name` is not preferred to a `path`; if none has one, in the
+    first. Their splits are in `split` or a column like it.
 
     Raises:
-        ErcError: two columns of one name, `Key` and `key`; or decimals as names.
+        ErcError: two columns have one name, `Key` and `key`; or names are decimals.
     """
     lower: dict[str, str] = {}
     for name in columns:
@@ -276,7 +268,7 @@ def names_in(
 def _splits_in(
     columns: Mapping[str, Sequence[object]], lower: Mapping[str, str]
 ) -> tuple[list[str], str]:
-    """What stands beside each row as its split, and in which column."""
+    """The split beside each row, and the column that it comes from."""
     for name in _SPLIT_COLUMNS:
         cells = [str(cell).strip() for cell in columns[lower[name]]] if name in lower else []
         if cells and (name == "split" or all(cell.lower() in SPLITS for cell in cells)):

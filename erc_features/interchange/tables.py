@@ -1,17 +1,15 @@
-"""CSV and Parquet, those of openSMILE and audformat among them: names in a column, numbers in the
-others.
+"""CSV and Parquet, also of openSMILE and audformat: names in a column, numbers in the others.
 
-Where a column says when a row is (openSMILE's `frameTime`, audformat's `start` and `end`), the
-rows of one utterance are frames of it, and their mean, or what `--frames` says, is its embedding.
-Else two rows of one utterance are an error.
+If a column gives the time of a row (openSMILE's `frameTime`, audformat's `start` and `end`), the
+rows of one utterance are its frames, and their mean, or what `--frames` says, is its embedding.
+Otherwise two rows of one utterance are an error.
 """
 
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 
 from erc_features.errors import ErcError, listed
 from erc_features.interchange.base import Asked, Found, must_be_about
+from erc_features.interchange.checks import must_be_unique, readable
 from erc_features.interchange.columns import (
     choose_columns,
     must_be_text,
@@ -41,22 +40,6 @@ _NO_FEATURES = {
 # An index of file, start and end as pandas writes it where `DataFrame(index=[(file, start, end)])`
 # made it one of tuples, as in nkululeko's `audwav2vec2`.
 _TUPLE = re.compile(r"\('([^']+)', Timedelta\(.*\)\)")
-_GAPS = [
-    "",
-    "nan",
-    "NaN",
-    "NAN",
-    "NA",
-    "N/A",
-    "n/a",
-    "<NA>",
-    "null",
-    "NULL",
-    "None",
-    "#N/A",
-    "-nan",
-    "-NaN",
-]
 _TEXTS = NAMING | {"status", "reason", ""}  # read as they stand: 1.10 is no number, NA no gap
 
 
@@ -65,27 +48,22 @@ def read_csv(asked: Asked) -> Found:
     import pandas as pd
 
     path = asked.source
-
-    def read() -> Any:
+    with readable(path):
         with open(path, encoding="utf-8-sig") as file:
             head, second = file.readline(), file.readline()
         separator = max(",;\t", key=head.count)
         columns = next(csv.reader([head], delimiter=separator), [])
-        if twice := [name for name, count in Counter(columns).items() if count > 1]:
-            raise ErcError(f"{path}: column {', '.join(map(repr, twice[:5]))} is there twice.")
+        must_be_unique(path, columns)
         if len(next(csv.reader([second], delimiter=separator), [])) > len(columns):
             raise ErcError(f"{path}: its rows have more cells than its first line has names.")
-        # As pandas calls them; what names rows stays text, and an empty cell of numbers is NaN.
-        names = [name or f"Unnamed: {n}" for n, name in enumerate(columns)]
-        texts = {name for name, cell in zip(names, columns, strict=True)
-                 if cell.strip().lower() in _TEXTS}  # fmt: skip
-        return pd.read_csv(
-            path, sep=separator, encoding="utf-8-sig", low_memory=False, keep_default_na=False,
-            dtype=dict.fromkeys(texts, str),
-            na_values={name: _GAPS for name in names if name not in texts},
+        # As pandas calls them; a column of names stays text, an empty cell of numbers is NaN.
+        texts = {name or f"Unnamed: {n}": str for n, name in enumerate(columns)
+                 if name.strip().lower() in _TEXTS}  # fmt: skip
+        frame = pd.read_csv(
+            path, sep=separator, encoding="utf-8-sig", low_memory=False, converters=texts,
+            na_values=["NAN"],
         )  # fmt: skip
-
-    return _from_frame(asked, _read(path, read), "csv")
+    return _from_frame(asked, frame, "csv")
 
 
 def read_parquet(asked: Asked) -> Found:
@@ -98,18 +76,6 @@ def read_parquet(asked: Asked) -> Found:
     return _from_frame(asked, table.frame, "parquet", table.lists, table.others, layers)
 
 
-def _read(path: Path, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except ErcError:
-        raise
-    except Exception as error:
-        why = (str(error).splitlines() or [""])[0][:200]
-        raise ErcError(
-            f"{path}: cannot be read as {path.suffix} ({type(error).__name__}: {why})."
-        ) from error
-
-
 def _from_frame(
     asked: Asked,
     frame: Any,
@@ -118,16 +84,17 @@ def _from_frame(
     others: Sequence[str] = (),
     exported: int | None = None,
 ) -> Found:
-    """Args:
-    lists, others: further columns, of lists of numbers and of what is never read.
-    exported: how many layers `x` has, where `erc export` wrote it.
+    """The features in a DataFrame and in further columns of `lists` of numbers.
+
+    Args:
+        others: the names of columns that are never read.
+        exported: how many layers `x` has, if `erc export` wrote it.
     """
     source = asked.source
     if any(frame.index.names):  # audformat's file, start, end
         frame = frame.reset_index()
     frame.columns = columns = [str(name).strip() for name in frame.columns]
-    if twice := [name for name, count in Counter([*columns, *lists]).items() if count > 1]:
-        raise ErcError(f"{source}: column {', '.join(map(repr, twice[:5]))} is there twice.")
+    must_be_unique(source, [*columns, *lists])
     named = names_in(source, {name: frame[name].tolist() for name in columns}, asked.is_name)
     named = _index(asked, frame) if named is None else named
     used = named.used if named is not None else frozenset()
@@ -166,12 +133,12 @@ def _from_frame(
                            f"{listed([', '.join(row) for row in twice], 5)}")  # fmt: skip
         way = asked.frames or "mean"
         keys, values = _pooled(keys, made.x, way)
-        return Found(keys, values, kind, field, f"{way} of rows", left_out=left_out,
-                     notes=tuple(notes))  # fmt: skip
+        made, gone = Settled(values, f"{way} of rows"), {}
+    else:
+        gone = made.gone(keys) | _gone(keys, frame)
     if asked.frames and made.pooling == "none":
         raise ErcError(f"{source}: has one row and one vector an utterance, so there are no frames "
                        "to pool; leave out --frames.")  # fmt: skip
-    gone = made.gone(keys) | _gone(keys, frame)
     return Found(keys, made.x, kind, field, made.pooling, gone, left_out, tuple(notes))
 
 
@@ -182,7 +149,7 @@ def _values(
     taken: Sequence[str],
     exported: int | None,
 ) -> Settled:
-    """The features of every row: columns beside each other; or lists, several as layers."""
+    """The features of every row: columns of numbers together, or columns of lists as layers."""
     if taken[0] not in lists:
         return Settled(frame[list(taken)].to_numpy(np.float64)[:, None])  # (rows, 1, D)
     parts = []
@@ -208,7 +175,7 @@ def _values(
 
 
 def _at(made: Settled, rows: Sequence[int], count: int) -> Settled:
-    """What was settled of some rows, in its place among all; the others have nothing."""
+    """Features of some rows in their places among all `count` rows; the others have none."""
     if len(rows) == count:
         return made
     x = np.zeros((count, *made.x.shape[1:]), made.x.dtype)
@@ -219,7 +186,7 @@ def _at(made: Settled, rows: Sequence[int], count: int) -> Settled:
 
 
 def _index(asked: Asked, frame: Any) -> Named | None:
-    """The names in a column without a name: what pandas writes of an index."""
+    """The names in a column without a name, as pandas writes an index."""
     first = frame.columns[0] if len(frame.columns) else ""
     if first in ("", "Unnamed: 0"):
         texts = [str(cell).strip() for cell in frame[first]]
@@ -250,7 +217,7 @@ def _pooled(keys: list[str], values: np.ndarray, way: str) -> tuple[list[str], n
 
 
 def _gone(keys: list[str], frame: Any) -> dict[str, tuple[Status, str]]:
-    """What `erc export` says of rows without features."""
+    """The rows without features, as `erc export` writes them."""
     if "status" not in frame.columns or "reason" not in frame.columns:
         return {}
     states = {"missing": Status.MISSING, "failed": Status.FAILED}

@@ -7,22 +7,14 @@ from collections.abc import Iterable
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
 
 from erc_features.errors import FeatureFileError, choose, listed
+from erc_features.store import layout
 from erc_features.store.html import as_html, count_rows
-from erc_features.store.layout import (
-    PARTIAL,
-    SUFFIX,
-    TEXT_COLUMNS,
-    check_layout,
-    plain,
-    read_provenance,
-)
 from erc_features.store.remote import Remote, explained, is_url, open_remote
 from erc_features.utterance import Split
 
@@ -30,13 +22,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class _Column(cached_property[np.ndarray]):
+    """A column (N,) of a feature file, called as in the file and read when first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(self._of)
+
+    def _of(self, file: "FeatureFile") -> np.ndarray:
+        column = file._read(str(self.attrname))
+        return column.astype(np.uint8) if self.attrname == "status" else column
+
+
 class FeatureFile:
-    """A feature file, open for reading; nothing is loaded before it is asked for.
+    """A feature file, open for reading; nothing is loaded before it is needed.
 
     Use it as a context manager. Columns are properties of shape (N,): `key`, `split`,
     `speaker`, `text`, `label` (str), `dialogue`, `sequence` (int32), `status` (uint8),
-    `reason` (str); `shape` is (N, L, D): rows, layers, dimensions. A URL (`https://`, `s3://`,
-    `gs://`) is read in place, the rows asked for alone. In Jupyter it shows itself as a table.
+    `reason` (str); `shape` is (N, L, D): rows, layers, dimensions. Of a file at a URL (`https://`,
+    `s3://`, `gs://`) only the requested rows are fetched. In Jupyter it is shown as a table.
 
     >>> with FeatureFile("features/meld/audio.wav2vec2-base.h5") as file:
     ...     x = file.x(file.rows(split="dev"))  # (n, L, D)
@@ -45,8 +48,8 @@ class FeatureFile:
     ((197, 3, 8), (40, 3, 8), 'float32', (40,))
 
     Raises:
-        FeatureFileError: if the file is absent, being written, not HDF5, truncated,
-            not a feature file, or of a newer format; a URL can't be reached.
+        FeatureFileError: the file is absent, being written, not HDF5, truncated, not a feature
+            file, or of a newer format; or a URL cannot be reached.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -57,44 +60,45 @@ class FeatureFile:
             # HDF5 closes what is left open when Python ends, and then can't call back into it.
             weakref.finalize(self, _close, self._file, self._remote)
         else:
-            self._file = open_for_reading(self.path)
+            self._file = _open(self.path)
         try:
-            check_layout(self._file, self.path)
+            layout.check_layout(self._file, self.path)
             attributes = self._file.attrs
             self.complete = bool(attributes["complete"])
             self.labels: tuple[str, ...] = tuple(json.loads(attributes["labels"]))
-            self.provenance = read_provenance(self._file)
+            self.provenance = layout.read_provenance(self._file)
             rows, layers, dim = self._file["x"].shape
             self.shape: tuple[int, int, int] = (rows, layers, dim)
             self.dtype: np.dtype = self._file["x"].dtype
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except Exception as error:
             self.close()
-            raise FeatureFileError(
-                f"{self.path}: an attribute of the feature file is absent or damaged ({error}). "
-                "Extract it again with --overwrite."
-            ) from error
-        except FeatureFileError:
-            self.close()
+            if isinstance(error, (KeyError, ValueError, TypeError, RuntimeError)):
+                raise FeatureFileError(
+                    f"{self.path}: an attribute of the feature file is absent or damaged "
+                    f"({error}). Extract it again with --overwrite."
+                ) from error
+            if isinstance(error, OSError):
+                raise _unreadable(self.path, error) from error
             raise
-        except OSError as error:
-            self.close()
-            raise self._unreadable(error) from error
 
     @property
     def stem(self) -> str:
         """The file's name without `.h5`: `audio.wav2vec2-base`."""
         name = str(self.path).rpartition("/")[2]
-        return name.removesuffix(".partial").removesuffix(SUFFIX)
+        return name.removesuffix(".partial").removesuffix(layout.SUFFIX)
 
     @property
     def attributes(self) -> dict[str, Any]:
         """Every attribute of the file, JSON ones decoded."""
         self._must_be_open()
-        found = {name: plain(value) for name, value in self._file.attrs.items()}
+        found = {name: layout.plain(value) for name, value in self._file.attrs.items()}
         for name in ("labels", "config", "versions", "notes"):
             if found.get(name):
                 found[name] = json.loads(found[name])
         return found
+
+    key, split, speaker, text, label = _Column(), _Column(), _Column(), _Column(), _Column()
+    dialogue, sequence, status, reason = _Column(), _Column(), _Column(), _Column()
 
     def _must_be_open(self) -> None:
         if not self._file:
@@ -103,63 +107,22 @@ class FeatureFile:
     def _read(self, name: str) -> np.ndarray:
         self._must_be_open()
         try:
-            if name in TEXT_COLUMNS or name == "reason":
+            if name in layout.TEXT_COLUMNS or name == "reason":
                 return self._file[name].asstr()[()]
             return self._file[name][()]
         except (OSError, ValueError, RuntimeError, TypeError) as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> FeatureFileError:
-        if isinstance(self.path, str):
-            return explained(self.path, error)
-        return _unreadable(self.path, error)
-
-    @cached_property
-    def key(self) -> np.ndarray:
-        return self._read("key")
-
-    @cached_property
-    def split(self) -> np.ndarray:
-        return self._read("split")
-
-    @cached_property
-    def speaker(self) -> np.ndarray:
-        return self._read("speaker")
-
-    @cached_property
-    def text(self) -> np.ndarray:
-        return self._read("text")
-
-    @cached_property
-    def label(self) -> np.ndarray:
-        return self._read("label")
-
-    @cached_property
-    def reason(self) -> np.ndarray:
-        return self._read("reason")
-
-    @cached_property
-    def dialogue(self) -> np.ndarray:
-        return self._read("dialogue")
-
-    @cached_property
-    def sequence(self) -> np.ndarray:
-        return self._read("sequence")
-
-    @cached_property
-    def status(self) -> np.ndarray:
-        return self._read("status").astype(np.uint8)
+            raise _unreadable(self.path, error) from error
 
     @cached_property
     def probe(self) -> np.ndarray | None:
-        """What the encoder gave for its built-in input, (L, D) float32; None: not recorded."""
+        """The embedding of the built-in input, (L, D) float32; None where it is not recorded."""
         self._must_be_open()
         return self._read("probe") if "probe" in self._file else None
 
     def rows(
         self, *, keys: Iterable[str] | None = None, split: Split | str | None = None
     ) -> np.ndarray:
-        """Row numbers of some keys, in the order given, or of a split; all without either.
+        """Row numbers of the keys, in the order given, or of a split; without either, of all rows.
 
         Raises:
             FeatureFileError: lists the keys that the file does not have.
@@ -179,23 +142,21 @@ class FeatureFile:
         return np.arange(self.shape[0])
 
     def x(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Embeddings (n, L, D) of those rows, in their order; only they are read or moved."""
+        """Embeddings (n, L, D) of those rows, in their order; no others are read or fetched."""
         self._must_be_open()
         dataset = self._file["x"]
+        rows = self.rows() if rows is None else np.asarray(rows, dtype=np.int64)
         if self._remote:
-            rows = np.arange(len(dataset)) if rows is None else np.asarray(rows, dtype=np.int64)
             return self._remote.rows(dataset, rows)
-        if rows is None:
-            return self._read("x")
-        rows = np.asarray(rows, dtype=np.int64)
         out = np.empty((len(rows), *dataset.shape[1:]), dtype=dataset.dtype)
-        if len(rows) == 0:
-            return out
         # h5py's own fancy indexing needs sorted, unique rows and is slow; runs are neither.
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        for run in np.split(np.arange(len(rows)), breaks):
+        for run in np.split(np.arange(len(rows)), breaks) if len(rows) else ():
             first = rows[run[0]]
-            out[run[0] : run[-1] + 1] = dataset[first : first + len(run)]
+            try:
+                out[run[0] : run[-1] + 1] = dataset[first : first + len(run)]
+            except (OSError, RuntimeError) as error:
+                raise _unreadable(self.path, error) from error
         return out
 
     def to_pandas(
@@ -226,12 +187,7 @@ class FeatureFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -267,11 +223,12 @@ def _close(file: h5py.File, remote: Remote | None) -> None:
 
 def list_features(folder: Path, *, partial: bool = False) -> list[Path]:
     """The feature files of a corpus's folder, by name; with `partial`, unfinished ones too."""
-    found = [*folder.glob("*" + SUFFIX), *(folder.glob("*" + PARTIAL) if partial else ())]
+    suffixes = (layout.SUFFIX, layout.PARTIAL) if partial else (layout.SUFFIX,)
+    found = [path for suffix in suffixes for path in folder.glob(f"*{suffix}")]
     return sorted(path for path in found if path.is_file())
 
 
-def open_for_reading(path: Path) -> h5py.File:
+def _open(path: Path) -> h5py.File:
     if not path.exists():
         raise FeatureFileError(f"{path}: no such file. `erc extract` writes feature files.")
     if path.is_dir():
@@ -282,8 +239,10 @@ def open_for_reading(path: Path) -> h5py.File:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> FeatureFileError:
-    """What HDF5's error means; only a file known to be bad is said to be."""
+def _unreadable(path: Path | str, error: Exception) -> FeatureFileError:
+    """What an error of HDF5 means. Only a file that is known to be damaged is called so."""
+    if isinstance(path, str):
+        return explained(path, error)
     text = str(error)
     if "truncated file" in text:
         what = "is truncated. Extract it again with --overwrite."

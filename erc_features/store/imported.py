@@ -1,11 +1,11 @@
-"""Imported features have no encoder here; who would need one says so."""
+"""Imported features have no encoder; what needs one refuses them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from erc_features.errors import FeatureFileError
 
-IMPORTED = "imported"  # what a feature file says its encoder is
+IMPORTED = "imported"  # the attribute `encoder` of such a feature file
 
 
 def must_have_encoder(what: object, encoder: str, config: Mapping[str, Any]) -> None:
@@ -14,11 +14,11 @@ def must_have_encoder(what: object, encoder: str, config: Mapping[str, Any]) -> 
     >>> must_have_encoder("audio.wav2vec2-base", "facebook/wav2vec2-base", {"layers": "all"})
 
     Raises:
-        FeatureFileError: names the source, and what can be done.
+        FeatureFileError: names the source, and what works instead.
     """
     if encoder == IMPORTED:
         raise FeatureFileError(
             f"{what} was imported from {config.get('source', 'another file')}, so its encoder is "
-            "not known to erc and nothing can be encoded with it, again or anew. `erc extract` "
-            "makes features that `erc verify` and `erc predict` can use."
+            "not known to erc, and nothing can be encoded with it. `erc extract` makes features "
+            "that `erc verify` and `erc predict` can use."
         )

@@ -17,12 +17,12 @@ _SHOWN = 5  # groups of duplicates, and keys of each
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer holds, over the rows that are ok and finite; zeros where there are none.
+    """Statistics of a layer over the rows that are ok and finite; zeros if there are none.
 
     Attributes:
-        norm, least, most: Euclidean norms of the rows: their mean, smallest and largest.
-        dead: dimensions that are the same number in all of at least two rows. All D of them:
-            the layer is constant, and says nothing.
+        norm, least, most: the mean, smallest and largest Euclidean norm of the rows.
+        dead: the number of dimensions with the same value in all of at least two rows; if it is
+            D, the layer is constant and useless.
     """
 
     norm: float
@@ -33,14 +33,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Ok rows whose x (L, D) is equal to another's to the last bit, in groups.
+    """Groups of ok rows whose x (L, D) is equal to the last bit.
 
     Attributes:
-        groups, rows: how many, and how many rows they hold together.
-        explained: groups whose texts are all equal but for capitals and spaces, which is what a
-            text encoder makes of equal texts; 0 for pictures and sound, where it is the same
-            clip twice; None for text with history, where the texts before count too.
-        largest: the largest groups, those not explained first: (rows, the first keys).
+        groups, rows: the number of groups, and of rows in them.
+        explained: the number of groups whose texts differ only in capitals and spaces, which
+            a text encoder may ignore; 0 for pictures and sound, where the same clip is there
+            twice; None for text with history, which counts too.
+        largest: the largest groups, unexplained ones first: (rows, the first keys).
     """
 
     groups: int
@@ -61,7 +61,7 @@ class Inspection:
         layers: L of them.
         not_finite: ok rows that hold NaN or infinity; 0 in a sound file.
         attributes: provenance and record, as stored.
-        probe: the Euclidean norm of each layer of the probe; None where none is recorded.
+        probe: the Euclidean norm of each layer of the probe; None if none is recorded.
     """
 
     path: Path
@@ -81,12 +81,12 @@ class Inspection:
 
 
 def inspect(path: Path | str) -> Inspection:
-    """Look at a feature file, finished or not.
+    """Inspect a feature file, finished or not.
 
-    It is read once, in pieces of 32 MB; of each row 16 bytes are kept, the hash of its x.
+    It is read once, in pieces of 32 MB; only a hash of 16 bytes is kept of each row's x.
 
     Raises:
-        FeatureFileError: it isn't one, is damaged, of a newer format, or being written.
+        FeatureFileError: it is not one, is damaged, of a newer format, or being written.
     """
     path = Path(path)
     with FeatureFile(path) as file:
@@ -116,7 +116,7 @@ def inspect(path: Path | str) -> Inspection:
 
 
 def _read(file: FeatureFile, rows: np.ndarray) -> tuple[list[Layer], int, np.ndarray]:
-    """The layers, how many rows are not finite, and of each row a hash, as (n, 2) uint64."""
+    """The layers, the number of rows that are not finite, and the rows' hashes, (n, 2) uint64."""
     _, layers, dim = file.shape
     total, least, most = np.zeros(layers), np.full(layers, np.inf), np.zeros(layers)
     low = np.full((layers, dim), np.inf, np.float32)

@@ -58,7 +58,7 @@ DATASETS = (*TEXT_COLUMNS, "dialogue", "sequence", "x", "status", "reason")
 
 
 class Status(IntEnum):
-    """What became of a row. `MISSING` and `FAILED` are done, as `OK` is.
+    """The state of a row. `MISSING` and `FAILED` are final, as `OK` is.
 
     >>> import erc_features
     >>> with erc_features.open("features/meld/audio.wav2vec2-base.h5") as file:
@@ -74,7 +74,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Provenance:
-    """What must agree for two extractions to belong into one file."""
+    """What must agree for two extractions to belong in one file."""
 
     corpus: str
     fingerprint: str
@@ -84,7 +84,7 @@ class Provenance:
     config: Mapping[str, Any]
 
     def differences(self, other: "Provenance") -> list[str]:
-        """Lines that name each value that differs, here and there. The corpus's name may."""
+        """A line for each value that differs, with both values. The corpus's name may differ."""
         lines = [
             f"{name}: {mine} here, {theirs} now"
             for name in ("fingerprint", "modality", "encoder", "revision")
@@ -115,22 +115,16 @@ class Rows:
 
 def read_provenance(file: h5py.File) -> Provenance:
     """The provenance in an open file's attributes."""
-    attributes = file.attrs
-    return Provenance(
-        corpus=str(attributes["corpus"]),
-        fingerprint=str(attributes["fingerprint"]),
-        modality=str(attributes["modality"]),
-        encoder=str(attributes["encoder"]),
-        revision=str(attributes["revision"]),
-        config=json.loads(attributes["config"]),
-    )
+    names = ("corpus", "fingerprint", "modality", "encoder", "revision")
+    texts = {name: str(file.attrs[name]) for name in names}
+    return Provenance(**texts, config=json.loads(file.attrs["config"]))
 
 
 def check_layout(file: h5py.File, path: Path | str) -> None:
-    """Refuse what is not a feature file of a version that this erc reads.
+    """Refuse anything but a feature file of a version that this erc reads.
 
     Raises:
-        FeatureFileError: says which part of the layout is wrong, or leads out of the file.
+        FeatureFileError: says which part of the layout is wrong, or points out of the file.
     """
     if plain(file.attrs.get("format")) != FORMAT:
         raise FeatureFileError(
@@ -156,10 +150,6 @@ def check_layout(file: h5py.File, path: Path | str) -> None:
         raise FeatureFileError(
             f"{path}: damaged, shapes do not agree with key {rows}: {', '.join(wrong)}."
         )
-    _check_probe(file, path)
-
-
-def _check_probe(file: h5py.File, path: Path | str) -> None:
     if check_dataset(file, "probe", path) and file["probe"].shape != file["x"].shape[1:]:
         raise FeatureFileError(
             f"{path}: damaged, its probe {file['probe'].shape} is not of the shape "
@@ -168,6 +158,6 @@ def _check_probe(file: h5py.File, path: Path | str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """An attribute's value as a Python one; texts of a fixed size without their padding."""
+    """An attribute as a Python value; texts of a fixed size lose their padding."""
     value = value.item() if isinstance(value, np.generic) else value
     return value.decode().rstrip(" \0") if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""One writer at a time for a feature file, whatever its file is called at the moment."""
+"""One writer at a time for a feature file, under its unfinished and its final name."""
 
 import errno
 import fcntl
@@ -14,11 +14,11 @@ from erc_features.errors import FeatureFileError
 def only_writer(path: Path) -> Iterator[None]:
     """Hold the lock of the feature file `path` (its final name).
 
-    The lock is flock's on a small file beside it: it goes with the process, also when that is
-    killed, and the small file is removed at the end.
+    It is a flock on a small file beside it, which is removed at the end; the lock ends with the
+    process, even if that is killed.
 
     Raises:
-        FeatureFileError: another process holds it, or the folder can't be locked or written.
+        FeatureFileError: another process holds it, or the folder cannot be locked or written.
     """
     name = path.with_name(f".{path.name}.lock")
     handle = _lock(name, path)
@@ -52,7 +52,7 @@ def _lock(name: Path, path: Path) -> int:
                     "again: what it has finished is kept."
                 ) from error
             raise FeatureFileError(
-                f"{path.parent}: its file system can't lock files ({error.strerror}), so two "
+                f"{path.parent}: its file system cannot lock files ({error.strerror}), so two "
                 "writers could harm each other. Choose another folder with --features."
             ) from error
         os.close(handle)

@@ -1,6 +1,6 @@
-"""The probe that a feature file keeps: what its encoder gave for a built-in input.
+"""The probe that a feature file keeps: its encoder's embedding of a built-in input.
 
-A hash of weights does not see the library that computes with them; the probe does.
+A hash of weights does not cover the library that computes with them; the probe does.
 """
 
 from base64 import b64decode, b64encode
@@ -22,8 +22,8 @@ class Probe:
 
     Attributes:
         x: (L, D) float32, as the encoder gave it.
-        input: the number of the built-in input; probes of different ones can't be compared.
-        device: that it was computed on.
+        input: the number of the built-in input; probes of different inputs cannot be compared.
+        device: the device that it was computed on.
     """
 
     x: np.ndarray
@@ -31,18 +31,14 @@ class Probe:
     device: str
 
     def as_json(self) -> dict[str, Any]:
-        """As a run keeps it, exact to the last bit."""
+        """The form in which a run keeps it, exact to the last bit."""
         packed = b64encode(self.x.astype("<f4").tobytes()).decode()
         return {"input": self.input, "device": self.device, "shape": list(self.x.shape),
                 "float32": packed}  # fmt: skip
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Probe":
-        """What :meth:`as_json` gave.
-
-        Raises:
-            ValueError: it is damaged.
-        """
+        """Read what :meth:`as_json` made; ValueError if it is damaged."""
         try:
             x = np.frombuffer(b64decode(found["float32"], validate=True), "<f4")
             layers, dim = found["shape"]
@@ -52,19 +48,19 @@ class Probe:
 
 
 class ProbeMaker(Protocol):
-    """What makes the probe of a new file, and compares that of a file which is gone on with."""
+    """What makes the probe of a new file, and compares the probe of a file that is resumed."""
 
     def make(self) -> Probe | None:
-        """None where the encoder can't encode the built-in input."""
+        """The probe; None if the encoder cannot encode the built-in input."""
         ...
 
     def must_agree(self, file: "FeatureFile") -> None:
-        """Raise an ErcError where the encoder gives other numbers than the file's probe."""
+        """Raise an ErcError if the encoder gives other numbers than the file's probe."""
         ...
 
 
 def read_probe(file: "FeatureFile") -> Probe | None:
-    """The probe that the file keeps; None where it keeps none."""
+    """The probe that the file keeps; None if it has none."""
     if (x := file.probe) is None:
         return None
     about = file.attributes

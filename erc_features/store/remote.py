@@ -1,9 +1,9 @@
-"""A feature file that stands elsewhere: s3://, gs://, https://, or what else fsspec opens.
+"""Feature files at URLs: s3://, gs://, https://, and whatever else fsspec opens.
 
-What HDF5 reads to find its way, and the columns, go through a cache of small blocks. Rows of `x`
-do not: it is contiguous, so its rows are ranges of bytes that are known, and those are fetched
-exactly, near ones together and all at once. A hundred rows of a file of 1 GB move about 1% of it,
-in as many round trips as a server answers side by side.
+HDF5's own structures and the columns are read through a cache of small blocks. Rows of `x` are not:
+it is contiguous, so the byte ranges of its rows are known. Exactly these are fetched, near ones
+together and all at once. A hundred rows of a file of 1 GB move about 1% of it, in as many round
+trips as a server answers in parallel.
 """
 
 import io
@@ -29,7 +29,7 @@ _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs",
 
 
 def is_url(path: object) -> bool:
-    """Whether it names a place elsewhere and not a path.
+    """Whether it is a URL and not a path.
 
     >>> is_url("s3://bucket/features/meld/text.bert.h5"), is_url("features/meld/text.bert.h5")
     (True, False)
@@ -47,10 +47,10 @@ class Remote:
     file: Any
 
     def rows(self, x: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-        """Rows (n,) of a dataset (N, …), in their order; only they are moved.
+        """Rows (n,) of a dataset (N, …), in their order; no others are fetched.
 
         Raises:
-            FeatureFileError: a row is outside the dataset, or it can't be fetched.
+            FeatureFileError: a row is outside the dataset, or cannot be fetched.
         """
         offset = x.id.get_offset()
         wanted, place = np.unique(rows, return_inverse=True)
@@ -70,7 +70,7 @@ class Remote:
         return out[place]
 
     def _parts(self, starts: list[int], ends: list[int]) -> list[bytes]:
-        """The bytes of those ranges, asked for side by side."""
+        """The bytes of those ranges, requested in parallel."""
         try:
             parts = self.system.cat_ranges(
                 [self.path] * len(starts), starts, ends, on_error="raise"
@@ -90,7 +90,7 @@ class Remote:
 
 
 class _Bytes(io.RawIOBase):
-    """What HDF5 reads from: the file's bytes; a network's errors on the way become ours."""
+    """The bytes that HDF5 reads; errors of the network become FeatureFileErrors."""
 
     def __init__(self, url: str, file: Any) -> None:
         self._url, self._file = url, file
@@ -115,7 +115,7 @@ class _Bytes(io.RawIOBase):
 
 
 def _runs(wanted: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
-    """Places (first, stop) in sorted row numbers that one request each fetches."""
+    """Stretches (first, stop) of the sorted row numbers that one request each fetches."""
     first = 0
     for at in range(1, len(wanted) + 1):
         if (
@@ -132,13 +132,13 @@ def open_remote(url: str) -> tuple[Remote, h5py.File]:
 
     Raises:
         FeatureFileError: there is no such file, the protocol needs a package (names the pip
-            command), the server can't send parts of a file, or what is there is not HDF5.
+            command), the server cannot send parts of a file, or the file is not HDF5.
     """
     try:
         import fsspec
 
         system, path = fsspec.core.url_to_fs(url)
-        # A listing of before may not know the file; nothing is asked for twice here.
+        # An earlier listing may not have the file.
         system.invalidate_cache()
         size = system.info(path)["size"]
         block = min(max((size or 0) // BLOCKS, LEAST_BLOCK), MOST_BLOCK)
@@ -152,7 +152,7 @@ def open_remote(url: str) -> tuple[Remote, h5py.File]:
     try:
         if size:
             file.seek(size - 1)
-            file.read(1)  # a server that ignores ranges is found out now, not by HDF5
+            file.read(1)  # so that a server that ignores ranges is noticed here, not by HDF5
         file.seek(0)
         return remote, h5py.File(_Bytes(url, file), "r")
     except Exception as error:
@@ -179,7 +179,12 @@ def explained(url: str, error: Exception) -> FeatureFileError:
             "has a package for work; or copy the file here."
         )
     if isinstance(error, ValueError) and ("range requests" in text or "Cannot seek" in text):
-        return _no_ranges(url)
+        return FeatureFileError(
+            f"{url}: the server does not send parts of a file (no range requests), so reading some "
+            "rows would move all of it. Copy the file here and open the copy, or serve it from a "
+            "server with ranges: nginx, Apache, S3 and Hugging Face have them; Python's "
+            "http.server does not."
+        )
     if isinstance(error, PermissionError) or status in (401, 403):
         return FeatureFileError(
             f"{url}: the server refuses it ({text}). Check the address and your credentials for "
@@ -194,13 +199,4 @@ def explained(url: str, error: Exception) -> FeatureFileError:
     return FeatureFileError(
         f"{url}: cannot be read ({type(cause).__name__}: {text}). Check the address and the "
         "network, or copy the file here and open the copy."
-    )
-
-
-def _no_ranges(url: str) -> FeatureFileError:
-    return FeatureFileError(
-        f"{url}: the server does not send parts of a file (no range requests), so reading some "
-        "rows would move all of it. Copy the file here and open the copy, or serve it from a "
-        "server with ranges: nginx, Apache, S3 and Hugging Face have them; Python's http.server "
-        "does not."
     )

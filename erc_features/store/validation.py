@@ -1,7 +1,7 @@
-"""Datasets that are what they seem: in the file, of their type, no larger than its bytes.
+"""Checks that datasets lie in the file, have the right type, and are no larger than its bytes.
 
 An HDF5 file can point elsewhere (external links and storage, virtual datasets), hold references
-in place of numbers, and claim a billion rows in a kilobyte. None of that is a feature file.
+instead of numbers, and claim a billion rows in a kilobyte. A feature file does none of that.
 """
 
 from math import prod
@@ -11,17 +11,17 @@ import h5py
 
 from erc_features.errors import FeatureFileError
 
-_TIMES, _LEAST = 200, 2**16  # what a dataset may come to: times its stored size, and bytes
+_TIMES, _LEAST = 200, 2**16  # the allowed size of a dataset: times its stored size; any, in bytes
 _NUMBERS = {"x": ("f", (2, 4)), "probe": ("f", (4,)), "status": ("iu", (1,)),
             "dialogue": ("iu", (4, 8)), "sequence": ("iu", (4, 8))}  # fmt: skip
 
 
 def check_dataset(file: h5py.File, name: str, path: Path | str) -> bool:
-    """Whether the dataset is there.
+    """Whether the dataset exists.
 
     Raises:
-        FeatureFileError: it is, but leads out of the file, is of another type, or claims more
-            than the file holds.
+        FeatureFileError: it points out of the file, is of another type, or claims more than the
+            file holds.
     """
     link = file.get(name, getlink=True)
     if link is None:

@@ -13,17 +13,25 @@ import numpy as np
 
 from erc_features.errors import FeatureFileError, listed
 from erc_features.store.create import (
-    FINISHED_BYTES,
     HDF5_ERRORS,
-    NOTES_BYTES,
+    PLACES,
     REASON,
     Shape,
     create,
-    disk_error,
+    disk_errors,
     now,
+    replacing,
 )
 from erc_features.store.file import FeatureFile
-from erc_features.store.layout import REASON_BYTES, SUFFIX, Provenance, Rows, Status, check_layout
+from erc_features.store.layout import (
+    PARTIAL,
+    REASON_BYTES,
+    SUFFIX,
+    Provenance,
+    Rows,
+    Status,
+    check_layout,
+)
 from erc_features.store.lock import only_writer
 from erc_features.store.probe import ProbeMaker
 from erc_features.whole_file import sync
@@ -32,10 +40,10 @@ _CHUNK = 1024  # rows read at a time
 
 
 class FeatureWriter:
-    """A partial feature file, open and locked. Made by :func:`open_writer`.
+    """A partial feature file, open and locked. It is made by :func:`open_writer`.
 
-    Rows are numbered as in the corpus at hand, which may stand in another order than the file:
-    the key decides.
+    Rows are numbered as in the corpus given, whose order may differ from the file's: rows are
+    matched by key.
 
     Attributes:
         status: (N,) uint8, what is known of each row.
@@ -60,8 +68,8 @@ class FeatureWriter:
     ) -> None:
         """Store one batch: `rows` (b,), `x` (b, L, D), `status` (b,), one reason a row.
 
-        Only rows that are pending are written: a batch is encoded whole for one of them, and what
-        became of the others this time is not to harm what is there.
+        Only pending rows are written. A batch is encoded whole even for a single pending row, and
+        this time's result of the other rows must not harm what is stored.
 
         Raises:
             FeatureFileError: the disk is full or broken; every earlier batch is kept.
@@ -74,17 +82,16 @@ class FeatureWriter:
         places = self._place[rows]
         stored = x[order].astype(self.shape.dtype, copy=False)
         stored[status != Status.OK] = 0
-        texts = [_clip(reasons[i]) for i in order]
-        try:
+        # At most 200 bytes, not cut inside a character.
+        texts = [reasons[i].encode()[:REASON_BYTES].decode(errors="ignore").encode() for i in order]
+        with disk_errors(self._partial):
             self._file["x"][places] = stored
-            # As created, reasons are empty; only a row that is computed once more may have one.
+            # Reasons are created empty; only a row that is computed again may have one.
             if self._reasons or any(texts):
                 self._file["reason"][places] = np.array(texts, REASON)
             self._file.flush()
             self._file["status"][places] = status
             self._file.flush()
-        except HDF5_ERRORS as error:
-            raise disk_error(self._partial, error) from error
         self.status[rows] = status
 
     def reopen(self, rows: np.ndarray) -> None:
@@ -98,18 +105,22 @@ class FeatureWriter:
 
         `complete`, `finished` and `notes` have had their place since creation: no metadata
         changes size, so that a kill between two writes leaves a file that opens.
+
+        Args:
+            notes: stored as JSON; the last ones are left out where they do not all fit.
         """
-        try:
-            _set(self._file, "notes", _fitting(notes))
-            _set(self._file, "finished", now().encode()[:FINISHED_BYTES])
+        kept = dict(notes)
+        while len(text := json.dumps(kept).encode()) > PLACES["notes"]:
+            kept.popitem()
+        with disk_errors(self._partial):
+            _set(self._file, "notes", text)
+            _set(self._file, "finished", now().encode()[: PLACES["finished"]])
             _set(self._file, "complete", True)
             self._file.flush()
             self._file.close()
             sync(self._partial)
             os.replace(self._partial, self._final)
             sync(self._final.parent)
-        except HDF5_ERRORS as error:
-            raise disk_error(self._partial, error) from error
         self.finished = True
 
 
@@ -130,28 +141,27 @@ def open_writer(
 
     Yields None where nothing is left to do. `record` becomes attributes that need not agree
     to resume: versions, device, engine, workers. With `overwrite` everything is computed anew;
-    the finished file that is there stays until the new one takes its place.
+    the existing finished file stays until the new one takes its place.
 
     `again`, for `--retry`, takes the status of every row (N,) and returns the rows to compute
-    once more. They are computed in a copy: the finished file stays, and can be used, until
+    again. They are computed in a copy: the finished file stays, and can be used, until
     the copy takes its place.
 
-    `probe` is asked for the probe of a new file before there is one, and compares that of a file
-    to which rows are added; a file that keeps none is gone on with, and gets none.
+    `probe` makes the probe of a new file, and compares the probe of a file to which rows are
+    added. A file without a probe is resumed, and gets none.
 
     Raises:
-        ErcError: the file there is of other provenance, its encoder gives other numbers than its
-            probe; it is damaged, or being written by another process; or the folder can't be
-            written, or the disk is full.
+        ErcError: the existing file has another provenance, or its encoder gives other numbers
+            than its probe; it is damaged, or being written by another process; or the folder
+            cannot be written, or the disk is full.
     """
-    partial = path.with_name(path.name.removesuffix(SUFFIX) + ".h5.partial")
-    try:
+    partial = path.with_name(path.name.removesuffix(SUFFIX) + PARTIAL)
+    with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(path.parent, error) from error
     with only_writer(path):
         if overwrite:
-            _remove(partial)
+            with disk_errors(partial):
+                partial.unlink(missing_ok=True)
         wanted = (labels, provenance, shape)
         complete = path.exists() and not overwrite
         if complete:
@@ -161,8 +171,7 @@ def open_writer(
                 return
         if partial.exists():
             _must_agree(partial, *wanted, probe)
-            _reserve_places(partial)
-        if not partial.exists() and complete:
+        elif complete:
             with FeatureFile(path) as file:
                 order = file.rows(keys=rows.key)
                 redo = again(file.status[order]) if again else order[:0]
@@ -171,11 +180,12 @@ def open_writer(
             if len(redo) == 0:
                 yield None
                 return
-            _copy(path, partial)
-            _reserve_places(partial)
-        elif not partial.exists():
+            with replacing(partial) as new:
+                shutil.copyfile(path, new)
+        else:
             made = probe.make() if probe else None
             create(partial, rows, labels, provenance, shape, record, made)
+        _reserve_places(partial)
         with _writer(partial, path, rows) as writer:
             if again and len(redo := again(writer.status)):
                 writer.reopen(redo)
@@ -184,12 +194,10 @@ def open_writer(
 
 @contextmanager
 def _writer(partial: Path, final: Path, rows: Rows) -> Iterator[FeatureWriter]:
-    try:
-        # The lock is ours, see lock.py; HDF5's own would also stop those who only look, and
-        # looking does no harm: see layout.py.
+    with disk_errors(partial):
+        # The lock is ours (lock.py). HDF5's own would also stop those who only read, which does
+        # no harm (layout.py).
         file = h5py.File(partial, "r+", locking=False)
-    except HDF5_ERRORS as error:
-        raise disk_error(partial, error) from error
     try:
         check_layout(file, partial)
         writer = FeatureWriter(file, partial, final, rows)
@@ -208,8 +216,8 @@ def _must_agree(
     shape: Shape,
     probe: ProbeMaker | None = None,
 ) -> None:
-    """Refuse other provenance, and another probe. Other labels are no reason: they are
-    put right, in a copy."""
+    """Refuse another provenance, and another probe. Labels that were reordered or extended since
+    are corrected in a copy: no embedding depends on them."""
     with FeatureFile(path) as file:
         lines = file.provenance.differences(provenance)
         _, layers, dim = file.shape
@@ -228,70 +236,29 @@ def _must_agree(
             "Give the new file another name with --name, or replace it with --overwrite."
         )
     if not same_labels:
-        _relabel(path, labels)
-
-
-def _relabel(path: Path, labels: tuple[str, ...]) -> None:
-    """The corpus's labels were reordered or extended since: no embedding depends on them."""
-    copy = path.with_name(path.name + ".new")
-    _copy(path, copy)
-    with h5py.File(copy, "r+", locking=False) as file:
-        file.attrs["labels"] = json.dumps(list(labels), ensure_ascii=False)
-    sync(copy)
-    os.replace(copy, path)
+        _set_attributes(path, {"labels": json.dumps(list(labels), ensure_ascii=False)})
 
 
 def _reserve_places(partial: Path) -> None:
-    """The places that `finish` writes into, in a copy, where an older erc reserved none."""
-    places = {"finished": FINISHED_BYTES, "notes": NOTES_BYTES}
+    """Reserve the places that `finish` writes into, where an older erc reserved none."""
     with h5py.File(partial, "r", locking=False) as file:
-        absent = [name for name, size in places.items() if name not in file.attrs
-                  or file.attrs.get_id(name).dtype != np.dtype(f"S{size}")]  # fmt: skip
-    if not absent:
-        return
-    copy = partial.with_name(partial.name + ".new")
-    _copy(partial, copy)
-    with h5py.File(copy, "r+", locking=False) as file:
-        for name in absent:
-            file.attrs[name] = np.bytes_(b" " * places[name])
-    sync(copy)
-    os.replace(copy, partial)
+        absent = {name: np.bytes_(b" " * size) for name, size in PLACES.items()
+                  if name not in file.attrs
+                  or file.attrs.get_id(name).dtype != np.dtype(f"S{size}")}  # fmt: skip
+    if absent:
+        _set_attributes(partial, absent)
 
 
-def _copy(path: Path, copy: Path) -> None:
-    """A copy that has its name only once it is whole."""
-    new = copy.with_name(copy.name + ".new")
-    try:
-        shutil.copyfile(path, new)
-        sync(new)
-        os.replace(new, copy)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise disk_error(copy, error) from error
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise disk_error(path, error) from error
-
-
-def _fitting(notes: Mapping[str, Any]) -> bytes:
-    """As JSON, without the last ones where all don't fit."""
-    kept = dict(notes)
-    while len(text := json.dumps(kept).encode()) > NOTES_BYTES:
-        kept.popitem()
-    return text
+def _set_attributes(path: Path, values: Mapping[str, Any]) -> None:
+    """Set attributes whose size changes: in a copy, which then takes the file's place."""
+    with replacing(path) as copy:
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "r+", locking=False) as file:
+            for name, value in values.items():
+                file.attrs[name] = value
 
 
 def _set(file: h5py.File, name: str, value: Any) -> None:
     """Overwrite an attribute's bytes in place; h5py's own assignment makes a new one."""
     attribute = h5py.h5a.open(file.id, name.encode())
     attribute.write(np.array(value, dtype=attribute.dtype))
-
-
-def _clip(reason: str) -> bytes:
-    """At most 200 bytes, not cut inside a character."""
-    return reason.encode()[:REASON_BYTES].decode(errors="ignore").encode()

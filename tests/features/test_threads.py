@@ -41,7 +41,15 @@ COMMAND = (
 )
 
 
-@pytest.mark.parametrize("begin", [EXTRACT, FUSE, COMMAND], ids=["extract", "fuse", "command"])
+VERIFY = (
+    "from erc_features.extraction.verify import verify\ntry: verify('nowhere')\n"
+    "except Exception: pass"
+)
+
+
+@pytest.mark.parametrize(
+    "begin", [EXTRACT, VERIFY, FUSE, COMMAND], ids=["extract", "verify", "fuse", "command"]
+)
 def test_waiting_threads_sleep_before_torch_is_loaded(begin):
     assert seen(begin) == "PASSIVE 0"
 
@@ -51,13 +59,53 @@ def test_what_the_environment_says_stays():
     assert seen("import torch\n" + EXTRACT) == "None None"  # OpenMP is loaded: nothing to choose
 
 
-def test_the_cores_that_a_control_group_grants(tmp_path):
-    limit = tmp_path / "cpu.max"
-    for text, cores in (("150000 100000", 2), ("50000 100000", 1), ("max 100000", 1 << 16)):
-        limit.write_text(text)
-        assert _quota(limit) == cores
-    assert _quota(tmp_path / "none") == 1 << 16
+def test_a_wait_policy_of_the_environment_leaves_the_cap_on_threads(monkeypatch):
+    from erc_features import threads
+
+    environment = {"OMP_WAIT_POLICY": "ACTIVE"}
+    monkeypatch.setattr(threads.os, "environ", environment)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(threads, "_affinity", lambda: 8)
+    monkeypatch.setattr(threads, "_quota", lambda: 3)
+    threads.let_waiting_threads_sleep()
+    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3"}
+
+
+NO_LIMIT = 1 << 16
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "cores"),
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 2),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/", {"cpu.max": "max 100000"}, NO_LIMIT),
+        # A group of version 2 within another: the smallest limit on the way counts.
+        ("0::/pod/app", {"pod/app/cpu.max": "max 100000", "pod/cpu.max": "300000 100000"}, 3),
+        ("0::/pod/app", {"pod/app/cpu.max": "100000 50000", "pod/cpu.max": "300000 100000"}, 2),
+        ("0::/other", {"pod/cpu.max": "100000 100000"}, NO_LIMIT),
+        # Version 1, with the group's own name, and where the container sees it as the root.
+        ("4:cpu,cpuacct:/box", {"cpu/box/cpu.cfs_quota_us": "250000",
+                                "cpu/box/cpu.cfs_period_us": "100000"}, 3),
+        ("4:cpu,cpuacct:/box", {"cpu/cpu.cfs_quota_us": "100000",
+                                "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ("4:cpu:/box", {"cpu/box/cpu.cfs_quota_us": "-1",
+                        "cpu/box/cpu.cfs_period_us": "100000"}, NO_LIMIT),
+        ("5:memory:/box", {"cpu/box/cpu.cfs_quota_us": "100000",
+                           "cpu/box/cpu.cfs_period_us": "100000"}, NO_LIMIT),
+    ],
+)  # fmt: skip
+def test_the_cores_that_control_groups_grant(tmp_path, membership, files, cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    (tmp_path / "self").write_text(membership + "\n")
+    assert _quota(tmp_path, tmp_path / "self") == cores
     assert our_cores() >= 1
+
+
+def test_without_control_groups_there_is_no_limit(tmp_path):
+    assert _quota(tmp_path / "none", tmp_path / "none") == NO_LIMIT
 
 
 def test_a_precision_without_instructions_is_told(tmp_path):

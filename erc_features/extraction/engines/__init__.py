@@ -1,7 +1,7 @@
 """Where batches run: `local`, this process; `ray`, actors on this machine or a cluster.
 
-The plan and the numbers are the same, only the place differs: nothing may be decided here that
-could change a number.
+The plan and the numbers are the same on each: nothing may be decided here that could change a
+number.
 """
 
 ENGINES = ("local", "ray")

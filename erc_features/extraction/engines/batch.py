@@ -1,4 +1,4 @@
-"""What becomes of one batch, wherever it runs: every item a row, whatever happens to it."""
+"""Decoding and encoding one batch: every item becomes a row, whatever happens to it."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ from erc_features.encoders.base import Encoder
 from erc_features.errors import EncoderError, MediaError
 from erc_features.store import Status
 
-_PIECES = 8  # of a batch, decoded beside each other
+_PIECES = 8  # of a batch, decoded in parallel
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of one batch: rows (b,), x (b, L, D), status (b,), a reason for each row.
+    """The result of one batch: rows (b,), x (b, L, D), status (b,), and a reason for each row.
 
-    `waited` and `encoded` are the seconds that the encoder waited for decoding, and worked.
+    `waited` and `encoded` are the seconds that the encoder waited for decoding and computed.
     """
 
     rows: np.ndarray
@@ -31,31 +31,22 @@ class Batch:
 
 
 def start(rows: np.ndarray, load: Callable[[int], Any], threads: Executor) -> list[Future]:
-    """Begin to decode a batch's items, in a few pieces: a future for each text would cost more
+    """Begin to decode a batch's items in a few pieces: a future for each text would cost more
     than the text."""
-
-    def piece(some: list[int]) -> list[Any]:
-        return [_item(load, row) for row in some]
-
-    return [
-        threads.submit(piece, some.tolist())
-        for some in np.array_split(rows, min(len(rows), _PIECES))
-    ]
+    pieces = np.array_split(rows, min(len(rows), _PIECES))
+    return [threads.submit(_items, load, piece.tolist()) for piece in pieces]
 
 
 def items_of(decoding: Sequence[Future]) -> list[Any]:
-    """The items, once they are there; a MediaError in place of one that can't be had."""
+    """Wait for the items; a MediaError takes the place of one that cannot be decoded."""
     return [item for future in decoding for item in future.result()]
 
 
 def encode_rows(
     items: Sequence[Any], encoder: Encoder, dtype: str
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Encode items, some of which may be the error that took their place.
-
-    Returns:
-        x (b, L, D) of `dtype`, status (b,) uint8, reasons: a row each, whatever became of it.
-    """
+    """Encode items, some of which may be a MediaError: x (b, L, D) of `dtype`, status (b,) uint8,
+    and a reason for each row that failed."""
     x = np.zeros((len(items), encoder.layers, encoder.dim), np.float32)
     status = np.full(len(items), Status.FAILED, np.uint8)
     reasons = [str(item) if isinstance(item, MediaError) else "" for item in items]
@@ -76,20 +67,23 @@ def encode_rows(
     return stored, status, reasons
 
 
-def _item(load: Callable[[int], Any], row: int) -> Any:
-    """An item, or the MediaError that takes its place: no one file ends an extraction."""
-    try:
-        return load(row)
-    except MediaError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - what decoders raise on broken files is not known
-        return MediaError(f"cannot be decoded: {_brief(error)}")
+def _items(load: Callable[[int], Any], rows: Sequence[int]) -> list[Any]:
+    """Items, or MediaErrors in their places: a single file must not end an extraction."""
+    items: list[Any] = []
+    for row in rows:
+        try:
+            items.append(load(row))
+        except MediaError as error:
+            items.append(error)
+        except Exception as error:  # noqa: BLE001 - decoders raise anything on broken files
+            items.append(MediaError(f"cannot be decoded: {_brief(error)}"))
+    return items
 
 
 def _encode(items: list[Any], encoder: Encoder) -> list[Any]:
     """A row (L, D) for each item, or the exception that it raised.
 
-    A batch that fails is halved: that finds the one bad item, and fits a small memory.
+    A batch that fails is halved, which finds a bad item and fits a small memory.
     """
     if not items:
         return []
@@ -97,30 +91,24 @@ def _encode(items: list[Any], encoder: Encoder) -> list[Any]:
     try:
         rows = np.asarray(encoder.encode(items), np.float32)
     except Exception as error:  # noqa: BLE001 - any encoder, plug-ins too; it becomes a reason
-        # Without its traceback, which would hold every tensor of the failed batch.
+        # Its traceback would hold every tensor of the failed batch.
         failure = error.with_traceback(None)
         failure.__context__ = failure.__cause__ = None
     if rows is None:
         if len(items) == 1:
             return [failure]
-        _free_memory()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what the failed batch held
         half = len(items) // 2
         return _encode(items[:half], encoder) + _encode(items[half:], encoder)
     wanted = (len(items), encoder.layers, encoder.dim)
     if rows.shape != wanted:
         raise EncoderError(
             f"The encoder {encoder.name} gave {rows.shape} for {len(items)} "
-            f"item{'s' * (len(items) > 1)}; its own "
-            f"`layers` and `dim` say (B, L, D) = {wanted}."
+            f"item{'s' * (len(items) > 1)}; its own `layers` and `dim` say (B, L, D) = {wanted}."
         )
     return list(rows)
-
-
-def _free_memory() -> None:
-    """What the failed batch held on a GPU, for the halves of it."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
 
 
 def _brief(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The Ray cluster that `--engine ray` works in: joining and leaving it, and what it holds."""
+"""The Ray cluster of `--engine ray`: joining it, leaving it, and its resources."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from typing import Any
 
 from erc_features.errors import ErcError
 
-NAMESPACE = "erc-extract"  # of a connection that is ours to end
+NAMESPACE = "erc-extract"  # marks a connection that we made, and so end
 REACH = 30.0  # seconds to join a cluster; on a free machine it takes four
 _FAILURES = (ConnectionError, RuntimeError, ValueError, OSError)
 
@@ -33,7 +33,7 @@ def _ray() -> Any:
 
 
 def connect() -> Any:
-    """Ray, connected: as it already is, else to RAY_ADDRESS, else to an instance of our own."""
+    """Ray, connected as it already is, otherwise to RAY_ADDRESS, or to an instance of our own."""
     ray = _ray()
     if ray.is_initialized():
         return ray
@@ -52,7 +52,7 @@ def connect() -> Any:
 
 
 def leave() -> None:
-    """End the connection if it is ours; an instance of our own ends with it."""
+    """End the connection if we made it; an instance of our own ends with it."""
     ray = sys.modules.get("ray")
     if (
         ray is not None
@@ -65,9 +65,9 @@ def leave() -> None:
 
 
 def _show_deaths(shown: bool) -> None:
-    """Ray prints a paragraph on stderr for each worker that dies, whatever it was told of logs.
+    """Switch the paragraph on or off that Ray prints for each worker that dies.
 
-    This is the one switch for it. Where a later Ray has none, the paragraph is back.
+    Ray has no other switch for it. If a later Ray lacks this one, the paragraph is back.
     """
     import ray._private.worker
 
@@ -75,10 +75,10 @@ def _show_deaths(shown: bool) -> None:
 
 
 def _probe(address: str) -> None:
-    """Join a cluster in a process of its own first.
+    """Try to join a cluster in a separate process first.
 
-    At a port that isn't Ray's, or without its token, `ray.init` tries for minutes and prints a
-    line a second from C++; it has no limit of time, and there is no other public way to ask.
+    At a port that is not Ray's, or without its token, `ray.init` tries for minutes and prints a
+    line a second from C++; it has no timeout, and there is no other public way to ask.
     """
     if address == "local":
         return
@@ -104,11 +104,9 @@ def _probe(address: str) -> None:
     except subprocess.TimeoutExpired as error:
         said = (error.stderr or b"").decode(errors="replace")
         why = f"no answer in {REACH:.0f} seconds"
-    raise ErcError(
-        _unreachable(
-            address, "it has tokens, and not the one found here" if "AuthToken" in said else why
-        )
-    )
+    if "AuthToken" in said:
+        why = "it has tokens, and not the one found here"
+    raise ErcError(_unreachable(address, why))
 
 
 def _unreachable(address: str, why: str) -> str:
@@ -124,7 +122,7 @@ def _unreachable(address: str, why: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's own warnings are no user's, and its handler of SIGTERM replaces nobody's."""
+    """Hide Ray's own warnings, and restore the handler of SIGTERM that it replaces."""
     logger = logging.getLogger("ray")
     level = logger.level
     in_main = threading.current_thread() is threading.main_thread()
@@ -140,9 +138,9 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _environment(address: str) -> Iterator[None]:
-    """What Ray reads while it starts; as it was before, afterwards.
+    """Set what Ray reads while it starts, and restore the environment afterwards.
 
-    Left alone, Ray 2.60 writes a token into ~/.ray for good, and fails where it can't.
+    By itself, Ray 2.60 writes a permanent token into ~/.ray, and fails if it cannot.
     """
     values = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     if address == "local":
@@ -162,12 +160,12 @@ def _environment(address: str) -> Iterator[None]:
 
 @cache
 def _token() -> str:
-    """One a process: Ray keeps the first that it sees."""
+    """One token for the process: Ray keeps the first that it sees."""
     return secrets.token_hex(32)
 
 
 def nodes_of(ray: Any) -> list[tuple[float, float]]:
-    """CPUs and GPUs of each node."""
+    """The numbers of CPUs and GPUs of each node."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
 
@@ -175,11 +173,7 @@ def nodes_of(ray: Any) -> list[tuple[float, float]]:
 def share(
     nodes: Sequence[tuple[float, float]], on_cuda: bool, workers: int, threads: int
 ) -> tuple[int, float]:
-    """CPUs and GPUs that each worker books.
-
-    Raises:
-        ErcError: the nodes don't hold so many.
-    """
+    """CPUs and GPUs that each worker reserves; ErcError if the nodes have too few of them."""
     if not on_cuda:
         for cpus in range(threads, 0, -1):
             if sum(int(cpu // cpus) for cpu, _ in nodes) >= workers:

@@ -1,4 +1,4 @@
-"""`--engine local`: this process, decoding in threads ahead of the encoder."""
+"""`--engine local`: this process, which decodes in threads ahead of the encoder."""
 
 import ctypes
 from collections import deque
@@ -27,8 +27,8 @@ def run_local(
     dtype: str,
     workers: int,
 ) -> Iterator[Batch]:
-    """Encode the batches in order. `load` gives the item of a row, or raises MediaError."""
-    _give_back()  # what reading and planning needed
+    """Encode the batches in order. `load` returns the item of a row, or raises MediaError."""
+    _give_back()  # the memory that reading and planning needed
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads:
         coming, done = iter(batches), 0
         ahead = deque((rows, start(rows, load, threads)) for rows in islice(coming, AHEAD))
@@ -50,6 +50,6 @@ def run_local(
 
 
 def _give_back() -> None:
-    """Freed memory back to the system: glibc keeps it in pieces, 40 MB after 20,000 texts."""
+    """Return freed memory to the system: glibc keeps pieces of it, 40 MB after 20,000 texts."""
     with suppress(OSError, AttributeError):  # another libc
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,7 +1,7 @@
 """`--engine ray`: the same batches in actors, on this machine or on the cluster of RAY_ADDRESS.
 
-Core actors and not Ray Data, whose `map_batches` held both of two cores while its reading task
-waited for one. Only this process writes; the actors need the corpus, the weights and erc.
+It uses core actors and not Ray Data, whose `map_batches` held both of two cores while its reading
+task waited for one. Only this process writes; the actors need the corpus, the weights and erc.
 """
 
 import os
@@ -28,17 +28,18 @@ from erc_features.extraction.probe import Expected
 from erc_features.plugins import with_plugins
 
 AHEAD = 3  # batches in an actor: one is encoded, the others are decoded; memory stays flat
-DEATHS = 3  # of workers over a batch that ends an extraction
-START = 120.0  # seconds until some worker must have begun
+DEATHS = 3  # after so many deaths of workers over one batch, the extraction ends
+START = 120.0  # seconds until some worker must have started
 
 
 def settle(job: Job, workers: int | None) -> tuple[Job, int]:
-    """Connect, and decide what `auto` comes to there and how many workers there are.
+    """Connect, and decide what `auto` means there, and the number of workers.
 
-    By default a worker for each GPU; on CPUs, as many as have a core for each thread of torch.
+    The default is one worker for each GPU; on CPUs, one for every group of cores as large as the
+    number of torch's threads.
 
     Raises:
-        ErcError: Ray isn't installed or can't be reached, or holds fewer workers.
+        ErcError: Ray is not installed or cannot be reached, or has room for fewer workers.
         EncoderError: CUDA was asked for and no node has a GPU.
     """
     ray = connect()
@@ -54,25 +55,24 @@ def settle(job: Job, workers: int | None) -> tuple[Job, int]:
 def run_ray(
     batches: Sequence[np.ndarray], job: Job, expected: Expected, workers: int
 ) -> Iterator[Batch]:
-    """Encode the batches in actors; they come back in the order in which they are done.
+    """Encode the batches in actors, and yield them in the order in which they are finished.
 
-    A worker that is lost is replaced, and its batches are done again. Closed or failing, the
-    actors end; Ray itself stays for the next extraction, until :func:`.cluster.leave`.
+    A worker that is lost is replaced, and its batches are repeated. The actors end with this
+    generator; Ray itself stays for the next extraction, until :func:`.cluster.leave`.
 
     Raises:
         EncoderError: a node's encoder has other weights, or gives other numbers, than `expected`.
         ErcError: no worker starts, or a batch's workers died three times.
     """
     ray = connect()
-    crew = None
+    if not batches:
+        return
+    crew = _Crew(ray, batches, job, expected, min(workers, len(batches)))
     try:
-        if not batches:
-            return
-        crew = _Crew(ray, batches, job, expected, min(workers, len(batches)))
         yield from crew.work()
     finally:
-        if crew is not None:
-            crew.dismiss()
+        for actor in crew.actors.values():
+            ray.kill(actor)
 
 
 class Worker:
@@ -82,22 +82,18 @@ class Worker:
         self._job = job
         self._item = loader(job.corpus, job.modality, job.settings.history)
         self._decoding = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
-        # One thread computes, with as many of torch's threads as the driver has: that number is
-        # a thread's own, and with another one networks give other bits (1e-6).
+        # One thread computes, with as many threads of torch as the driver has: each thread has
+        # its own such number, and with another one networks give other bits (1e-6).
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._threads = threads
         self._encoder: Encoder | None = None
         self._idle_since = 0.0
 
     def begun(self) -> None:
-        """Nothing: that it answers says that the process runs."""
+        """Do nothing: an answer shows that the process runs."""
 
     def load(self, expected: Expected) -> None:
-        """Load the encoder.
-
-        Raises:
-            EncoderError: its weights can't be had here, are other ones, or give other numbers.
-        """
+        """Load the encoder; EncoderError if it cannot be loaded here or is not as `expected`."""
         node = socket.gethostname()
         try:
             encoder = self._computing.submit(self._loaded).result()
@@ -109,14 +105,14 @@ class Worker:
 
     def _loaded(self) -> Encoder:
         encoder = load_encoder(self._job.encoder, self._job.modality, self._job.settings)
-        if "torch" in sys.modules:  # an encoder without it isn't made to import it
+        if "torch" in sys.modules:  # an encoder without torch need not import it
             import torch
 
             torch.set_num_threads(self._threads)
         return encoder
 
     def encode(self, rows: np.ndarray) -> Batch:
-        """Decode and encode a batch; several may be asked for at once."""
+        """Decode and encode a batch; several may be requested at once."""
         asked = perf_counter()
         items = items_of(start(rows, self._item, self._decoding))
         return self._computing.submit(self._encode, rows, items, asked).result()
@@ -132,7 +128,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class _Task:
-    """What an actor was asked: `begun`, `load`, or the number of a batch."""
+    """What an actor has to do: `begun`, `load`, or the number of a batch."""
 
     actor: int
     what: str | int
@@ -155,17 +151,17 @@ class _Crew:
             runtime_env={"env_vars": {**quiet, "OMP_NUM_THREADS": str(threads)}},
         )  # fmt: skip
         self._args = (ray.put(_portable(job)), threads, decoders)
-        self._actors: dict[int, Any] = {}
+        self.actors: dict[int, Any] = {}
         self._ready: list[int] = []
         self._tasks: dict[Any, _Task] = {}
         self._todo = deque(range(len(batches)))
-        # Batches that a worker held when it died. They go alone: then it's known what kills.
+        # Batches that a worker held when it died. Each is sent alone, to find the one that kills.
         self._suspects: deque[int] = deque()
         self._deaths: Counter[int | str] = Counter()
         self._stillborn = self._hired = 0
 
     def work(self) -> Iterator[Batch]:
-        """Until every batch is done."""
+        """Yield the batches until all are done."""
         for _ in range(self._workers):
             self._hire()
         left = len(self._batches)
@@ -186,21 +182,16 @@ class _Crew:
                 self._ready.append(task.actor)
             else:
                 left -= 1
-                of = self._workers  # so that the seconds of all add up to those of the wall
+                of = self._workers  # so that the seconds of all add up to those of the clock
                 yield replace(found, waited=found.waited / of, encoded=found.encoded / of)
-
-    def dismiss(self) -> None:
-        """End every actor."""
-        for actor in self._actors.values():
-            self._ray.kill(actor)
 
     def _hire(self) -> None:
         self._hired += 1
-        self._actors[self._hired] = self._make.remote(*self._args)
+        self.actors[self._hired] = self._make.remote(*self._args)
         self._ask(self._hired, "begun")
 
     def _ask(self, actor: int, method: str, *args: Any) -> None:
-        ref = getattr(self._actors[actor], method).remote(*args)
+        ref = getattr(self.actors[actor], method).remote(*args)
         self._tasks[ref] = _Task(actor, method)
 
     def _hand_out(self) -> None:
@@ -216,24 +207,24 @@ class _Crew:
                 self._give(actor, self._todo.popleft())
 
     def _give(self, actor: int, batch: int) -> None:
-        ref = self._actors[actor].encode.remote(self._batches[batch])
+        ref = self.actors[actor].encode.remote(self._batches[batch])
         self._tasks[ref] = _Task(actor, batch)
 
     def _next(self) -> tuple[Any, _Task]:
-        """Whatever is done first."""
+        """The task that is done first, and its result."""
         none_began = all(task.what == "begun" for task in self._tasks.values())
         done, _ = self._ray.wait(list(self._tasks), timeout=START if none_began else None)
         if not done:
             raise ErcError(
                 f"--engine ray: no worker could start in {START:.0f} seconds. `ray status` says "
-                "what is free; fewer --workers, or another time, works. What is written stays."
+                "what is free; fewer --workers, or another time, works. What is written is kept."
             )
         return done[0], self._tasks.pop(done[0])
 
     def _lose(self, task: _Task, error: Exception) -> None:
-        """Replace a worker. What else it held comes back by itself, done or lost too."""
+        """Replace a worker. Its other tasks come back by themselves, done or lost."""
         why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        if (actor := self._actors.pop(task.actor, None)) is not None:
+        if (actor := self.actors.pop(task.actor, None)) is not None:
             self._ready = [ready for ready in self._ready if ready != task.actor]
             self._ray.kill(actor)
             self._hire()
@@ -252,12 +243,12 @@ class _Crew:
             raise ErcError(
                 f"--engine ray: a worker died {DEATHS} times over the same batch: {why}\n"
                 f"Its rows:{listed(keys)}\nA smaller --batch-size needs less memory. What is "
-                "written stays."
+                "written is kept."
             )
 
 
 def _threads(job: Job) -> int:
-    """Those that torch computes with here, and so on every node."""
+    """The number of threads that torch computes with here, and so on every node."""
     if job.encoder == "baseline":
         return 1
     import torch
@@ -290,7 +281,7 @@ def _precision_on_gpu(ray: Any) -> str:
         return ray.get(ref, timeout=START)
     except ray.exceptions.RayTaskError as error:
         raise _raised(error) from None
-    except ray.exceptions.RayError as error:  # the time is over, or the process died
+    except ray.exceptions.RayError as error:  # a timeout, or the process died
         raise ErcError(
             "--engine ray: no GPU could be asked for its precision "
             f"({type(error).__name__}); --precision fp32, bf16 or fp16 asks none."
@@ -306,7 +297,7 @@ def _raised(error: Any) -> Exception:
 
 
 def _portable(job: Job) -> Job:
-    """The job as it can be sent: plain dictionaries, and paths that hold everywhere."""
+    """The job in a form that can be sent: plain dictionaries, and absolute paths."""
     utterances = tuple(replace(u, more={}) for u in job.corpus.utterances)
     root, info = Path(os.path.abspath(job.corpus.root)), dict(job.corpus.info)
     corpus = replace(job.corpus, root=root, info=info, utterances=utterances)
@@ -314,7 +305,7 @@ def _portable(job: Job) -> Job:
 
 
 def _absolute(encoder: str) -> str:
-    """A folder or file of weights by its whole path; any other name as it is."""
+    """A folder or file of weights by its absolute path; any other name as it is."""
     if encoder in with_plugins("erc.encoders", ENCODERS):
         return encoder
     if Path(encoder).exists():

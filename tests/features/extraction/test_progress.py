@@ -12,8 +12,8 @@ from corpora import media_corpus, text_corpus
 from erc_features import terminal
 from erc_features.extraction.dry_run import preview
 from erc_features.extraction.extract import extract
-from erc_features.extraction.progress import Work
 from erc_features.store import FeatureFile
+from erc_features.terminal import Work
 
 
 def test_work_grows_to_all_of_it_and_counts_what_costs(tmp_path):
@@ -65,7 +65,7 @@ def test_interrupted_it_says_that_it_goes_on(tmp_path, number, code):
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "Interrupted. What was written stays; the same command goes on where it" in said
+    assert "Interrupted. What was written is kept; the same command continues from there" in said
     assert "Traceback" not in said
     assert partial.exists()
     (made,) = extract(root, features=tmp_path / "f", modality="text", encoder=str(folder))
