@@ -3,15 +3,15 @@
 import os
 import sys
 
+from pathlib import Path
+
+import pytest
+
 # Before hypothesis and the tests are imported, and in the processes that tests start. Many
 # containers forbid byte-code; then pytest rewrites every assertion of every file again, and each
 # command that a test runs compiles torch anew. It lies in __pycache__, which git ignores.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-
-from pathlib import Path
-
-import pytest
 
 TESTS = Path(__file__).parent / "tests"
 
