@@ -6,6 +6,7 @@ docs/architecture.md draws what stands here; DESIGN.md section 2 has the reasons
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,7 @@ def room_of(path: Path) -> str:
     return "/".join(name_of(path).split("/")[:2])
 
 
+@cache
 def imports(path: Path) -> set[tuple[str, str]]:
     """(module, what of it) of every import, those inside functions too; (module, "") the whole."""
     found: set[tuple[str, str]] = set()
@@ -116,6 +118,7 @@ def imports(path: Path) -> set[tuple[str, str]]:
     return found
 
 
+@cache
 def open_to_others(path: Path) -> set[str]:
     """The `__all__` of a face."""
     for node in ast.parse(path.read_text()).body:
@@ -124,6 +127,7 @@ def open_to_others(path: Path) -> set[str]:
     return set()
 
 
+@cache
 def arrows() -> dict[tuple[str, str], set[tuple[str, str, str]]]:
     """(room, room it knows) -> (file, module, name) of each import."""
     found: dict[tuple[str, str], set[tuple[str, str, str]]] = {}

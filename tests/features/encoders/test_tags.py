@@ -2,16 +2,15 @@
 
 import json
 import shutil
+from importlib.util import find_spec
+from pathlib import Path
 
 import h5py
 import numpy as np
-import open_clip
 import pytest
 import torch
 from checkpoints import tiny_bert, tiny_clip, tiny_sound
 from corpora import media_corpus
-from open_clip.pretrained import _PRETRAINED, get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -26,8 +25,35 @@ from erc_features.utterance import Modality
 
 RANDOM = np.random.default_rng(0)
 FRAME = RANDOM.integers(0, 256, (90, 160, 3)).astype(np.uint8)
-CLIP = get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")
-SIGLIP = get_pretrained_cfg("ViT-B-16-SigLIP", "webli")
+
+# By their files: every test worker reads this list, and only one of them needs open_clip itself.
+FOUND = find_spec("open_clip")
+assert FOUND and FOUND.origin
+ARCHITECTURES = sorted(path.stem for path in Path(FOUND.origin).parent.glob("model_configs/*.json"))
+
+
+def pretrained(architecture, tag):
+    from open_clip.pretrained import get_pretrained_cfg
+
+    return get_pretrained_cfg(architecture, tag)
+
+
+@pytest.fixture
+def known_tags(monkeypatch):
+    """Gives tiny-known these tags."""
+    from open_clip.pretrained import _PRETRAINED
+
+    return lambda tags: monkeypatch.setitem(_PRETRAINED, "tiny-known", tags)
+
+
+@pytest.fixture(scope="module")
+def laion():
+    return pretrained("ViT-B-32", "laion2b_s34b_b79k")
+
+
+@pytest.fixture(scope="module")
+def siglip():
+    return pretrained("ViT-B-16-SigLIP", "webli")
 
 
 def load(name, modality=Modality.VISUAL, **settings):
@@ -37,6 +63,8 @@ def load(name, modality=Modality.VISUAL, **settings):
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """A tiny CLIP; open_clip knows its architecture as tiny-known."""
+    import open_clip
+
     folder = tiny_clip(tmp_path_factory.mktemp("checkpoints") / "tiny-clip")
     known = folder.parent / "tiny-known.json"
     config = json.loads((folder / "open_clip_config.json").read_text())
@@ -51,15 +79,22 @@ def file(clip):
 
 
 def needs(architecture, tag):
-    config = dict(get_pretrained_cfg(architecture, tag))
+    config = dict(pretrained(architecture, tag))
     return json.dumps({k: v for k, v in config.items() if k not in ("url", "hf_hub")})
 
 
-@pytest.mark.parametrize(
-    "architecture", [a for a in open_clip.list_models() if not a.startswith("tiny-")]
-)
+def test_these_are_the_architectures_of_open_clip():
+    import open_clip
+
+    assert set(ARCHITECTURES) == {a for a in open_clip.list_models() if not a.startswith("tiny-")}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_has_what_its_tags_agree_on_or_asks(architecture):
-    tags = list_pretrained_tags_by_model(architecture)
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
     name = f"{architecture}=w.safetensors"
     if len({needs(architecture, tag) for tag in tags}) != 1:
         asked = rf"{architecture}/TAG=w\.safetensors" if tags else "no weights of .* folder"
@@ -68,7 +103,7 @@ def test_every_architecture_has_what_its_tags_agree_on_or_asks(architecture):
         assert all(tag in str(raised.value) for tag in tags)
         return
     found = of_file(name, architecture, "w.safetensors")
-    wanted = get_pretrained_cfg(architecture, tags[0])
+    wanted = pretrained(architecture, tags[0])
     assert {key: found[key] for key in found if key not in ("url", "hf_hub")} == {
         key: wanted[key] for key in wanted if key not in ("url", "hf_hub")
     }
@@ -92,7 +127,9 @@ def test_what_the_table_holds():
 
 def test_a_real_architecture_from_a_file_equals_open_clip_with_its_tag(tmp_path):
     """PE-Core-T-16-384, whose one tag squashes and scales by a half, as SigLIP's do."""
-    wanted = get_pretrained_cfg("PE-Core-T-16-384", "meta")
+    import open_clip
+
+    wanted = pretrained("PE-Core-T-16-384", "meta")
     torch.manual_seed(0)
     model, _, transform = open_clip.create_model_and_transforms(
         "PE-Core-T-16-384", pretrained=None, image_mean=wanted["mean"], image_std=wanted["std"],
@@ -109,9 +146,11 @@ def test_a_real_architecture_from_a_file_equals_open_clip_with_its_tag(tmp_path)
 
 
 @pytest.mark.parametrize("tag", ["gelu", "quick", "squash"])
-def test_a_tag_decides_activation_and_preprocessing(monkeypatch, file, tag):
-    tags = {"gelu": CLIP, "quick": {**CLIP, "quick_gelu": True}, "squash": SIGLIP}
-    monkeypatch.setitem(_PRETRAINED, "tiny-known", tags)
+def test_a_tag_decides_activation_and_preprocessing(known_tags, laion, siglip, file, tag):
+    import open_clip
+
+    tags = {"gelu": laion, "quick": {**laion, "quick_gelu": True}, "squash": siglip}
+    known_tags(tags)
     encoder = load(f"tiny-known/{tag}={file}")
     wanted = tags[tag]
     model, _, transform = open_clip.create_model_and_transforms(
@@ -133,8 +172,8 @@ def test_a_tag_decides_activation_and_preprocessing(monkeypatch, file, tag):
         load(f"tiny-known/other={file}")
 
 
-def test_a_file_and_a_folder_are_the_same(monkeypatch, clip, file):
-    monkeypatch.setitem(_PRETRAINED, "tiny-known", {"one": CLIP, "two": CLIP})
+def test_a_file_and_a_folder_are_the_same(known_tags, laion, clip, file):
+    known_tags({"one": laion, "two": laion})
     for name in (f"tiny-known={file}", f"tiny-known/two={file}"):
         one, other = load(clip), load(name)
         assert one.revision == other.revision
@@ -160,12 +199,14 @@ def test_a_folder_that_does_not_say_how_it_takes_pictures(clip, tmp_path, lacks)
         load(folder)
 
 
-def test_files_of_the_old_preprocessing_are_refused_and_others_go_on(monkeypatch, file, tmp_path):
+def test_files_of_the_old_preprocessing_are_refused_and_others_go_on(
+    known_tags, laion, siglip, file, tmp_path
+):
     corpus = media_corpus(tmp_path / "tiny")
     given = {"features": tmp_path / "f", "modality": "visual", "encoder": f"tiny-known={file}"}
     words = "squash, bicubic, mean 0.5 0.5 0.5, std 0.5 0.5 0.5"
-    for name, tag in (("same", CLIP), ("other", SIGLIP)):
-        monkeypatch.setitem(_PRETRAINED, "tiny-known", {"one": tag})
+    for name, tag in (("same", laion), ("other", siglip)):
+        known_tags({"one": tag})
         [done] = extract(corpus, name=name, **given)
         with h5py.File(done.path, "r+") as opened:
             config = json.loads(opened.attrs["config"])
