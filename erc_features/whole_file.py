@@ -22,9 +22,9 @@ def whole_file(
     can't be written shows at once, before the work of the block. What a killed process left is
     removed.
 
-    >>> with whole_file("answers.csv") as part:
+    >>> with whole_file("runs/meld/answers.csv") as part:
     ...     _ = part.write_text("key,label")
-    >>> Path("answers.csv").read_text()
+    >>> Path("runs/meld/answers.csv").read_text()
     'key,label'
 
     Args:

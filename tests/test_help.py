@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import cli
 from erc_features.errors import ErcError
 from erc_features.interchange.export_features import export_features
-from erc_fusion.cli.settings import SETTINGS
+from erc_fusion.cli.settings import SETTINGS, takes_of
 from erc_fusion.config.config import (
     DEFAULTS,
     FuseConfig,
@@ -54,9 +54,9 @@ def test_every_setting_is_an_option_and_every_option_a_setting():
     assert options == names | {"config", "overfit", "log"}
 
 
-@pytest.mark.parametrize("name", [name for name, each in SETTINGS.items() if each.takes])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if takes_of(name)])
 def test_choices_are_those_that_are_taken(name):
-    takes = SETTINGS[name].takes.split("|")
+    takes = takes_of(name).split("|")
     if name in ("layers", "modalities", "seeds"):  # what they look like
         return
     for value in takes:

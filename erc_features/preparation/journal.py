@@ -72,9 +72,7 @@ def read_journal(
         began = {}
     if isinstance(began, dict) and began and began != origin:
         differing = ", ".join(differences(began, origin))
-        say(
-            f"{to}: an unfinished preparation with other settings or data is begun anew: {differing}"
-        )
+        say(f"{to}: an unfinished preparation with other settings or data begins anew: {differing}")
     kept = [json.dumps(origin)]
     for line in lines[1:] if began == origin else []:
         try:

@@ -6,14 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from erc_features.cli.options import CORPUS, DEVICES, INPUTS, OUTPUT, option
+from erc_features.cli.options import CORPUS, INPUTS, OUTPUT, option
 from erc_fusion.config.config import (
-    CLASS_WEIGHTS,
+    CHOICES,
     DEFAULTS,
-    MONITORS,
-    PRECISIONS,
-    REACHES,
-    SCHEDULES,
     FuseConfig,
     load_config,
     parse_list,
@@ -32,7 +28,8 @@ class Setting(NamedTuple):
     Attributes:
         under: its heading.
         help: one or more sentences.
-        takes: its choices, or what its value looks like.
+        takes: its choices, or what its value looks like; those of :data:`CHOICES` where it is
+            not said.
         default: in words, where :data:`DEFAULTS` has none that a reader could use.
     """
 
@@ -56,7 +53,7 @@ SETTINGS: dict[str, Setting] = {
     "head": Setting(MODEL, "How the modalities are fused.", "|".join(HEADS)),
     "context": Setting(MODEL, "What reads the dialogue around an utterance.",
                        "none|gru|transformer"),
-    "reach": Setting(MODEL, "Part of the dialogue that the context reads.", "|".join(REACHES)),
+    "reach": Setting(MODEL, "Part of the dialogue that the context reads."),
     "speakers": Setting(MODEL, "Tell the context who speaks.", None, "speakers"),
     "width": Setting(MODEL, "Dimensions of the embedding."),
     "dropout": Setting(MODEL, "Dropout rate after the projection."),
@@ -67,7 +64,6 @@ SETTINGS: dict[str, Setting] = {
         LOSS,
         "Weights of the classes: inverse to their frequency in train (balanced), or to its "
         "square root (sqrt).",
-        "|".join(CLASS_WEIGHTS),
     ),
     "label_smoothing": Setting(LOSS, "Label smoothing."),
     "contrastive": Setting(LOSS, "Contrastive loss on the embeddings.",
@@ -76,23 +72,21 @@ SETTINGS: dict[str, Setting] = {
     "margin": Setting(LOSS, "Margin of the triplet loss."),
     "temperature": Setting(LOSS, "Temperature of the supervised contrastive loss (supcon)."),
     "seeds": Setting(TRAINING, f"Seeds to train: {SEEDS}", "N|N,…", "5"),
-    "monitor": Setting(TRAINING, "Score on dev that stops training and selects the epoch.",
-                       "|".join(MONITORS)),
+    "monitor": Setting(TRAINING, "Score on dev that stops training and selects the epoch."),
     "epochs": Setting(TRAINING, "Maximum number of epochs."),
     "patience": Setting(TRAINING, "Epochs without improvement on dev before a seed stops."),
     "batch_size": Setting(TRAINING, "Utterances in a batch."),
     "lr": Setting(TRAINING, "Learning rate of AdamW."),
     "weight_decay": Setting(TRAINING, "Weight decay of AdamW."),
     "clip": Setting(TRAINING, "Maximum gradient norm of a seed."),
-    "schedule": Setting(TRAINING, "Learning rate after warm-up.", "|".join(SCHEDULES)),
+    "schedule": Setting(TRAINING, "Learning rate after warm-up."),
     "warmup": Setting(TRAINING, "Epochs over which the learning rate rises from 0."),
     "average": Setting(
         TRAINING, "Decay of the exponential moving average of the weights; 0.99 is usual.", None,
         "0, no average",
     ),
-    "precision": Setting(TRAINING, "Precision of the forward and backward passes.",
-                         "|".join(PRECISIONS)),
-    "device": Setting(TRAINING, "Device to train on.", DEVICES),
+    "precision": Setting(TRAINING, "Precision of the forward and backward passes."),
+    "device": Setting(TRAINING, "Device to train on."),
     "runs": Setting(OUTPUT, "Folder that holds the runs."),
     "name": Setting(OUTPUT, "Name of the run.", None, "HEAD-HASH, of settings and inputs"),
     "overwrite": Setting(OUTPUT, "Train again, and replace, a run that is finished."),
@@ -136,6 +130,11 @@ def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[...,
     return decorate
 
 
+def takes_of(name: str) -> str | None:
+    """What the option of a setting takes, `constant|cosine`; None where any value may do."""
+    return SETTINGS[name].takes or "|".join(CHOICES.get(name, ())) or None
+
+
 def _annotation(name: str) -> Any:
     about = SETTINGS[name]
     if name == "overwrite":
@@ -143,4 +142,4 @@ def _annotation(name: str) -> Any:
     kind = _KINDS.get(name) or type(DEFAULTS[name])
     default = about.default or DEFAULTS.get(name)
     text = about.help if default is None else f"{about.help} [default: {default}]"
-    return Annotated[kind | None, option(text, under=about.under, takes=about.takes)]
+    return Annotated[kind | None, option(text, under=about.under, takes=takes_of(name))]

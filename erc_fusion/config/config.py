@@ -13,7 +13,7 @@ from erc_fusion.config.parsing import build
 MONITORS = ("accuracy", "weighted_f1")
 CLASS_WEIGHTS = ("none", "sqrt", "balanced")
 # Heads, contexts and losses are checked where they are looked up: plug-ins add to them.
-_CHOICES = {
+CHOICES = {
     "monitor": MONITORS,
     "class_weights": CLASS_WEIGHTS,
     "device": ("auto", "cpu", "cuda"),
@@ -216,7 +216,7 @@ def check_config(config: FuseConfig) -> None:
         ErcError: names the setting, its value and what it may be.
     """
     settings = _flat(asdict(config))
-    for name, choices in _CHOICES.items():
+    for name, choices in CHOICES.items():
         choose(name.replace("_", " "), settings[name], choices)
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise ErcError(

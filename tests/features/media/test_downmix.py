@@ -301,7 +301,7 @@ def test_an_unfinished_preparation_of_another_rule_is_begun_anew_and_says_so(tmp
     (root / "train/d-0-seq-0.wav").write_bytes(b"old")
     said = []
     prepare(raw, root, decode=Decode(2, 32), say=said.append)
-    assert "downmix: None there, 'normalised' now" in said[0] and "begun anew" in said[0]
+    assert "downmix: None there, 'normalised' now" in said[0] and "begins anew" in said[0]
     assert len(pcm(root / "train/d-0-seq-0.wav")) > 10_000
 
 
