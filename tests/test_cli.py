@@ -57,7 +57,7 @@ def test_the_whole_way_with_defaults(erc, tmp_path):
     assert "runs/meld/first: done" in out
     code, out, _ = erc("fuse", "--head", "linear", "--seeds", "2", "--name", "first")
     assert code == 0
-    assert "already run" in out
+    assert "this run is finished already" in out
     code, out, err = erc("report")
     assert code == 0, err
     assert "majority: " in out
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_said_and_exits_with_1(erc, tmp_path, arguments, messag
     code, _, err = erc(*arguments)
     assert code == 1, err
     said = err.splitlines()
-    if arguments[0] == "fuse" and said[0] == "Training 5 seeds (0 to 4).":
+    if arguments[0] == "fuse" and said[0] == "Using 5 seeds (0 to 4).":
         del said[0]
     assert said[0].startswith("Error: ")
     assert re.search(message, err), err

@@ -184,7 +184,7 @@ def import_(
         ),
     ],
     modality: Annotated[
-        str, option("What the features are of.", under=INPUTS, takes="text|visual|audio")
+        str, option("Modality of the features.", under=INPUTS, takes="text|visual|audio")
     ],
     corpus: CorpusOption = CORPUS,
     features: FeaturesOption = FEATURES,
@@ -222,7 +222,9 @@ def import_(
     layers: Annotated[
         bool,
         option(
-            "Read an array (N, L, D) as L layers a row, however many.", "--layers", under=INPUTS
+            "Read an array (N, L, D) as L layers a row, even if there are many.",
+            "--layers",
+            under=INPUTS,
         ),
     ] = False,
     name: Annotated[

@@ -18,7 +18,7 @@ def show_prepared(prepared: Prepared) -> None:
     corpus = prepared.corpus
     rows = ", ".join(f"{count} {split}" for split, count in prepared.rows.items())
     if prepared.already:
-        show(f"{corpus.root}: nothing to do, it is prepared already.")
+        show(f"{corpus.root}: nothing to do: it is prepared already.")
     show(f"{corpus.root}: {rows} utterances; {prepared.pictures} with a picture, "
          f"{prepared.sounds} with sound.")  # fmt: skip
     kinds: dict[str, list[str]] = {}
@@ -38,7 +38,7 @@ def show_extracted(files: Sequence[Extracted]) -> None:
         _, layers, dim = file.shape
         show(f"{file.path}: {rows}; {layers} x {dim} a row, {size(file.size)}")
         if file.already:
-            show("  nothing to do, it is complete")
+            show("  nothing to do: it is complete")
         else:
             shares = ", ".join(f"{share:.0%} {what}" for what, share in file.shares.items())
             show(f"  {file.rate:,.0f} utterances/s over {file.seconds:.1f} s: {shares}")
@@ -124,7 +124,9 @@ def _duplicates(found: Inspection) -> str:
 def _probe(found: Inspection) -> str:
     if found.probe is None:
         is_imported = found.attributes["encoder"] == IMPORTED
-        return "none, it was imported" if is_imported else "not recorded: an older erc made it"
+        return (
+            "none: the file was imported" if is_imported else "not recorded: made by an older erc"
+        )
     norms = ", ".join(f"{norm:.2f}" for norm in found.probe)
     return f"norm {norms}; on {found.attributes.get('probe_device', '-')}"
 

@@ -54,7 +54,7 @@ def _time(u: Utterance) -> Iterator[Defect]:
         yield Defect(kind, u.key, detail, "kept; times are not used to cut clips")
     odd = [c for c in (start, end) if seconds(c) is not None and not _SUBTITLE.fullmatch(c)]
     if odd and duration is not None:
-        yield Defect("time of another form", u.key, times, "read as hours, minutes, seconds")
+        yield Defect("time in an unusual format", u.key, times, "read as hours, minutes, seconds")
 
 
 def _gaps(utterances: Sequence[Utterance]) -> Iterator[Defect]:

@@ -227,7 +227,7 @@ def _same_again(
         lines.append(f"(L, D): {file.shape[1:]} here, {shape} now")
     if lines:
         raise ErcError(
-            f"{file.path} was made of something else than what is at hand:{listed(lines)}\n"
+            f"{file.path} was not made from this corpus and these settings:{listed(lines)}\n"
             "Name the corpus it was made from with --corpus, the encoder with --encoder; or "
             "replace it: `erc extract --overwrite`."
         )

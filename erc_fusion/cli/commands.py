@@ -58,7 +58,7 @@ def fuse(
 
     if overfit and log:
         raise ErcError("--log writes the learning curves of a run, and --overfit leaves no run.")
-    show_seeds(settings.seeds, "Training")
+    show_seeds(settings.seeds, "Using")
     if overfit:
         with terminal.training() as progress:
             tried = try_to_overfit(settings, progress=progress)
@@ -124,7 +124,7 @@ def tune(
 
     settings = with_options(settings, seeds=parse_seeds(seeds))
     space = Space.of(*map(parse_list, (heads, contexts, losses, contrasts)))
-    show_seeds(settings.seeds, "Training for each trial")
+    show_seeds(settings.seeds, "Each trial uses")
     with terminal.bar() as progress:
         found = run(
             settings, space=space, trials=trials, seconds=minutes and 60 * minutes,
@@ -176,7 +176,7 @@ def study(
     from erc_fusion.search.study_plan import read_plan
 
     better = {"text": text, "visual": visual, "audio": audio}
-    show_seeds(settings.seeds, "Training for each run")
+    show_seeds(settings.seeds, "Each run uses")
     with terminal.bar() as progress:
         found = run(
             read_plan(ladder), settings,
@@ -257,7 +257,11 @@ def predict(
     ] = None,
     table: Annotated[
         Path | None,
-        option("CSV with the columns of a corpus, or a corpus, instead.", "--csv", under=INPUTS),
+        option(
+            "CSV with the columns of a corpus, or a corpus; in place of clips and texts.",
+            "--csv",
+            under=INPUTS,
+        ),
     ] = None,
     encoder: Annotated[
         list[str] | None,
@@ -275,7 +279,7 @@ def predict(
 ) -> None:
     """Predict the emotions of a dialogue with a finished run.
 
-    Clips and texts are prepared and encoded as those that the run learned from.
+    Clips and texts are prepared and encoded in the same way as the data that the run was trained on.
     """
     from erc_features import terminal
     from erc_features.preparation.live_dialogue import make_talk, read_talk

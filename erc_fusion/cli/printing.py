@@ -67,10 +67,10 @@ def show_run(result: FuseResult, *, log: str = "") -> None:
          f"{seeds} seed{'s' if seeds > 1 else ''}:")  # fmt: skip
     table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
     if seeds > 1 and rows:
-        show("Ensemble: the seeds' mean probabilities, one model of several.")
+        show("Ensemble: the mean of the seeds' probabilities, taken as one model.")
     show(*(f"Warning: {warning}" for warning in result.warnings))
     if already:
-        show(f"{path}: already run; --overwrite runs it again.")
+        show(f"{path}: this run is finished already; --overwrite trains it again.")
     else:
         show(f"{path}: done in {metrics['seconds']['total']:.1f} s.")
     if log:
@@ -96,7 +96,7 @@ def show_overfit(found: Overfit) -> None:
     else:
         show(f"Not even width {last.width} fits train ({last.train_accuracy:.1%}, and "
              f"{found.enough:.0%} would be enough): try more --epochs or a larger --lr, more "
-             "layers, or other features. Rows alike with different labels can't be fitted."
+             "layers, or other features. Identical rows with different labels cannot be fitted."
         )  # fmt: skip
 
 
@@ -143,8 +143,8 @@ def show_tuned(found: Tuned) -> None:
     table((found.config.monitor, *scores), rows)
     ended = ", ".join(f"{count} {how}" for how, count in sorted(found.counts.items()))
     show(f"{sum(found.counts.values())} trials ({ended}) in {found.seconds:.0f} s.",
-         "A score that was searched for is too good: the run below scores dev again, with other "
-         "seeds, and test once.",
+         "The score of a search is optimistic: the run below scores dev again with other seeds, and "
+         "test once.",
          f"erc fuse --config {found.path}")  # fmt: skip
 
 

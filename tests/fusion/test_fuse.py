@@ -390,8 +390,8 @@ def test_a_hundred_seeds_are_said_to_be_a_hundred(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("100,", "Training 1 seed (100)."), ("3", "Training 3 seeds (0 to 2)."), ("21",
-      "Training 21 seeds (0 to 20).\nWarning: 21 seeds are trained side by side.")],
+    [("100,", "Using 1 seed (100)."), ("3", "Using 3 seeds (0 to 2)."), ("21",
+      "Using 21 seeds (0 to 20).\nWarning: 21 seeds are trained side by side.")],
 )  # fmt: skip
 def test_the_first_line_says_which_seeds(root: Path, text: str, said: str) -> None:
     command = ["fuse", "--corpus", "tiny", "--features", str(root / "features"), "--runs",

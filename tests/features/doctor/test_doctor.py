@@ -117,7 +117,7 @@ def test_the_counts_and_the_defects_of_meld(which, request):
     assert where(found, "no duration") == {"test/d-155-seq-3"}
     assert where(found, "whole scene") == {"test/d-38-seq-4", "test/d-220-seq-0"}
     assert "train/d-338-seq-3" in where(found, "too short")
-    assert "test/d-155-seq-3" in where(found, "time of another form")
+    assert "test/d-155-seq-3" in where(found, "time in an unusual format")
     gaps = [place.split("/")[0] for place in where(found, "gap in utterance numbers")]
     assert gaps.count("train") == 72
     (gap,) = found.by_kind["gap in dialogue numbers"]

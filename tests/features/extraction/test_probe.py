@@ -233,7 +233,7 @@ def test_an_old_partial_file_is_gone_on_with_gets_no_probe_and_that_is_said(tiny
         assert file.probe is None  # one of today's library would be a lie about the older rows
     assert verify(path, corpus=root).unchecked == NOT_RECORDED
     looked = CliRunner().invoke(cli.app, ["inspect", str(path)])
-    assert "probe          not recorded: an older erc made it" in looked.stdout
+    assert "probe          not recorded: made by an older erc" in looked.stdout
     checked = CliRunner().invoke(cli.app, ["verify", str(path), "--corpus", str(root)])
     assert NOT_RECORDED in checked.stdout and checked.exit_code == 0
 
