@@ -279,7 +279,7 @@ def predict(
 ) -> None:
     """Predict the emotions of a dialogue with a finished run.
 
-    Clips and texts are prepared and encoded in the same way as the data that the run was trained on.
+    Clips and texts are prepared and encoded in the same way as the run's training data.
     """
     from erc_features import terminal
     from erc_features.preparation.live_dialogue import make_talk, read_talk

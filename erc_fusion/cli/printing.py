@@ -143,8 +143,8 @@ def show_tuned(found: Tuned) -> None:
     table((found.config.monitor, *scores), rows)
     ended = ", ".join(f"{count} {how}" for how, count in sorted(found.counts.items()))
     show(f"{sum(found.counts.values())} trials ({ended}) in {found.seconds:.0f} s.",
-         "The score of a search is optimistic: the run below scores dev again with other seeds, and "
-         "test once.",
+         "The score of a search is optimistic: the run below scores dev again with other seeds, "
+         "and test once.",
          f"erc fuse --config {found.path}")  # fmt: skip
 
 
