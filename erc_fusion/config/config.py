@@ -12,14 +12,17 @@ from erc_fusion.config.parsing import build
 
 MONITORS = ("accuracy", "weighted_f1")
 CLASS_WEIGHTS = ("none", "sqrt", "balanced")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("fp32", "bf16", "auto")
+REACHES = ("whole", "past")
 # Heads, contexts and losses are checked where they are looked up: plug-ins add to them.
 CHOICES = {
     "monitor": MONITORS,
     "class_weights": CLASS_WEIGHTS,
     "device": ("auto", "cpu", "cuda"),
-    "reach": ("whole", "past"),
-    "schedule": ("constant", "cosine"),
-    "precision": ("fp32", "bf16", "auto"),
+    "reach": REACHES,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
 }
 _BELOW_1 = ("dropout", "modality_dropout", "label_smoothing", "average")
 _ABOVE_0 = ("width", "temperature", "lr", "batch_size", "epochs", "patience", "clip")
