@@ -120,11 +120,7 @@ def parse_encoders(items: Sequence[str]) -> dict[str, str]:
 
 
 def write_answers(answers: Answers, path: Path) -> None:
-    """Write a CSV, or JSON lines where the name ends in `.jsonl`.
-
-    Raises:
-        ErcError: the name ends otherwise, or it can't be written.
-    """
+    """Write a `.csv`, or JSON lines to a `.jsonl`; raises ErcError for other names, or if it can't."""
     import pandas as pd
 
     choose("ending", path.suffix, (".csv", ".jsonl"))

@@ -116,11 +116,7 @@ def waiting(folder: Path) -> list[Path]:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step; False where this system can't.
-
-    Raises:
-        OSError: it can, but it failed.
-    """
+    """Swap two folders in one step; False if this system can't, OSError if it can but fails."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux
     if renameat2 is None:
         return False

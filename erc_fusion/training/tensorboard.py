@@ -47,11 +47,7 @@ def events_folder(run: Path) -> Path:
 def followed(
     log: str, run: Path, seeds: Sequence[int], progress: "Callable[[Progress], None] | None"
 ) -> "Iterator[Callable[[Progress], None] | None]":
-    """What to call after each epoch: `progress`, after writing the curves where there is a log.
-
-    Raises:
-        RunError: the curves cannot be written.
-    """
+    """What to call after each epoch; with a log it writes the curves, or raises RunError, first."""
     if not log:
         yield progress
         return
@@ -66,11 +62,7 @@ def followed(
 
 
 def write_events(run: Run) -> None:
-    """The curves of a finished run, from its history.
-
-    Raises:
-        RunError: the history cannot be read, or the curves not written.
-    """
+    """Write a finished run's curves; raises RunError if they can't be written, or its history not read."""
     epochs: dict[int, list[Record]] = {}
     for record in run.history():
         epochs.setdefault(record["epoch"], []).append(record)
