@@ -120,7 +120,7 @@ def parse_encoders(items: Sequence[str]) -> dict[str, str]:
 
 
 def write_answers(answers: Answers, path: Path) -> None:
-    """Write a `.csv`, or JSON lines to a `.jsonl`; raises ErcError for other names, or if it can't."""
+    """Write a `.csv` or a `.jsonl`; raises ErcError for another ending, or if it can't be written."""
     import pandas as pd
 
     choose("ending", path.suffix, (".csv", ".jsonl"))

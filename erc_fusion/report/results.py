@@ -156,7 +156,7 @@ class Row:
 
 
 def row(run: Run) -> Row:
-    """Read a finished run's `metrics.json`; raises RunError if it can't be read or lacks something."""
+    """Read a run's `metrics.json`; raises RunError if it can't be read or lacks something."""
     try:
         found = build(Row, {**run.metrics, "name": run.name, "run": run}, "metrics", recorded=True)
         if len(found.modalities) != len(found.files):

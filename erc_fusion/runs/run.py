@@ -176,7 +176,7 @@ def claim(path: Path) -> Iterator[None]:
         strangers = [e.name for e in path.iterdir() if e.name not in _OURS] if path.exists() else ()
         if strangers:
             raise RunError(
-                f"{path} holds files that are no run's ({', '.join(sorted(strangers)[:5])}); "
+                f"{path} holds files that no run wrote ({', '.join(sorted(strangers)[:5])}); "
                 "choose another --name or --runs."
             )
         yield

@@ -88,7 +88,7 @@ def save_weights(path: Path, weights: Weights) -> None:
 
 
 def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
-    """A finished run's weights; raises RunError if they are absent, damaged, or do not fit its settings."""
+    """A run's weights; raises RunError if they are absent, damaged, or do not fit its settings."""
     path = run.path / "model.safetensors"
     config = from_tables(run.config, where=str(run.path / "config.toml"))
     files = {file["stem"]: tuple(file["shape"][1:]) for file in run.inputs["files"]}

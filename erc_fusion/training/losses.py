@@ -138,7 +138,7 @@ class Objective:
 
 
 def make_objective(config: LossConfig, counts: Tensor) -> Objective:
-    """The objective for `counts` (C,) train rows of each class; raises ErcError for an unknown loss."""
+    """The objective for `counts` (C,) train rows per class; raises ErcError for unknown losses."""
     choose("loss", config.loss, LOSSES)
     choose("contrastive loss", config.contrastive, CONTRASTS)
     share = counts.float() / counts.sum()

@@ -62,7 +62,7 @@ def followed(
 
 
 def write_events(run: Run) -> None:
-    """Write a finished run's curves; raises RunError if they can't be written, or its history not read."""
+    """Write a finished run's curves; raises RunError if that, or reading its history, fails."""
     epochs: dict[int, list[Record]] = {}
     for record in run.history():
         epochs.setdefault(record["epoch"], []).append(record)
