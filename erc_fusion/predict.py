@@ -120,7 +120,7 @@ def parse_encoders(items: Sequence[str]) -> dict[str, str]:
 
 
 def write_answers(answers: Answers, path: Path) -> None:
-    """Write a `.csv` or a `.jsonl`; raises ErcError for another ending, or if it can't be written."""
+    """Write a `.csv` or `.jsonl`; raises ErcError for other endings, or if it can't be written."""
     import pandas as pd
 
     choose("ending", path.suffix, (".csv", ".jsonl"))

@@ -21,9 +21,6 @@ class Stat:
     high: float
     seeds: tuple[float, ...]
 
-    def overlaps(self, other: "Stat") -> bool:
-        return self.low <= other.high and other.low <= self.high
-
 
 @dataclass(frozen=True)
 class Scores:

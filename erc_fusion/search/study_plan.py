@@ -80,11 +80,7 @@ class Plan:
 
 
 def read_plan(path: Path | str) -> Plan:
-    """The plan of a TOML file, or the built-in one: `objectives`.
-
-    Raises:
-        ErcError: it can't be read, is not TOML, or something in it is unknown or wrong.
-    """
+    """The plan of a TOML file, or the built-in `objectives`; raises ErcError if it is wrong."""
     where = Path(path)
     if str(path) == OBJECTIVES:
         where = Path(__file__).with_name(f"{OBJECTIVES}.toml")

@@ -104,9 +104,7 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
     state = {name.removeprefix("model."): tensors[name] for name in ours}
     shapes = {name: value.shape for name, value in model.named_parameters()}
     if shapes != {name: value.shape for name, value in state.items()}:
-        raise RunError(
-            f"{path} does not fit the settings beside it. Run `erc fuse` again with --overwrite."
-        )
+        raise run.damaged(path.name, "it does not fit the settings beside it")
     load_state(model, state)
     model.eval()
     centres = tensors["prototypes"].to(device) if "prototypes" in tensors else None

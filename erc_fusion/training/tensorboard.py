@@ -12,6 +12,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +65,10 @@ def followed(
 
 def write_events(run: Run) -> None:
     """Write a finished run's curves; raises RunError if that, or reading its history, fails."""
-    epochs: dict[int, list[Record]] = {}
-    for record in run.history():
-        epochs.setdefault(record["epoch"], []).append(record)
+    history = sorted(run.history(), key=itemgetter("epoch"))
     with _event_files(events_folder(run.path), run.metrics["seeds"]) as write:
-        for epoch in sorted(epochs):
-            write(epochs[epoch])
+        for _, records in groupby(history, itemgetter("epoch")):
+            write(list(records))
 
 
 @contextmanager
