@@ -234,9 +234,7 @@ def _corpus(runs: list[Run]) -> Corpus:
             what = f"These runs are of {len(groups)} corpora"
             choose = f"Choose one with --corpus {names[0]}, or name the runs of one corpus."
         else:
-            what = (
-                f"These runs saw {len(groups)} versions of a corpus (its texts or labels changed)"
-            )
+            what = f"These runs saw {len(groups)} versions of a corpus (texts or labels changed)"
             first = next(iter(groups.values()))[0].path
             choose = f"Name the runs of one version, for instance: erc report {first}"
         raise RunError(f"{what}, and their figures can't be compared:{listed(lines)}\n{choose}")

@@ -90,8 +90,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` go with the cells of each line."""
+    """`columns` and `headings` go with the cells of each line."""
 
+    headings: tuple[str, ...]
     lines: tuple[Line, ...]
     columns: tuple[Column, ...]
 
@@ -137,7 +138,7 @@ def tabulate(comparison: Comparison) -> Table:
     of_rungs = {line.row.name for line in lines if line.row}
     others = (row for row in comparison.rows if row.name not in of_rungs)
     lines += (_line(comparison, row, chosen) for row in others)
-    return Table(_marked(lines, chosen), chosen)
+    return Table(tuple(column.heading for column in chosen), _marked(lines, chosen), chosen)
 
 
 def _line(

@@ -148,7 +148,7 @@ class Run:
 
 
 def check_name(name: str) -> str:
-    """`name`, if it can be a run's; raises RunError if it leads elsewhere, is hidden, or is erc's own."""
+    """`name`, if it can be a run's; raises RunError if it leads elsewhere, is hidden or taken."""
     if name and (not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name.startswith(".")):
         raise RunError(
             f"--name {name}: use letters, digits, '.', '_' and '-', and do not begin with '.'."

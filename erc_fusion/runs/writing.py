@@ -42,11 +42,7 @@ def new(path: Path) -> Path:
 
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
-    """Be the only process that writes the run of the folder `path`; removes what a killed one left.
-
-    Raises:
-        RunError: another process writes it, or the place can't be written.
-    """
+    """Be the only process that writes the run of `path`; raises RunError if that can't be."""
     work, handle = work_of(path), None
     try:
         try:
