@@ -220,7 +220,7 @@ class Readout(nn.Module):
 
 
 class GRU(nn.Module):
-    """A gated recurrent unit (Cho et al. 2014) over each seed's sequences, in both directions or one.
+    """A gated recurrent unit (Cho et al. 2014) over each seed's sequences, bidirectional or not.
 
     One call of torch's own kernel per seed: stepping all seeds together in Python was 1.2 times
     slower on the CPU. Sequences are (S, G, T, E) of `lengths` (S, G), each seed's empty ones (0)
