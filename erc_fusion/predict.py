@@ -120,11 +120,7 @@ def parse_encoders(items: Sequence[str]) -> dict[str, str]:
 
 
 def write_answers(answers: Answers, path: Path) -> None:
-    """Write a CSV, or JSON lines where the name ends in `.jsonl`.
-
-    Raises:
-        ErcError: the name ends otherwise, or it can't be written.
-    """
+    """Write a `.csv` or `.jsonl`; raises ErcError for other endings, or if it can't be written."""
     import pandas as pd
 
     choose("ending", path.suffix, (".csv", ".jsonl"))

@@ -1,25 +1,27 @@
 """The settings of one `erc fuse`: frozen dataclasses, to and from TOML."""
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from erc_features.errors import ErcError, choose
-from erc_fusion.config.parsing import build
+from erc_fusion.config.parsing import build, read_toml
 
 MONITORS = ("accuracy", "weighted_f1")
 CLASS_WEIGHTS = ("none", "sqrt", "balanced")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("fp32", "bf16", "auto")
+REACHES = ("whole", "past")
 # Heads, contexts and losses are checked where they are looked up: plug-ins add to them.
 CHOICES = {
     "monitor": MONITORS,
     "class_weights": CLASS_WEIGHTS,
     "device": ("auto", "cpu", "cuda"),
-    "reach": ("whole", "past"),
-    "schedule": ("constant", "cosine"),
-    "precision": ("fp32", "bf16", "auto"),
+    "reach": REACHES,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
 }
 _BELOW_1 = ("dropout", "modality_dropout", "label_smoothing", "average")
 _ABOVE_0 = ("width", "temperature", "lr", "batch_size", "epochs", "patience", "clip")
@@ -169,13 +171,7 @@ def load_config(path: str | Path) -> FuseConfig:
     Raises:
         ErcError: it can't be read, is not TOML, or has an unknown key or a wrong value.
     """
-    try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ErcError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise ErcError(f"{path}: not a TOML file ({error}).") from error
-    return from_tables(found, where=str(path))
+    return from_tables(read_toml(Path(path)), where=str(path))
 
 
 def from_tables(tables: Mapping[str, Any], *, where: str = "configuration") -> FuseConfig:
@@ -210,11 +206,7 @@ def with_options(config: FuseConfig, **options: Any) -> FuseConfig:
 
 
 def check_config(config: FuseConfig) -> None:
-    """Check choices and ranges.
-
-    Raises:
-        ErcError: names the setting, its value and what it may be.
-    """
+    """Check choices and ranges; raises ErcError with the setting, its value and what it may be."""
     settings = _flat(asdict(config))
     for name, choices in CHOICES.items():
         choose(name.replace("_", " "), settings[name], choices)

@@ -1,14 +1,26 @@
 """Nested tables, as TOML and JSON give them, to frozen dataclasses, type by type."""
 
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from erc_features.errors import ErcError
 
 _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's tables; raises ErcError if it can't be read or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ErcError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise ErcError(f"{path}: not a TOML file ({error}).") from error
 
 
 def build(kind: Any, values: Any, where: str, *, recorded: bool = False) -> Any:

@@ -47,13 +47,13 @@ def seeds_warning(seeds: Sequence[int]) -> str:
     >>> seeds_warning((100,)), seeds_warning(range(20))
     ('', '')
     >>> print(seeds_warning(range(100)))
-    100 seeds are trained side by side; 5 to 10 are usual. If you mean the one seed 100, write \
---seeds 100, with a comma at its end (in Python and TOML: seeds = [100]).
+    100 seeds are trained side by side. Usually 5 to 10 are enough. If you mean the one \
+seed 100, write --seeds 100, with a comma at its end (in Python and TOML: seeds = [100]).
     """
     count = len(seeds)
     if count <= MANY_SEEDS:
         return ""
-    found = f"{count} seeds are trained side by side; 5 to 10 are usual."
+    found = f"{count} seeds are trained side by side. Usually 5 to 10 are enough."
     if tuple(seeds) == tuple(range(count)):
         found += (
             f" If you mean the one seed {count}, write --seeds {count}, with a comma at its end "

@@ -74,11 +74,7 @@ def paired(first: Run, second: Run, metric: str, split: str = "test") -> Paired:
 
 
 def outcomes(run: Run, split: str = "test") -> Outcomes:
-    """Read what a run predicted, once for any number of comparisons.
-
-    Raises:
-        RunError: a file of it can't be read, or the split has no labelled row.
-    """
+    """What a run predicted; raises RunError if it can't be read or the split has no labels."""
     frame, name = run.predictions(), "predictions.parquet"
     try:
         labels = tuple(run.inputs["labels"])

@@ -10,7 +10,7 @@ slices differ by chance, and a class may be common in one and rare in another: l
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,13 @@ def slices(
     speaker = table.speaker[rows]
     length = [len(text.split()) for text in table.text[rows]]
     lacking = [", ".join(stems) or NONE for stems in missing(table, rows)]
+    counts = Counter(lacking)  # NONE first, then the most frequent; equals by name
+    by_rows = sorted(counts, key=lambda value: (value != NONE, -counts[value], value))
     groups = {
         "speaker": _speakers(speaker, speaker[known]),
         "position": (_bands(_positions(table.dialogue[rows]), _POSITIONS), [*_POSITIONS]),
         "length": (_bands(length, _LENGTHS), [*[*_LENGTHS][1:], NO_TEXT]),
-        "missing": (np.array(lacking), _by_rows(lacking)),
+        "missing": (np.array(lacking), by_rows),
     }
     truth, classes = table.label[rows], len(table.labels)
 
@@ -69,12 +71,6 @@ def _speakers(speaker: np.ndarray, labelled: np.ndarray) -> tuple[np.ndarray, li
     order = sorted(frequent, key=lambda name: (-rows[name], name))
     values = [(name or NO_SPEAKER) if name in frequent else OTHERS for name in speaker.tolist()]
     return np.array(values), [name or NO_SPEAKER for name in order] + [OTHERS]
-
-
-def _by_rows(lacking: Iterable[str]) -> list[str]:
-    """Distinct values, "none" in front, then the most frequent; equals by name."""
-    counts = Counter(lacking)
-    return sorted(counts, key=lambda value: (value != NONE, -counts[value], value))
 
 
 def _positions(dialogue: np.ndarray) -> np.ndarray:

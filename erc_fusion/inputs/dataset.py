@@ -57,7 +57,7 @@ class Dialogue(TypedDict):
 class _TableDataset(Dataset[_Item]):
     """The rows of a split, and the table's numbers as tensors on the same memory."""
 
-    def __init__(self, table: FeatureTable, split: Split | str | None) -> None:
+    def __init__(self, table: FeatureTable, split: Split | str | None = None) -> None:
         self.table = table
         self.rows = _rows(table, split)
         self._x = {source.stem: torch.from_numpy(table.x[source.stem]) for source in table.sources}
@@ -83,9 +83,6 @@ class UtteranceDataset(_TableDataset[Utterance]):
     Raises:
         ErcError: no such split, or no row in it.
     """
-
-    def __init__(self, table: FeatureTable, split: Split | str | None = None) -> None:
-        super().__init__(table, split)
 
     def __len__(self) -> int:
         return len(self.rows)

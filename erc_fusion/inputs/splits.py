@@ -13,11 +13,7 @@ COVERED = 0.95  # share of a split's rows; a file that covers fewer is named
 
 
 def check_splits(table: FeatureTable) -> tuple[str, ...]:
-    """Warnings about the splits.
-
-    Raises:
-        ErcError: train or dev has no labelled row, or no embedding at all.
-    """
+    """Warnings; raises ErcError if train or dev has no labelled row, or no embedding at all."""
     chosen = (Split.TRAIN, "learn from"), (Split.DEV, "choose on")
     for split, purpose in chosen:
         if not (table.label[table.rows(split)] >= 0).any():

@@ -40,11 +40,7 @@ class Split:
 
 
 class FusionModel(nn.Module):
-    """All seeds' networks: head -> context -> classifier.
-
-    Raises:
-        ErcError: unknown head or context (names the choices).
-    """
+    """All seeds' networks: head -> context -> classifier; raises ErcError if one is unknown."""
 
     def __init__(
         self,

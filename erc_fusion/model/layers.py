@@ -1,9 +1,9 @@
-"""Layers with a leading seed dimension S: many small networks trained in one forward.
+"""Layers with a leading seed dimension S: many small networks trained in one forward pass.
 
-Every parameter is (S, …) and every product is batched over S, so no seed's numbers reach
-another's. Each seed has its own generators for initial weights and for dropout: its result
-is the same alone or beside others. (TabM, Gorishniy et al. 2025, trains ensembles this way;
-`torch.func.vmap` was no faster on the CPU, and its dropout ties the seeds together.)
+Every parameter is (S, …) and every product is batched over S, so seeds never mix. Each seed has
+its own generators for initial weights and for dropout, so its result is the same alone or beside
+others. (TabM, Gorishniy et al. 2025, trains ensembles this way; `torch.func.vmap` was no faster on
+the CPU, and its dropout ties the seeds together.)
 """
 
 import hashlib
@@ -14,24 +14,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# MKL's products round by where in a cache line (64 bytes) a matrix begins. Rows of whole lines
-# make every seed's matrices begin one, whichever place in the stack it has.
+# How MKL rounds depends on where in a cache line (64 bytes) a matrix begins. With rows of whole
+# lines every seed's matrices begin a line, whatever its place in the stack.
 ALIGNED = 16
 
 
 def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that depends on the seed and what it is for, on nothing else."""
+    """A generator that depends only on the seed and the purpose."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7]))
 
 
 class Noise:
-    """The random numbers of training, one stream a seed; shared by all layers of a model.
+    """The random numbers of training, one stream per seed; shared by all layers of a model.
 
     Attributes:
-        generators: one for each seed still in training.
-        counts: real rows of each seed in the batch at hand. Seeds' batches of whole dialogues
-            differ in size and are padded to one; a seed draws for its own rows only, so that
+        generators: one for each seed that is still in training.
+        counts: real rows of each seed in the current batch. Seeds' batches of whole dialogues
+            differ in size and are padded to the same; a seed draws only for its own rows, so that
             the others' sizes never shift its stream. None: every row is real.
     """
 
@@ -50,9 +50,9 @@ class Noise:
 
 
 class Stack:
-    """The seeds of a model under construction; every layer takes it first.
+    """The seeds of a model under construction, the first argument of every layer.
 
-    Initial weights are drawn on the CPU, so that every device starts from the same ones.
+    Initial weights are drawn on the CPU, so that they are the same on every device.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
@@ -66,12 +66,12 @@ class Stack:
         return nn.Parameter(torch.stack(drawn))
 
     def constant(self, value: float, *shape: int) -> nn.Parameter:
-        """A parameter (S, *shape), everywhere `value`."""
+        """A parameter (S, *shape) filled with `value`."""
         return nn.Parameter(torch.full((len(self.seeds), *shape), value))
 
 
 class Linear(nn.Module):
-    """(S, …, I) -> (S, …, O), initialised as `torch.nn.Linear`."""
+    """(S, …, I) -> (S, …, O), initialised like `torch.nn.Linear`."""
 
     def __init__(self, stack: Stack, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Linear(nn.Module):
 
 
 def _padded(x: Tensor, columns: int, rows: int = 0) -> Tensor:
-    """Zeros after the last columns and rows; x itself where there are none to add."""
+    """x with zeros after the last columns and rows; x itself where there are none to add."""
     return F.pad(x, (0, columns, 0, rows)) if columns or rows else x
 
 
@@ -111,7 +111,7 @@ class LayerNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Hides a share of units in training (Srivastava et al. 2014), each seed its own."""
+    """Drops a share of units in training (Srivastava et al. 2014), separately for each seed."""
 
     def __init__(self, stack: Stack, share: float) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class LayerMix(nn.Module):
         return torch.matmul(mix.expand(*x.shape[:2], 1, -1), x)[:, :, 0]
 
     def shares(self) -> Tensor | None:
-        """(S, L): each layer's weight, together 1; None where there is one layer."""
+        """(S, L): each layer's weight, which sum to 1; None where there is one layer."""
         return None if self.weight is None else self.weight.softmax(-1)
 
 
@@ -170,15 +170,15 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = Linear(stack, width, width)
-        # The softmax does not see a bias of the keys: its gradient would be rounding, which Adam
-        # makes large and different in every company of seeds. One of the values is `out`'s.
+        # The softmax cancels a bias of the keys: its gradient would be rounding errors, which Adam
+        # would amplify, differently beside other seeds. That of the values is part of `out`'s.
         self.key = Linear(stack, width, width, bias=False)
         self.value = Linear(stack, width, width, bias=False)
         self.out = Linear(stack, width, width)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         itself = torch.eye(tokens.shape[2], dtype=torch.bool, device=tokens.device)
-        seen = mask.flatten(0, 1)[:, None] | itself  # (S·B, M, M): else a softmax of nothing
+        seen = mask.flatten(0, 1)[:, None] | itself  # (S·B, M, M); no softmax may be over nothing
         mixed = F.scaled_dot_product_attention(
             self._split(self.query(tokens)),
             self._split(self.key(tokens)),
@@ -194,11 +194,11 @@ class Attention(nn.Module):
 
 
 class Readout(nn.Module):
-    """A weighted mean of `tokens` (S, B, M, E), by a learned query an attention head: (S, B, E).
+    """A weighted mean of `tokens` (S, B, M, E) by one learned query per attention head: (S, B, E).
 
     Attention pooling (Yang et al. 2016). A query that is the same for every row needs no keys:
-    q · (W t) is (W' q) · t, and W' q is as good a learned vector as q. Zeros where `mask`
-    (S, B, M) is true of no token.
+    q · (W t) is (W' q) · t, and W' q can be learned as well as q. Zeros where `mask` (S, B, M) is
+    true for no token.
     """
 
     def __init__(self, stack: Stack, width: int, heads: int) -> None:
@@ -207,7 +207,7 @@ class Readout(nn.Module):
         self.value = Linear(stack, width, width, bias=False)
 
     def shares(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(S, B, M, H): what each attention head takes of each token; 0 where `mask` is false."""
+        """(S, B, M, H): each attention head's weight of each token; 0 where `mask` is false."""
         scores = self.query(tokens)
         hidden = ~mask[..., None]
         lowest = torch.finfo(scores.dtype).min  # not -inf: with no token that is NaN
@@ -220,10 +220,10 @@ class Readout(nn.Module):
 
 
 class GRU(nn.Module):
-    """A gated recurrent unit (Cho et al. 2014) over each seed's sequences, both ways or forwards.
+    """A gated recurrent unit (Cho et al. 2014) over each seed's sequences, bidirectional or not.
 
-    One call of torch's own kernel a seed: stepping all seeds together in Python was 1.2 times
-    slower on the CPU. Sequences (S, G, T, E) of `lengths` (S, G), each seed's empty ones (0)
+    One call of torch's own kernel per seed: stepping all seeds together in Python was 1.2 times
+    slower on the CPU. Sequences are (S, G, T, E) of `lengths` (S, G), each seed's empty ones (0)
     last; returns (S, G, T, outputs), zero past the end.
 
     Attributes:
@@ -243,7 +243,7 @@ class GRU(nn.Module):
         self.outputs = directions * hidden
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        # In full precision: torch's recurrence wants weights and data of one type.
+        # In full precision: torch's recurrence needs weights and data of the same type.
         with torch.autocast(x.device.type, enabled=False):
             return self._run(x.float(), lengths.cpu())
 

@@ -225,7 +225,19 @@ def _corpus(runs: list[Run]) -> Corpus:
     for run in runs:
         groups.setdefault((_needed(run, "corpus"), _needed(run, "fingerprint")), []).append(run)
     if len(groups) > 1:
-        raise RunError(_mixed(groups))
+        lines = [
+            f"{name}, fingerprint {fingerprint[:12]}: {', '.join(str(run.path) for run in runs)}"
+            for (name, fingerprint), runs in groups.items()
+        ]
+        names = list(dict.fromkeys(name for name, _ in groups))
+        if len(names) == len(groups):
+            what = f"These runs are of {len(groups)} corpora"
+            choose = f"Choose one with --corpus {names[0]}, or name the runs of one corpus."
+        else:
+            what = f"These runs saw {len(groups)} versions of a corpus (texts or labels changed)"
+            first = next(iter(groups.values()))[0].path
+            choose = f"Name the runs of one version, for instance: erc report {first}"
+        raise RunError(f"{what}, and their figures can't be compared:{listed(lines)}\n{choose}")
     counts = runs[0].inputs.get("counts") or {}
     return Corpus(*next(iter(groups)), dict(counts), tuple(_needed(runs[0], "labels")))
 
@@ -235,19 +247,3 @@ def _needed(run: Run, key: str) -> Any:
         return run.inputs[key]
     except KeyError:
         raise run.damaged("inputs.json", f"no {key!r}") from None
-
-
-def _mixed(groups: dict[tuple[str, str], list[Run]]) -> str:
-    lines = [
-        f"{name}, fingerprint {fingerprint[:12]}: {', '.join(str(run.path) for run in runs)}"
-        for (name, fingerprint), runs in groups.items()
-    ]
-    names = list(dict.fromkeys(name for name, _ in groups))
-    if len(names) == len(groups):
-        what = f"These runs are of {len(groups)} corpora"
-        choose = f"Choose one with --corpus {names[0]}, or name the runs of one corpus."
-    else:
-        what = f"These runs saw {len(groups)} versions of a corpus (its texts or labels changed)"
-        first = next(iter(groups.values()))[0].path
-        choose = f"Name the runs of one version, for instance: erc report {first}"
-    return f"{what}, and their figures can't be compared:{listed(lines)}\n{choose}"

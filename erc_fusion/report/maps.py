@@ -28,11 +28,7 @@ class Points:
 
 
 def points(row: Row, split: str) -> Points | None:
-    """The map of `split`; None where the run keeps none. The same rows are drawn for every run.
-
-    Raises:
-        RunError: `predictions.parquet` is absent or damaged.
-    """
+    """The map of `split`, or None if the run keeps none; raises RunError if it is damaged."""
     found = row.run.predictions()
     if not {"pca_1", "pca_2"} <= set(found.columns):
         return None
@@ -44,6 +40,7 @@ def points(row: Row, split: str) -> Points | None:
         raise row.run.damaged("predictions.parquet", error) from error
     if len(at) < 3 or not np.isfinite(at).all() or not np.ptp(at):
         return None
+    # The same rows for every run.
     picked = np.sort(np.random.default_rng(0).permutation(len(at))[:MOST])
     return Points(at[picked], label[picked], len(at))
 

@@ -21,9 +21,6 @@ class Stat:
     high: float
     seeds: tuple[float, ...]
 
-    def overlaps(self, other: "Stat") -> bool:
-        return self.low <= other.high and other.low <= self.high
-
 
 @dataclass(frozen=True)
 class Scores:
@@ -156,11 +153,7 @@ class Row:
 
 
 def row(run: Run) -> Row:
-    """Read a finished run's `metrics.json`.
-
-    Raises:
-        RunError: it can't be read, or lacks something.
-    """
+    """Read a run's `metrics.json`; raises RunError if it can't be read or lacks something."""
     try:
         found = build(Row, {**run.metrics, "name": run.name, "run": run}, "metrics", recorded=True)
         if len(found.modalities) != len(found.files):

@@ -37,29 +37,29 @@ def section(
         headline += f"weighted F1 {spread(result.weighted_f1)}"
     try:
         shares = row.weighing or {}  # a single file's would be all of it
-        return dict(
-            row=row,
-            open=opened,
-            headline=headline,
-            warnings=warnings(row, split),
-            loss=plots_run.curves(row, history, "loss", f"{name}-loss"),
-            accuracy=plots_run.curves(row, history, "accuracy", f"{name}-accuracy"),
+        return {
+            "row": row,
+            "open": opened,
+            "headline": headline,
+            "warnings": warnings(row, split),
+            "loss": plots_run.curves(row, history, "loss", f"{name}-loss"),
+            "accuracy": plots_run.curves(row, history, "accuracy", f"{name}-accuracy"),
             **{
                 draw.__name__: draw(row, result, split, f"{name}-{draw.__name__}") if result else ""
                 for draw in scores
             },
-            layers=tuple(
+            "layers": tuple(
                 plots.layers(stem, found, f"{name}-layers-{i}")
                 for i, (stem, found) in enumerate(row.layers.items())
             ),
-            weighing=plots.weighing(shares, f"{name}-weighing") if len(shares) > 1 else "",
-            rung=rung,
-            facts=_facts(row, split),
-            settings=_settings(row),
-            files=tuple(_file(file) for file in inputs.get("files", ())),
-            versions=", ".join(f"{k} {v}" for k, v in (inputs.get("versions") or {}).items()),
-            commands=_commands(row),
-        )
+            "weighing": plots.weighing(shares, f"{name}-weighing") if len(shares) > 1 else "",
+            "rung": rung,
+            "facts": _facts(row, split),
+            "settings": _settings(row),
+            "files": tuple(_file(file) for file in inputs.get("files", ())),
+            "versions": ", ".join(f"{k} {v}" for k, v in (inputs.get("versions") or {}).items()),
+            "commands": _commands(row),
+        }
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{row.run.path} is damaged ({type(error).__name__}: {error}). "

@@ -164,7 +164,8 @@ def _overlap(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str,
     others = {row.name: row.test for row in comparison.rows if row is not best and row.test}
     if not others:
         return ()
-    near = [name for name, of in others.items() if of.weighted_f1.overlaps(test.weighted_f1)]
+    low, high = test.weighted_f1.low, test.weighted_f1.high
+    near = [n for n, o in others.items() if o.weighted_f1.low <= high and low <= o.weighted_f1.high]
     whose = _and(near) if len(near) <= 3 else f"{len(near)} of the {len(others)} other runs"
     found = f"The test interval of {best.name} overlaps that of {whose or 'no other run'}"
     found += (

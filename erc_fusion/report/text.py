@@ -7,7 +7,7 @@ from erc_fusion.report.comparison import Comparison, Pair
 from erc_fusion.report.published import published_for
 from erc_fusion.report.results import Row
 from erc_fusion.report.summary import footnotes, sentences, warnings
-from erc_fusion.report.table import Cell, Line, Table, tabulate
+from erc_fusion.report.table import Line, Table, tabulate
 
 if TYPE_CHECKING:
     import rich.console
@@ -57,7 +57,7 @@ def _part(table: Table, title: str, *, differences: bool, wide: bool) -> "rich.t
     what = "rung" if any(line.rung for line in table.lines) else "run"
     shown.add_column(what, overflow="fold", min_width=20 if wide else 16)
     for i in chosen:
-        shown.add_column(_brief(table.columns[i].heading), justify="right", no_wrap=True)
+        shown.add_column(_brief(table.headings[i]), justify="right", no_wrap=True)
     for line in table.lines:
         if differences and line.row is None:
             continue  # nothing is known of how the majority, and what was not run, differ
@@ -66,8 +66,10 @@ def _part(table: Table, title: str, *, differences: bool, wide: bool) -> "rich.t
             name.append(f"\n{more}", style="dim")
         if line.final:
             name.append("\nthe final model", style="bold")
-        cells = [line.cells[i] for i in chosen]
-        texts = [Text(_figure(cell), style="bold" if cell.best else "") for cell in cells]
+        texts = []
+        for cell in (line.cells[i] for i in chosen):
+            text = f"{cell.text}\n{cell.interval}" if cell.interval else cell.text.split(" ±")[0]
+            texts.append(Text(text, style="bold" if cell.best else ""))
         shown.add_row(name, *texts, style="dim" if line.row is None else "")
     return shown
 
@@ -77,10 +79,6 @@ def _under(line: Line) -> tuple[str, ...]:
     if line.rung is None:
         return (f"{line.head}: {line.inputs}",) if line.row else ()
     return tuple(filter(None, (line.adds, line.note)))
-
-
-def _figure(cell: Cell) -> str:
-    return f"{cell.text}\n{cell.interval}" if cell.interval else cell.text.split(" ±")[0]
 
 
 def _brief(heading: str) -> str:

@@ -101,11 +101,7 @@ def write_ladder(ladder: Ladder, runs: Path) -> Path:
 
 
 def read_ladder(path: Path) -> Ladder:
-    """Read one.
-
-    Raises:
-        RunError: it is absent, damaged, or of a newer format.
-    """
+    """Read one; raises RunError if it is absent, damaged, or of a newer format."""
     again = "Run `erc study` again."
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

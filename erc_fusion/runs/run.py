@@ -148,11 +148,7 @@ class Run:
 
 
 def check_name(name: str) -> str:
-    """`name`, if it can be a run's.
-
-    Raises:
-        RunError: it would lead out of the folder of runs, be hidden in it, or clash with erc's own.
-    """
+    """`name`, if it can be a run's; raises RunError if it leads elsewhere, is hidden or taken."""
     if name and (not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name.startswith(".")):
         raise RunError(
             f"--name {name}: use letters, digits, '.', '_' and '-', and do not begin with '.'."
@@ -176,7 +172,7 @@ def claim(path: Path) -> Iterator[None]:
         strangers = [e.name for e in path.iterdir() if e.name not in _OURS] if path.exists() else ()
         if strangers:
             raise RunError(
-                f"{path} holds files that are no run's ({', '.join(sorted(strangers)[:5])}); "
+                f"{path} holds files that no run wrote ({', '.join(sorted(strangers)[:5])}); "
                 "choose another --name or --runs."
             )
         yield

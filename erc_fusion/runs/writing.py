@@ -42,11 +42,7 @@ def new(path: Path) -> Path:
 
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
-    """Be the only process that writes the run of the folder `path`; removes what a killed one left.
-
-    Raises:
-        RunError: another process writes it, or the place can't be written.
-    """
+    """Be the only process that writes the run of `path`; raises RunError if that can't be."""
     work, handle = work_of(path), None
     try:
         try:
@@ -116,11 +112,7 @@ def waiting(folder: Path) -> list[Path]:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step; False where this system can't.
-
-    Raises:
-        OSError: it can, but it failed.
-    """
+    """Swap two folders in one step; False if this system can't, OSError if it can but fails."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux
     if renameat2 is None:
         return False

@@ -7,7 +7,7 @@ lacks information or has a mistake in it; what can is then regularised on dev, b
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from erc_fusion.config.config import FuseConfig
 from erc_fusion.fuse import resolve
 from erc_fusion.inputs.splits import check_splits
 from erc_fusion.inputs.table import load_table
-from erc_fusion.training.train import Progress
+
+if TYPE_CHECKING:
+    from erc_fusion.training.train import Progress
 
 ENOUGH = 0.95  # train accuracy
 _WIDEST = 1024
@@ -53,7 +55,7 @@ class Overfit:
         return self.fits[-1].train_accuracy >= self.enough
 
 
-def overfit(config: FuseConfig, *, progress: Callable[[Progress], None] | None = None) -> Overfit:
+def overfit(config: FuseConfig, *, progress: "Callable[[Progress], None] | None" = None) -> Overfit:
     """Train without regularisation, twice as wide each time, until train is fitted.
 
     Dropout, modality dropout, weight decay, label smoothing, averaging, a contrastive loss and

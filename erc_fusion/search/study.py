@@ -6,8 +6,9 @@ made on dev, with seeds that the runs do not have; `fuse` scores test once, afte
 is: :mod:`erc_fusion.search.study_plan`; what a study leaves: :mod:`erc_fusion.runs.ladder`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -121,7 +122,8 @@ def climb(
         if each.config is None:
             say(f"{step.title}: not run: {each.not_run}")
         else:
-            tell = _teller(progress, step.title, bool(plan.scale) + len(step.grid()) + 1)
+            steps = bool(plan.scale) + len(step.grid()) + 1
+            tell = partial(_tell, progress, step.title, count(), steps)
             tell()
             found = known.get(step.name)
             if found and found.run and found.identity == rung.identity:
@@ -241,13 +243,8 @@ def _before(path: Path, planned: tuple[Rung, ...], say: Callable[[str], object])
     return found
 
 
-def _teller(
-    progress: Callable[[str, int, int], None] | None, title: str, total: int
-) -> Callable[[], None]:
-    done = count()
-
-    def tell() -> None:
-        if progress:
-            progress(title, next(done), total)
-
-    return tell
+def _tell(
+    progress: Callable[[str, int, int], None] | None, title: str, done: Iterator[int], total: int
+) -> None:
+    if progress:
+        progress(title, next(done), total)

@@ -28,7 +28,6 @@ those that are not there are left out; if none is there, the rung is not run.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -38,7 +37,7 @@ from typing import Any
 from erc_features.errors import ErcError, choose
 from erc_features.utterance import Modality
 from erc_fusion.config.config import MONITORS, FuseConfig, with_options
-from erc_fusion.config.parsing import build
+from erc_fusion.config.parsing import build, read_toml
 
 OBJECTIVES = "objectives"
 BETTER = "better"
@@ -81,23 +80,13 @@ class Plan:
 
 
 def read_plan(path: Path | str) -> Plan:
-    """The plan of a TOML file, or the built-in one: `objectives`.
-
-    Raises:
-        ErcError: it can't be read, is not TOML, or something in it is unknown or wrong.
-    """
+    """The plan of a TOML file, or the built-in `objectives`; raises ErcError if it is wrong."""
     where = Path(path)
     if str(path) == OBJECTIVES:
         where = Path(__file__).with_name(f"{OBJECTIVES}.toml")
     elif not where.exists():
         raise ErcError(f"No ladder {path}; there is `{OBJECTIVES}`, or a TOML file of rungs.")
-    try:
-        found = tomllib.loads(where.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ErcError(f"{where}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise ErcError(f"{where}: not a TOML file ({error}).") from error
-    return _plan({"name": where.stem} | found, str(where))
+    return _plan({"name": where.stem} | read_toml(where), str(where))
 
 
 def _plan(found: Mapping[str, Any], where: str) -> Plan:

@@ -248,9 +248,7 @@ def _ended(study: "optuna.Study") -> list[Any]:
 
 
 def _complete(study: "optuna.Study") -> list[Any]:
-    import optuna
-
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return [trial for trial in _ended(study) if trial.state.name == "COMPLETE"]
 
 
 def _write(study: "optuna.Study", search: _Search, to: Path | str | None, seconds: float) -> Tuned:

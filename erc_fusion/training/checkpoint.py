@@ -88,11 +88,7 @@ def save_weights(path: Path, weights: Weights) -> None:
 
 
 def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
-    """What a finished run has learned.
-
-    Raises:
-        RunError: its weights are absent, damaged, or do not fit its settings.
-    """
+    """A run's weights; raises RunError if they are absent, damaged, or do not fit its settings."""
     path = run.path / "model.safetensors"
     config = from_tables(run.config, where=str(run.path / "config.toml"))
     files = {file["stem"]: tuple(file["shape"][1:]) for file in run.inputs["files"]}
@@ -108,9 +104,7 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
     state = {name.removeprefix("model."): tensors[name] for name in ours}
     shapes = {name: value.shape for name, value in model.named_parameters()}
     if shapes != {name: value.shape for name, value in state.items()}:
-        raise RunError(
-            f"{path} does not fit the settings beside it. Run `erc fuse` again with --overwrite."
-        )
+        raise run.damaged(path.name, "it does not fit the settings beside it")
     load_state(model, state)
     model.eval()
     centres = tensors["prototypes"].to(device) if "prototypes" in tensors else None

@@ -68,11 +68,7 @@ def fit(
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where it is available.
-
-    Raises:
-        ErcError: CUDA was asked for and is not available.
-    """
+    """The device; `auto` is CUDA if available, and `cuda` raises ErcError if it is not."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ErcError("No CUDA device is available here; use --device cpu or auto.")
     auto = "cuda" if torch.cuda.is_available() else "cpu"

@@ -138,11 +138,7 @@ class Objective:
 
 
 def make_objective(config: LossConfig, counts: Tensor) -> Objective:
-    """The objective for a train split with `counts` (C,) rows of each class.
-
-    Raises:
-        ErcError: unknown loss (names the choices).
-    """
+    """The objective for `counts` (C,) train rows per class; raises ErcError for unknown losses."""
     choose("loss", config.loss, LOSSES)
     choose("contrastive loss", config.contrastive, CONTRASTS)
     share = counts.float() / counts.sum()

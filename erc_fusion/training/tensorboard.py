@@ -12,6 +12,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +49,7 @@ def events_folder(run: Path) -> Path:
 def followed(
     log: str, run: Path, seeds: Sequence[int], progress: "Callable[[Progress], None] | None"
 ) -> "Iterator[Callable[[Progress], None] | None]":
-    """What to call after each epoch: `progress`, after writing the curves where there is a log.
-
-    Raises:
-        RunError: the curves cannot be written.
-    """
+    """What to call after each epoch; with a log it writes the curves, or raises RunError, first."""
     if not log:
         yield progress
         return
@@ -66,17 +64,11 @@ def followed(
 
 
 def write_events(run: Run) -> None:
-    """The curves of a finished run, from its history.
-
-    Raises:
-        RunError: the history cannot be read, or the curves not written.
-    """
-    epochs: dict[int, list[Record]] = {}
-    for record in run.history():
-        epochs.setdefault(record["epoch"], []).append(record)
+    """Write a finished run's curves; raises RunError if that, or reading its history, fails."""
+    history = sorted(run.history(), key=itemgetter("epoch"))
     with _event_files(events_folder(run.path), run.metrics["seeds"]) as write:
-        for epoch in sorted(epochs):
-            write(epochs[epoch])
+        for _, records in groupby(history, itemgetter("epoch")):
+            write(list(records))
 
 
 @contextmanager

@@ -36,20 +36,32 @@ FUSE = (
     "from erc_fusion import FuseConfig, fuse\ntry: fuse(FuseConfig(corpus='nowhere'))\n"
     "except Exception: pass"
 )
+SEARCH = """
+from erc_fusion import FuseConfig
+from erc_fusion.search.{name} import {name}
+from erc_fusion.search.study_plan import read_plan
+try: {name}({plan}FuseConfig(corpus="nowhere"))
+except Exception: pass
+"""
 COMMAND = (
     "from cli import app\ntry: app(['inspect', 'nowhere'])\nexcept (SystemExit, Exception): pass"
 )
-
-
 VERIFY = (
     "from erc_features.extraction.verify import verify\ntry: verify('nowhere')\n"
     "except Exception: pass"
 )
+BEGINS = {
+    "extract": EXTRACT,
+    "verify": VERIFY,
+    "fuse": FUSE,
+    "command": COMMAND,
+    "tune": SEARCH.format(name="tune", plan=""),
+    "study": SEARCH.format(name="study", plan="read_plan('objectives'), "),
+    "overfit": SEARCH.format(name="overfit", plan=""),
+}
 
 
-@pytest.mark.parametrize(
-    "begin", [EXTRACT, VERIFY, FUSE, COMMAND], ids=["extract", "verify", "fuse", "command"]
-)
+@pytest.mark.parametrize("begin", BEGINS.values(), ids=BEGINS)
 def test_waiting_threads_sleep_before_torch_is_loaded(begin):
     assert seen(begin) == "PASSIVE 0"
 

@@ -384,7 +384,7 @@ def test_a_hundred_seeds_are_said_to_be_a_hundred(root: Path) -> None:
     with pytest.warns(UserWarning, match=r"21 seeds .* the one seed 21, write --seeds 21, with a"):
         resolve(settings(root, seeds=tuple(range(21))))
     # No such advice where they are named one by one.
-    with pytest.warns(UserWarning, match=r"^25 seeds are .* 5 to 10 are usual\.$"):
+    with pytest.warns(UserWarning, match=r"^25 seeds are .* 5 to 10 are enough\.$"):
         resolve(settings(root, seeds=tuple(range(5, 30))))
 
 

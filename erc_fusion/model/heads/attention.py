@@ -18,10 +18,10 @@ class AttentionHead(Head):
 
     {stem: (S, B, L, D)} -> (S, B, E). Each file is one token (S, B, M, E). They attend to one
     another (Vaswani et al. 2017, pre-normalised), then are averaged by learned queries (Yang et
-    al. 2016). The tokens of one utterance only: HLM12ERC and TelME attend over the batch, so
-    that a prediction there depends on its batch-mates. Absent files are masked out. None
-    present: an embedding all the same, of biases alone.
-    Parameters a seed: E · ΣD + 6 · E² and terms in E.
+    al. 2016). Only tokens of one utterance attend to each other: HLM12ERC and TelME attend over
+    the batch, so a prediction there depends on its batch-mates. Absent files are masked out. With
+    none present the embedding consists of biases alone.
+    Parameters per seed: E · ΣD + 6 · E² and terms in E.
     """
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:
@@ -44,11 +44,11 @@ class AttentionHead(Head):
         return self.dropout(F.gelu(self.hidden(self.norms[3](read))))  # (S, B, E)
 
     def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """What the queries take of each file's token, their mean; together 1."""
+        """The queries' mean weight of each file's token; they sum to 1."""
         return self.read.shares(self._tokens(x, present), present).mean(-1)
 
     def _tokens(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """(S, B, M, E), after they attended to one another; normalised."""
+        """(S, B, M, E), normalised, after they have attended to one another."""
         files = [self.dropout(self.norms[0](file)) for file in self.project(x, present)]
         tokens = torch.stack(files, dim=2)
         return self.norms[2](tokens + self.among(self.norms[1](tokens), present))

@@ -14,10 +14,10 @@ class GatedHead(Head):
     """The Gated Multimodal Unit (Arevalo et al. 2017, arXiv 1702.01992), for M modalities.
 
     {stem: (S, B, L, D)} -> (S, B, E). h_m = tanh(W_m x_m) and z_m = σ(Z_m [W_1 x_1 … W_M x_M])
-    are (S, B, E); the output is Σ z_m · h_m. The gates read the projected modalities, where the
+    are (S, B, E); the output is Σ z_m · h_m. The gates read the projected modalities, while the
     paper's read the x_m: Z_m is E x M·E, whatever the encoders' widths. An absent file's h_m is
-    0, whatever its gate, and so is what the other gates read of it. None present: zeros.
-    Parameters a seed: E · (ΣD + M) + M · E · (M · E + 1), and layer weights.
+    0, whatever its gate, and so is what the other gates read of it. With none present: zeros.
+    Parameters per seed: E · (ΣD + M) + M · E · (M · E + 1), and layer weights.
     """
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:
@@ -34,7 +34,7 @@ class GatedHead(Head):
         return self.dropout(fused)  # (S, B, E)
 
     def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each file's gate, its mean over the dimensions."""
+        """The mean of each file's gate over the dimensions."""
         gates = self._gates(self.project(x, present))
         return torch.stack([z.mean(-1) for z in gates], dim=-1) * present
 
@@ -46,7 +46,7 @@ class GatedHead(Head):
 def sigmoid(x: Tensor) -> Tensor:
     """The logistic function, by an identity.
 
-    `torch.sigmoid` rounds what is left over after its last whole vector in another way, so that
-    at odd sizes a seed's result would depend on its place in the stack; tanh does not.
+    `torch.sigmoid` rounds differently after its last whole vector, so that at odd sizes a seed's
+    result would depend on its place in the stack; tanh does not.
     """
     return torch.tanh(x * 0.5) * 0.5 + 0.5

@@ -12,15 +12,15 @@ from erc_fusion.model.layers import Dropout, LayerNorm, Linear, Stack
 
 
 class LateHead(Head):
-    """Decision-level fusion: a perceptron of two layers a file, and a weighted mean of them.
+    """Decision-level fusion: a perceptron of two layers per file, and a weighted mean of them.
 
-    {stem: (S, B, L, D)} -> (S, B, E). The weights are a softmax of one learned number a file
+    {stem: (S, B, L, D)} -> (S, B, E). The weights are a softmax of one learned number per file
     over those that the utterance has; they start equal. Nothing else joins the modalities, and
     the perceptrons end in a linear layer, so with the linear classifier and no context the
     logits are the weighted mean of unimodal logits, each file with a classifier of its own: the
     sum rule of Kittler et al. 1998 ("On Combining Classifiers"), with learned weights, on
     logits instead of posteriors. (With a context, embeddings are averaged before it.) None
-    present: zeros. Parameters a seed: E · (ΣD + M) + M · E · (E + 3) + M, and layer weights.
+    present: zeros. Parameters per seed: E · (ΣD + M) + M · E · (E + 3) + M, and layer weights.
     """
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:
@@ -42,6 +42,6 @@ class LateHead(Head):
         return sum_of([share[..., m, None] * one for m, one in enumerate(decisions)])
 
     def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Each file's share of the mean; together 1."""
+        """Each file's weight in the mean; they sum to 1."""
         lowest = torch.finfo(self.weight.dtype).min  # not -inf: with none present that is NaN
         return self.weight[:, None].masked_fill(~present, lowest).softmax(-1) * present

@@ -12,7 +12,7 @@ class LinearHead(Head):
     """A linear map of the concatenated modalities, {stem: (S, B, L, D)} -> (S, B, E).
 
     With the classifier a multinomial logistic regression (Alain & Bengio 2016 probe layers
-    so), through E dimensions. Parameters a seed: E · (ΣD + M), and ΣL layer weights.
+    so), through E dimensions. Parameters per seed: E · (ΣD + M), and ΣL layer weights.
     """
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:

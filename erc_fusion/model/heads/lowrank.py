@@ -21,9 +21,9 @@ class LowRankHead(Head):
     of one, two, … M modalities, as Tensor Fusion (Zadeh et al. 2017) has them, at a cost linear
     in M. The row of W_m for the appended 1 is kept as its difference from 1. So a product of
     small factors begins near Σ_m h_m W_mr instead of vanishing, weight decay draws a modality
-    towards having no say, and an absent one's factor is exactly 1. The paper's bias is left to
-    the classifier: none present, zeros.
-    Parameters a seed: E · (ΣD + M) + M · E · (r · (E + 1) + 2) + r, and layer weights.
+    towards having no effect, and an absent one's factor is exactly 1. The paper's bias is left to
+    the classifier, so with none present the output is zeros.
+    Parameters per seed: E · (ΣD + M) + M · E · (r · (E + 1) + 2) + r, and layer weights.
     """
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:

@@ -14,7 +14,7 @@ class MlpHead(Head):
     """Early fusion: the modalities concatenated, then a perceptron of two layers.
 
     {stem: (S, B, L, D)} -> (S, B, E). The fusion of HLM12ERC's baseline and of MELD's own
-    (Poria et al. 2019). Parameters a seed: E · (ΣD + M) + E · (E + 1) + 2 · E, and layer weights.
+    (Poria et al. 2019). Parameters per seed: E · (ΣD + M) + E · (E + 1) + 2 · E, and layer weights.
     """
 
     def __init__(self, stack: Stack, shape: HeadShape) -> None:

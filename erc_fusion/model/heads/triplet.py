@@ -15,7 +15,7 @@ class TripletHead(Head):
     """The mlp fusion, projected and L2-normalised: {stem: (S, B, L, D)} -> (S, B, E), norm 1.
 
     Made for metric learning with batch-hard triplets (Hermans et al. 2017); the nearest class
-    prototype (Snell et al. 2017) is reported beside the classifier. Parameters a seed: those
+    prototype (Snell et al. 2017) is reported beside the classifier. Parameters per seed: those
     of `mlp` and E · (E + 1).
     """
 

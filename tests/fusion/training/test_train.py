@@ -336,7 +336,7 @@ def test_unlabelled_rows_teach_nothing() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_an_error() -> None:
-    with pytest.raises(ErcError, match=r"not finite any more \(seed 0, epoch 1\).*--lr"):
+    with pytest.raises(ErcError, match=r"no longer finite \(seed 0, epoch 1\).*--lr"):
         fit((0,), config=replace(SHORT, lr=1e30))
 
 
@@ -365,7 +365,7 @@ def test_balanced_batches_have_p_classes_of_k() -> None:
     drawn = torch.cat([b.rows[0] for b in batches])
     counts = torch.bincount(drawn, minlength=len(label))
     assert counts[50:58].min() >= 3 and counts[:50].max() == 1  # all of a class before any again
-    with pytest.raises(ErcError, match="--batch-size 5: .* of 3 classes; 6 is the least"):
+    with pytest.raises(ErcError, match="--batch-size 5: .* of 3 classes; the minimum is 6"):
         next(balanced(pool, label, 5, orders(0)))
 
 
