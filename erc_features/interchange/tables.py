@@ -62,10 +62,11 @@ def read_csv(asked: Asked) -> Found:
         # As pandas calls them; a column of names stays text, an empty cell of numbers is NaN.
         names = {name or f"Unnamed: {n}": name.strip().lower() for n, name in enumerate(columns)}
         texts = {name for name, plain in names.items() if plain in _TEXTS}
-        gaps: dict[Any, Any] = {name: _GAPS for name in names if name not in texts}
+        options: dict[str, Any] = {"dtype": dict.fromkeys(texts, str)}
+        options["na_values"] = {name: _GAPS for name in names if name not in texts}
         frame = pd.read_csv(
             path, sep=separator, encoding="utf-8-sig", low_memory=False, keep_default_na=False,
-            dtype=dict.fromkeys(texts, str), na_values=gaps,
+            **options,
         )  # fmt: skip
     return _from_frame(asked, frame, "csv")
 
