@@ -40,6 +40,9 @@ _NO_FEATURES = {
 # An index of file, start and end as pandas writes it where `DataFrame(index=[(file, start, end)])`
 # made it one of tuples, as in nkululeko's `audwav2vec2`.
 _TUPLE = re.compile(r"\('([^']+)', Timedelta\(.*\)\)")
+# Cells without a number: "not a number" and "null", and what spreadsheets and R write.
+_NULLS = ["", "nan", "NaN", "NAN", "-nan", "-NaN", "null", "NULL", "None"]
+_GAPS = [*_NULLS, "NA", "<NA>", "N/A", "n/a", "#N/A"]
 _TEXTS = NAMING | {"status", "reason", ""}  # read as they stand: 1.10 is no number, NA no gap
 
 
@@ -57,11 +60,13 @@ def read_csv(asked: Asked) -> Found:
         if len(next(csv.reader([second], delimiter=separator), [])) > len(columns):
             raise ErcError(f"{path}: its rows have more cells than its first line has names.")
         # As pandas calls them; a column of names stays text, an empty cell of numbers is NaN.
-        texts = {name or f"Unnamed: {n}": str for n, name in enumerate(columns)
-                 if name.strip().lower() in _TEXTS}  # fmt: skip
+        names = {name or f"Unnamed: {n}": name.strip().lower() for n, name in enumerate(columns)}
+        texts = {name for name, plain in names.items() if plain in _TEXTS}
+        options: dict[str, Any] = {"dtype": dict.fromkeys(texts, str)}
+        options["na_values"] = {name: _GAPS for name in names if name not in texts}
         frame = pd.read_csv(
-            path, sep=separator, encoding="utf-8-sig", low_memory=False, converters=texts,
-            na_values=["NAN"],
+            path, sep=separator, encoding="utf-8-sig", low_memory=False, keep_default_na=False,
+            **options,
         )  # fmt: skip
     return _from_frame(asked, frame, "csv")
 
