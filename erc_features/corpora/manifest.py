@@ -163,15 +163,7 @@ def write_corpus(
             writer = csv.writer(file, lineterminator="\r\n")
             writer.writerow(["", *COLUMNS, *more])
             for n, u in enumerate(rows):
-                known = [
-                    u.dialogue,
-                    u.sequence,
-                    u.speaker,
-                    u.x_text,
-                    u.x_visual,
-                    u.x_audio,
-                    u.label,
-                ]
+                known = (getattr(u, name) for name in COLUMNS)
                 writer.writerow([n, *known, *(u.more.get(name, "") for name in more)])
     name = corpus_name(str(root))
     document = {

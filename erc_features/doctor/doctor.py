@@ -126,14 +126,7 @@ def doctor(
         kind=kind,
         census=take_census(rows, corpus.labels),
         media=media.media,
-        defects=(
-            *noted,
-            *seen,
-            *shared_numbers(leaks),
-            *old_sound(corpus),
-            *clipped,
-            *media.defects,
-        ),
+        defects=(*noted, *seen, *old_sound(corpus), *clipped, *media.defects),
         leaks=leaks,
         shared=shared,
     )
