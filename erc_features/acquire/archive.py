@@ -37,9 +37,20 @@ _DAMAGE = (
 class HostileArchive(CorpusError):
     """An archive that must not be unpacked. Nothing from it is left on the disk."""
 
+    def __init__(self, archive: str, why: str) -> None:
+        super().__init__(
+            f"{archive}: refused, and nothing of it is written: {why}. Tell the dataset's owner. "
+            "--no-unpack downloads the archive without opening it."
+        )
+
 
 class DamagedArchive(CorpusError):
     """An archive that is cut short or has wrong checksums. Nothing from it is left on the disk."""
+
+    def __init__(self, archive: str, why: object) -> None:
+        super().__init__(
+            f"{archive}: is damaged ({why}). Run the same command again: it will be fetched anew."
+        )
 
 
 @dataclass(frozen=True)
@@ -95,13 +106,6 @@ def safe_path(name: str) -> str:
     return "/".join(parts)
 
 
-def hostile(archive: str, why: str) -> HostileArchive:
-    return HostileArchive(
-        f"{archive}: refused, and nothing of it is written: {why}. Tell the dataset's owner. "
-        "--no-unpack downloads the archive without opening it."
-    )
-
-
 def looks_like_archive(path: Path) -> bool:
     """Judge by the name and the first bytes: a file that is only called .zip is no archive."""
     if not is_archive(path.name):
@@ -125,28 +129,22 @@ def reading(archive: Path) -> Iterator[Iterator[Member]]:
         with open(archive, "rb") as file:
             yield reader(file, archive.name)
     except _DAMAGE as error:
-        raise damaged(archive.name, error) from error
+        raise DamagedArchive(archive.name, error) from error
     except (NotImplementedError, RuntimeError) as error:  # an unknown compression method in a zip
-        raise hostile(archive.name, str(error)) from error
+        raise HostileArchive(archive.name, str(error)) from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # a seek to before the start of the file
             raise
-        raise damaged(archive.name, "a part of it is outside the file") from error
-
-
-def damaged(archive: str, error: object) -> DamagedArchive:
-    return DamagedArchive(
-        f"{archive}: is damaged ({error}). Run the same command again: it will be fetched anew."
-    )
+        raise DamagedArchive(archive.name, "a part of it is outside the file") from error
 
 
 def _checked(archive: str, path: str) -> str:
     try:
         path = safe_path(path)
     except ValueError as error:
-        raise hostile(archive, f"the path {path[:100]!r} {error}") from error
+        raise HostileArchive(archive, f"the path {path[:100]!r} {error}") from error
     if path == MARK:
-        raise hostile(archive, f"it holds a file named {MARK}, which is erc's own")
+        raise HostileArchive(archive, f"it holds a file named {MARK}, which is erc's own")
     return path
 
 
@@ -154,15 +152,15 @@ def _zip_members(file: IO[bytes], archive: str) -> Iterator[Member]:
     # zipfile reads the central directory whole: one of more than half a million names is a bomb.
     end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined]
     if end and end[5] > 200_000_000:
-        raise hostile(archive, "its list of files is larger than 200 MB")
+        raise HostileArchive(archive, "its list of files is larger than 200 MB")
     with zipfile.ZipFile(file) as opened:
         for info in opened.infolist():
             mode = info.external_attr >> 16
             kind = stat.S_IFMT(mode)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise hostile(archive, f"{info.filename[:100]!r} is a link or a device")
+                raise HostileArchive(archive, f"{info.filename[:100]!r} is a link or a device")
             if info.flag_bits & 1:
-                raise hostile(archive, f"{info.filename[:100]!r} is encrypted")
+                raise HostileArchive(archive, f"{info.filename[:100]!r} is encrypted")
             if info.filename == "./":
                 continue
             path = _checked(archive, info.filename)
@@ -184,7 +182,7 @@ class _Guarded:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _LONGEST_READ:
-            raise hostile(self._archive, "a header in it is longer than 1 MB")
+            raise HostileArchive(self._archive, "a header in it is longer than 1 MB")
         return self._stream.read(size)
 
 
@@ -208,7 +206,7 @@ def _tar_members(file: IO[bytes], archive: str) -> Iterator[Member]:
             elif info.isreg() and not info.issparse():
                 yield Member(path, "file", info.size, "", lambda i=info: opened.extractfile(i))
             else:
-                raise hostile(archive, f"{path!r} is a device or another special file")
+                raise HostileArchive(archive, f"{path!r} is a device or another special file")
         # tarfile takes a damaged header for the end of the archive, and gzip's checksum comes last.
         stream.seek(opened.offset)
         if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
@@ -217,18 +215,20 @@ def _tar_members(file: IO[bytes], archive: str) -> Iterator[Member]:
         while more := stream.read(CHUNK):
             rest += len(more)
             if rest > RATIO_FROM:
-                raise hostile(archive, "it goes on after its end")
+                raise HostileArchive(archive, "it goes on after its end")
 
 
 def _link_target(archive: str, path: str, info: tarfile.TarInfo) -> str:
     """A link's target as a path from the archive's root; symbolic links start at their folder."""
     target = info.linkname
     if target.startswith("/"):
-        raise hostile(archive, f"{path!r} is a link to {target[:100]!r}, which is absolute")
+        raise HostileArchive(archive, f"{path!r} is a link to {target[:100]!r}, which is absolute")
     parts = path.split("/")[:-1] if info.issym() else []
     for part in target.split("/"):
         if part == ".." and not parts:
-            raise hostile(archive, f"{path!r} is a link to {target[:100]!r}, which leads out")
+            raise HostileArchive(
+                archive, f"{path!r} is a link to {target[:100]!r}, which leads out"
+            )
         if part == "..":
             parts.pop()
         elif part not in ("", "."):

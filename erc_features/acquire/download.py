@@ -27,7 +27,7 @@ from erc_features.acquire.remote_files import (
     read_manifest,
     write_manifest,
 )
-from erc_features.acquire.transfers import Progress, Transfers
+from erc_features.acquire.transfers import Progress, transfer, unpack_item
 from erc_features.acquire.unpack import disk_error
 from erc_features.errors import CorpusError, listed
 
@@ -157,8 +157,17 @@ def download(
                     "are free. Make space and run the same command again, or choose a folder on "
                     "another disk with --to."
                 )
-            work = Transfers(dataset, credentials, folder / WORK, connections, report)
-            problems = work.run(todo, absent, unpack, keep_archives)
+            problems: list[str] = []
+
+            def arrived(item: Item) -> None:
+                if item.archive and unpack:
+                    problems.extend(unpack_item(item, keep_archives, report))
+
+            for item in [item for item in todo if item.there()]:
+                arrived(item)
+            problems += transfer(
+                dataset, credentials, absent, folder / WORK, connections, arrived, report
+            )
             if problems:
                 raise CorpusError(
                     f"{folder}: {len(problems)} of {len(chosen)} files could not be fetched or "

@@ -47,7 +47,7 @@ def find_credentials() -> Credentials:
     Raises:
         CorpusError: there are none, or kaggle.json cannot be read; says how to make them.
     """
-    from kagglesdk import get_access_token_from_env
+    from kagglesdk import KaggleCredentials, get_access_token_from_env
 
     try:
         token, source = get_access_token_from_env()
@@ -64,8 +64,10 @@ def find_credentials() -> Credentials:
     if username and key:
         where = "KAGGLE_USERNAME and KAGGLE_KEY" if any(named.values()) else str(path)
         return Credentials(where, username=username, key=key)
-    if signed_in := _signed_in():
-        return signed_in
+    with Connection(Credentials("kaggle auth login")) as kaggle, explained(kaggle.source):
+        login = KaggleCredentials.load(client=kaggle.client)  # an expired token is renewed
+        if login and (token := login.get_access_token()):
+            return Credentials(kaggle.source, token=token)
     raise CorpusError(
         "No Kaggle credentials were found. An account is free. On kaggle.com under Settings, API, "
         "make a token and provide it in one of these ways:\n"
@@ -96,17 +98,6 @@ def _read_key_file(path: Path) -> dict[str, Any]:
             "API, and save the kaggle.json that it downloads in this place."
         )
     return found
-
-
-def _signed_in() -> Credentials | None:
-    """What `kaggle auth login` left. An expired token is renewed, which asks Kaggle."""
-    from kagglesdk import KaggleCredentials
-
-    source = "kaggle auth login"
-    with Connection(Credentials(source)) as kaggle, explained(source):
-        found = KaggleCredentials.load(client=kaggle.client)
-        token = found.get_access_token() if found else None
-    return Credentials(source, token=token) if token else None
 
 
 class _Adapter(HTTPAdapter):

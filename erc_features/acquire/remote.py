@@ -45,6 +45,13 @@ class Passing(CorpusError):
         self.wait = wait
 
 
+_BROKEN = (
+    "Kaggle cannot be reached, or the connection broke. Check the network (and HTTPS_PROXY, if "
+    "there is a proxy), then run the same command again: it resumes where it stopped. "
+    "`erc sample data/raw` renders a small corpus offline."
+)
+
+
 @contextmanager
 def explained(
     source: str, dataset: Dataset | None = None, file: RemoteFile | None = None
@@ -56,7 +63,7 @@ def explained(
         raise _refusal(error, source, dataset, file) from None
     except requests.exceptions.SSLError:
         if file:  # the certificate was good when the files were listed
-            raise _broken() from None
+            raise Passing(_BROKEN) from None
         raise CorpusError(
             "Kaggle's certificate cannot be checked. Set this machine's clock; behind a proxy "
             "that reads traffic, name its certificates in REQUESTS_CA_BUNDLE."
@@ -64,17 +71,9 @@ def explained(
     except (requests.exceptions.InvalidHeader, UnicodeEncodeError):  # Basic auth is latin-1
         raise _bad_credentials(source) from None
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-        raise _broken() from None
+        raise Passing(_BROKEN) from None
     except requests.RequestException:
         raise not_kaggle() from None
-
-
-def _broken() -> Passing:
-    return Passing(
-        "Kaggle cannot be reached, or the connection broke. Check the network (and HTTPS_PROXY, "
-        "if there is a proxy), then run the same command again: it resumes where it stopped. "
-        "`erc sample data/raw` renders a small corpus offline."
-    )
 
 
 def not_kaggle() -> CorpusError:

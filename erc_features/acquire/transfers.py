@@ -1,10 +1,10 @@
 """Fetches the files of a download, several at once, and unpacks each archive as it arrives."""
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Event, local
 
 from erc_features.acquire.archive import DamagedArchive, HostileArchive
 from erc_features.acquire.fetch import Fetch, Stopped
@@ -16,86 +16,79 @@ from erc_features.acquire.unpack import free_name, unpack
 Progress = Callable[[str, int, int], None]
 
 
-class Transfers:
-    """Fetches in threads that have a connection each; unpacks in the thread that calls `run`."""
+def transfer(
+    dataset: Dataset,
+    credentials: Credentials,
+    absent: Sequence[Item],
+    work: Path,
+    connections: int,
+    arrived: Callable[[Item], None],
+    progress: Progress,
+) -> list[str]:
+    """Fetch files in threads that have a connection each.
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        credentials: Credentials,
-        work: Path,
-        connections: int,
-        progress: Progress,
-    ) -> None:
-        self._dataset, self._credentials = dataset, credentials
-        self._work, self._connections, self._progress = work, connections, progress
-        self._stop, self._lock, self._own = threading.Event(), threading.Lock(), threading.local()
-        self._open: list[Connection] = []
-        self._sizes: dict[str, int] = {}
+    Args:
+        work: the folder for partial files.
+        arrived: called in this thread with each item that was fetched.
 
-    def run(
-        self, todo: Sequence[Item], absent: Sequence[Item], unpacking: bool, keep: bool
-    ) -> list[str]:
-        """Fetch what is absent and unpack archives; returns a message for each file that failed."""
-        total = sum(item.remote.size for item in absent)
-        problems: list[str] = []
-        gone = set(absent)
-        for item in todo:
-            if item not in gone:
-                self._unpack(item, keep, problems)
-        ended: SimpleQueue[Future[None]] = SimpleQueue()
-        pool = ThreadPoolExecutor(self._connections, initializer=self._connect)
-        try:
-            waiting = {pool.submit(self._fetch, item): item for item in absent}
-            for future in waiting:
-                future.add_done_callback(ended.put)
-            while waiting:
-                try:
-                    future = ended.get(timeout=0.1)
-                    item = waiting.pop(future)
-                    future.result()
-                    if item.archive and unpacking:
-                        self._unpack(item, keep, problems)
-                except Unavailable as error:
-                    problems.append(str(error))
-                except Empty:
-                    pass
-                with self._lock:
-                    done = sum(self._sizes.values())
-                self._progress("download", done, total)
-        finally:
-            self._stop.set()  # ends the other threads, where one failed or the user interrupts
-            pool.shutdown(cancel_futures=True)
-            for connection in self._open:
-                connection.__exit__()
-        return problems
+    Returns:
+        A message for each file that Kaggle does not serve.
+    """
+    problems: list[str] = []
+    sizes = dict.fromkeys(absent, 0)
+    total = sum(item.remote.size for item in absent)
+    stop, own, opened = Event(), local(), list[Connection]()
 
-    def _connect(self) -> None:
-        self._own.kaggle = Connection(self._credentials)
-        with self._lock:
-            self._open.append(self._own.kaggle)
+    def connect() -> None:
+        own.kaggle = Connection(credentials)
+        opened.append(own.kaggle)
 
-    def _fetch(self, item: Item) -> None:
-        def report(size: int) -> None:
-            with self._lock:
-                self._sizes[item.remote.name] = size
-
-        if self._stop.is_set():
+    def fetch(item: Item) -> None:
+        if stop.is_set():
             raise Stopped
-        Fetch(
-            self._own.kaggle, self._dataset, item.remote, item.path, self._work, report, self._stop
-        ).run()
 
-    def _unpack(self, item: Item, keep: bool, problems: list[str]) -> None:
-        archive = item.path
-        try:
-            unpack(
-                archive,
-                free_name(item.beside),
-                progress=lambda *at: self._progress(f"unpack {archive.name}", *at),
-            )
-        except (DamagedArchive, HostileArchive) as error:
-            problems.append(str(error))
-            keep = isinstance(error, HostileArchive)  # a damaged one is to be fetched anew
-        if not keep:
-            archive.unlink()
+        def report(size: int) -> None:
+            sizes[item] = size
+
+        Fetch(own.kaggle, dataset, item.remote, item.path, work, report, stop).run()
+
+    ended: SimpleQueue[Future[None]] = SimpleQueue()
+    pool = ThreadPoolExecutor(connections, initializer=connect)
+    try:
+        waiting = {pool.submit(fetch, item): item for item in absent}
+        for future in waiting:
+            future.add_done_callback(ended.put)
+        while waiting:
+            try:
+                future = ended.get(timeout=0.1)
+                item = waiting.pop(future)
+                future.result()
+                arrived(item)
+            except Unavailable as error:
+                problems.append(str(error))
+            except Empty:
+                pass
+            progress("download", sum(sizes.values()), total)
+    finally:
+        stop.set()  # ends the other threads, where one failed or the user interrupts
+        pool.shutdown(cancel_futures=True)
+        for connection in opened:
+            connection.__exit__()
+    return problems
+
+
+def unpack_item(item: Item, keep: bool, progress: Progress) -> list[str]:
+    """Unpack an archive beside itself; returns a message where that fails."""
+    problems = []
+
+    def report(done: int, total: int) -> None:
+        progress(f"unpack {item.path.name}", done, total)
+
+    try:
+        unpack(item.path, free_name(item.beside), progress=report)
+    except (DamagedArchive, HostileArchive) as error:
+        problems.append(str(error))
+        keep = isinstance(error, HostileArchive)  # a damaged one is to be fetched anew
+    if not keep:
+        item.path.unlink()
+    return problems

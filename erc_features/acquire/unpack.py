@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from erc_features.acquire.archive import (
@@ -24,9 +24,9 @@ from erc_features.acquire.archive import (
     CHUNK,
     MARK,
     RATIO_FROM,
+    DamagedArchive,
+    HostileArchive,
     Member,
-    damaged,
-    hostile,
     looks_like_archive,
     reading,
     stem,
@@ -82,28 +82,21 @@ class _Count:
         elif self.size > max(RATIO_FROM, limits.ratio * self.packed):
             most = f"{limits.ratio} times its own size"
         if most:
-            raise hostile(self.archive, f"it would unpack to more than {most}")
+            raise HostileArchive(self.archive, f"it would unpack to more than {most}")
 
 
-@dataclass
-class _Names:
-    """The paths of an archive. None may occur twice, or be both a file and a folder."""
-
-    archive: str
-    files: set[str] = field(default_factory=set)
-    folders: set[str] = field(default_factory=set)
-
-    def add(self, member: Member) -> None:
-        path = member.path
-        parent = path.rpartition("/")[0]
-        while parent and parent not in self.folders:
-            if parent in self.files:
-                raise hostile(self.archive, f"{parent!r} is a file and a folder in it")
-            self.folders.add(parent)
-            parent = parent.rpartition("/")[0]
-        if path in self.files or (member.kind != "folder" and path in self.folders):
-            raise hostile(self.archive, f"{path!r} is in it twice")
-        (self.folders if member.kind == "folder" else self.files).add(path)
+def _add_name(member: Member, archive: str, files: set[str], folders: set[str]) -> None:
+    """Note a path, which may not occur twice, or be both a file and a folder."""
+    path = member.path
+    parent = path.rpartition("/")[0]
+    while parent and parent not in folders:
+        if parent in files:
+            raise HostileArchive(archive, f"{parent!r} is a file and a folder in it")
+        folders.add(parent)
+        parent = parent.rpartition("/")[0]
+    if path in files or (member.kind != "folder" and path in folders):
+        raise HostileArchive(archive, f"{path!r} is in it twice")
+    (folders if member.kind == "folder" else files).add(path)
 
 
 def unpack(
@@ -187,18 +180,20 @@ def _unpack(
 ) -> None:
     """Unpack into the new, hidden folder `to`; `count` includes the archives around this one."""
     if depth > count.limits.depth:
-        raise hostile(count.archive, f"it holds archives more than {depth - 1} deep")
+        raise HostileArchive(count.archive, f"it holds archives more than {depth - 1} deep")
     size_before, files_before = count.size, count.files
-    names, links = _Names(archive.name), dict[str, str]()
+    files, folders, links = set[str](), set[str](), dict[str, str]()
     with reading(archive) as members:
         for member in members:
-            names.add(member)
+            _add_name(member, archive.name, files, folders)
             count.add(member.size)
             if member.kind == "link":
                 links[member.path] = member.target
     for path, target in links.items():
-        if target not in names.files or target in links:
-            raise hostile(archive.name, f"{path!r} is a link to {target!r}, which is no file of it")
+        if target not in files or target in links:
+            raise HostileArchive(
+                archive.name, f"{path!r} is a link to {target!r}, which is no file of it"
+            )
     total = count.size - size_before
     needed = total + (count.files - files_before) * BLOCK
     to.mkdir(parents=True)
@@ -220,7 +215,9 @@ def _unpack(
             with member.open() as source, open(place, "xb") as target:
                 shutil.copyfileobj(source, target, CHUNK)
                 if target.tell() != member.size:
-                    raise damaged(archive.name, f"{member.path} does not have the size it should")
+                    raise DamagedArchive(
+                        archive.name, f"{member.path} does not have the size it should"
+                    )
             written += member.size
             if progress:
                 progress(written, total)

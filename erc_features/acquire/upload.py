@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from erc_features.corpora.manifest import INFO, read_corpus
 from erc_features.errors import CorpusError
@@ -41,7 +40,17 @@ def upload(
     """
     if not (folder / INFO).is_file():
         raise CorpusError(f"{folder} is not a finished corpus: it has no {INFO}.")
-    system, root = _open(url)
+    import fsspec
+
+    try:
+        system, root = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise CorpusError(f"{url}: needs the extra `cloud`: pip install 'erc[cloud]'.") from error
+    except ValueError as error:
+        raise CorpusError(
+            f"{url}: {error}. gs://, s3:// and the other protocols of fsspec work."
+        ) from error
+    root = root.rstrip("/")
     corpus = read_corpus(folder)
     media = [u.cell(m) for u in corpus.utterances for m in (Modality.VISUAL, Modality.AUDIO)]
     csvs = sorted({f"{u.split}.csv" for u in corpus.utterances})
@@ -68,17 +77,3 @@ def upload(
             "exists and your credentials allow writing, then run it again; what was sent is kept."
         ) from error
     return sent, len(names) - sent
-
-
-def _open(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        system, root = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise CorpusError(f"{url}: needs the extra `cloud`: pip install 'erc[cloud]'.") from error
-    except ValueError as error:
-        raise CorpusError(
-            f"{url}: {error}. gs://, s3:// and the other protocols of fsspec work."
-        ) from error
-    return system, root.rstrip("/")

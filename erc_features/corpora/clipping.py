@@ -20,18 +20,14 @@ KIND = "clipped sound"
 _SHARE = 0.001
 
 
-def is_clipped(share: float) -> bool:
-    """Whether this share of samples at full scale is more than peaks can explain.
+def clipped_sound(key: str, share: float) -> list[Defect]:
+    """A defect where the share of samples at full scale is more than peaks can explain.
 
-    >>> is_clipped(0.0005), is_clipped(0.002)
-    (False, True)
+    >>> len(clipped_sound("train/d-0-seq-0", 0.0005)), len(clipped_sound("train/d-0-seq-0", 0.002))
+    (0, 1)
     """
-    return share > _SHARE
-
-
-def clipped_sound(key: str, share: float) -> Defect:
-    """The defect of a clipped utterance, which is kept and encoded as it is."""
-    return Defect(KIND, key, f"{share:.2%} of its samples are at full scale", "kept as it is")
+    detail = f"{share:.2%} of its samples are at full scale"
+    return [Defect(KIND, key, detail, "kept as it is")] if share > _SHARE else []
 
 
 def find_clipped(
@@ -55,11 +51,9 @@ def find_clipped(
             shares[path] = share
             if progress:
                 progress(len(shares), len(sounds))
-    return [
-        clipped_sound(u.key, share)
-        for u, path in zip(corpus.utterances, paths, strict=True)
-        if is_clipped(share := shares.get(path, 0.0))
-    ]
+    keys = (u.key for u in corpus.utterances)
+    found = (clipped_sound(k, shares.get(p, 0.0)) for k, p in zip(keys, paths, strict=True))
+    return [defect for defects in found for defect in defects]
 
 
 def _share(path: Path) -> float:

@@ -11,12 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from erc_features.corpora.annotations import (
-    SPLITS,
-    labelled_rows,
-    raw_utterance,
-    refuse_if_wrong,
-)
+from erc_features.corpora.annotations import SPLITS, labelled_rows, raw_utterance, refuse_if_wrong
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.raw import Defect, RawCorpus, RawUtterance
 from erc_features.corpora.times import time_defects

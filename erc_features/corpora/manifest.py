@@ -124,7 +124,10 @@ def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
                 problems.append(f"{place}: {utterance.key} is already in {earlier}")
     order = {split: number for number, split in enumerate(Split)}
     utterances.sort(key=lambda u: order[u.split])  # stable: within a split as in the CSV
-    labels = _labels(info, utterances)
+    labels = tuple(info.get("labels") or ())
+    if not labels:
+        train = {u.label for u in utterances if u.split == Split.TRAIN and u.label}
+        labels = tuple(sorted(train or {u.label for u in utterances if u.label}))
     problems += [
         f"{places[u.key]}: label {u.label!r} is not one of {', '.join(labels)}"
         for u in utterances
@@ -151,8 +154,17 @@ def write_corpus(
     """
     more = list(dict.fromkeys(name for u in utterances for name in u.more))
     for split in Split:
-        if rows := [u for u in utterances if u.split == split]:
-            _write_csv(root / f"{split}.csv", rows, more)
+        if not (rows := [u for u in utterances if u.split == split]):
+            continue
+        with (
+            whole_file(root / f"{split}.csv", error=CorpusError) as part,
+            open(part, "w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\r\n")
+            writer.writerow(["", *COLUMNS, *more])
+            for n, u in enumerate(rows):
+                known = (getattr(u, name) for name in COLUMNS)
+                writer.writerow([n, *known, *(u.more.get(name, "") for name in more)])
     name = corpus_name(str(root))
     document = {
         "name": name,
@@ -234,22 +246,3 @@ def _read_row(cells: Mapping[str, str], split: Split | None) -> tuple[Utterance 
     more = {name: cell for name, cell in cells.items() if name not in (*COLUMNS, "split", "")}
     kept = MappingProxyType(more) if more else _NO_MORE
     return Utterance(split, *numbers, **known, more=kept), []
-
-
-def _labels(info: Mapping[str, Any], utterances: Sequence[Utterance]) -> tuple[str, ...]:
-    if info.get("labels"):
-        return tuple(info["labels"])
-    train = {u.label for u in utterances if u.split == Split.TRAIN and u.label}
-    return tuple(sorted(train or {u.label for u in utterances if u.label}))
-
-
-def _write_csv(path: Path, utterances: Sequence[Utterance], more: Sequence[str]) -> None:
-    with (
-        whole_file(path, error=CorpusError) as part,
-        open(part, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\r\n")
-        writer.writerow(["", *COLUMNS, *more])
-        for number, u in enumerate(utterances):
-            known = (u.dialogue, u.sequence, u.speaker, u.x_text, u.x_visual, u.x_audio, u.label)
-            writer.writerow([number, *known, *(u.more.get(name, "") for name in more)])

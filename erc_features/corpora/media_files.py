@@ -65,24 +65,25 @@ def look_at_media(
         noted: the defects noted when the corpus was read or prepared.
         clips: whether both media cells of a row name the same clip.
     """
-    files: dict[Path, int] = {}
     defects: list[Defect] = []
     media = []
     names = {"picture": Modality.VISUAL, "sound": Modality.AUDIO}
     no_clip = {d.where: d.kind for d in noted if d.kind in _NO_CLIP}
-    seen: dict[Path, int | None] = {}
+    sizes: dict[Path, int | None] = {}
     for name, modality in ({"clip": Modality.VISUAL} if clips else names).items():
-        there: Counter[str] = Counter()
+        reasons = reasons_in(info, modality)
+        there, empty = Counter[str](), Counter[str]()
         lost = 0
         for u in utterances:
             if not (cell := u.cell(modality)):
+                reason = _PARTICULAR.sub("…", str(reasons.get(u.key, "")))[:200]
+                kind = no_clip.get(u.key) or no_clip.get(u.split) or "none named"
+                empty[reason or kind] += 1
                 continue
             path = root / cell
-            if path not in seen:
-                seen[path] = _size(path)
-            size = seen[path]
-            if size is not None:
-                files[path] = size
+            if path not in sizes:
+                sizes[path] = _size(path)
+            size = sizes[path]
             if size:
                 there[u.split.value] += 1
                 continue
@@ -90,21 +91,13 @@ def look_at_media(
             kind = "media file is not there" if size is None else "media file is empty"
             done = "kept; extract will mark it as failed"
             defects.append(Defect(kind, u.key, f"{name}: {cell[:200]}", done))
-        reasons = reasons_in(info, modality)
-        empty = Counter(
-            _PARTICULAR.sub("…", str(reasons.get(u.key, "")))[:200]
-            or no_clip.get(u.key)
-            or no_clip.get(u.split)
-            or "none named"
-            for u in utterances
-            if not u.cell(modality)
-        )
         named = len(utterances) - empty.total()
         media.append(Medium(name, dict(there), named, lost, dict(empty.most_common())))
+    files = {path: size for path, size in sizes.items() if size is not None}
     folders = {path.parent for path in files} | {root / split for split in Split}
     defects += [
         Defect("media file that no row names", os.path.relpath(path, root), "", "left alone")
-        for path in _orphans(folders, seen)
+        for path in _orphans(folders, sizes)
     ]
     return MediaFiles(tuple(media), files, tuple(defects))
 

@@ -12,12 +12,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from erc_features.corpora.annotations import (
-    SPLITS,
-    labelled_rows,
-    raw_utterance,
-    refuse_if_wrong,
-)
+from erc_features.corpora.annotations import SPLITS, labelled_rows, raw_utterance, refuse_if_wrong
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.raw import Defect, RawCorpus, RawUtterance
 from erc_features.corpora.times import time_defects

@@ -9,8 +9,8 @@ from erc_features.corpora.raw import Defect
 from erc_features.utterance import Utterance
 
 _TIME = re.compile(r"([0-9]{1,2}):([0-5][0-9]):([0-5][0-9])[,.]([0-9]{3})")
-SHORTEST = 0.1  # seconds; no emotion is heard in less
-LONGEST = 60.0  # seconds; more is a whole scene
+_SHORTEST = 0.1  # seconds; no emotion is heard in less
+_LONGEST = 60.0  # seconds; more is a whole scene
 
 
 def seconds(time: str) -> float | None:
@@ -32,14 +32,25 @@ def time_defects(utterance: Utterance) -> list[Defect]:
         return []
     start, end = utterance.more["start"], utterance.more["end"]
     first, last = seconds(start), seconds(end)
-    if first is None or last is None:
-        kind, detail = "malformed time", f"{start} to {end}"
-    elif last <= first:
-        kind, detail = "no duration", f"{start} to {end}"
-    elif last - first < SHORTEST:
-        kind, detail = "too short", f"{last - first:.3f} s by its times"
-    elif last - first > LONGEST:
-        kind, detail = "whole scene", f"{last - first:.0f} s by its times"
-    else:
-        return []
-    return [Defect(kind, utterance.key, detail, "kept; the clip is used as it is")]
+    duration = None if first is None or last is None else max(0.0, last - first)
+    kind, detail = judge(duration, f"{start} to {end}")
+    done = "kept; the clip is used as it is"
+    return [Defect(kind, utterance.key, detail, done)] if kind else []
+
+
+def judge(duration: float | None, times: str) -> tuple[str, str]:
+    """The kind and the detail of a duration's defect; ("", "") if it has none.
+
+    Args:
+        duration: in seconds; None where `times` cannot be read.
+        times: the times as they are written.
+    """
+    if duration is None:
+        return "malformed time", times
+    if duration <= 0:
+        return "end before start" if duration else "no duration", times
+    if duration < _SHORTEST:
+        return "too short", f"{duration:.3f} s by its times"
+    if duration > _LONGEST:
+        return "whole scene", f"{duration:.0f} s by its times"
+    return "", ""

@@ -18,7 +18,7 @@ from erc_features.corpora.manifest import TABLES, Corpus, read_corpus, tables_in
 from erc_features.corpora.media_files import Medium, look_at_media
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.doctor.census import Census, take_census
-from erc_features.doctor.leakage import Leak, find_leaks
+from erc_features.doctor.leakage import Leak, find_leaks, shared_numbers
 from erc_features.doctor.shared_media import MediaNames, SharedFile
 from erc_features.doctor.symptoms import TIME_KINDS, symptoms
 from erc_features.errors import CorpusError
@@ -117,6 +117,8 @@ def doctor(
     media = look_at_media(corpus.root, rows, corpus.info, noted, clips=raw is not None)
     names = MediaNames(rows, media.files, corpus.root)
     shared = names.shared()
+    leaks = find_leaks(rows, written, names, shared)
+    seen += shared_numbers(leaks)
     # `erc prepare` measures raw sound when it decodes it, and notes what is clipped.
     clipped = find_clipped(corpus, media.files, progress) if kind == "CSV" else []
     return Diagnosis(
@@ -125,7 +127,7 @@ def doctor(
         census=take_census(rows, corpus.labels),
         media=media.media,
         defects=(*noted, *seen, *old_sound(corpus), *clipped, *media.defects),
-        leaks=find_leaks(rows, written, names, shared),
+        leaks=leaks,
         shared=shared,
     )
 

@@ -122,12 +122,10 @@ def _strip(corpus: Corpus, path: Path) -> np.ndarray:
     stacked = decode.get("frames") if isinstance(decode, dict) else 1
     frames = read_frames(path, stacked=stacked if isinstance(stacked, int) else 1)
     picked = np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int)
-    return np.hstack([_small(frames[i]) for i in picked])
-
-
-def _small(frame: np.ndarray) -> np.ndarray:
-    """Average k x k squares, to a height of about `_HEIGHT` pixels: (H // k, W // k, 3) uint8."""
-    high, wide, _ = frame.shape
-    k = max(1, min(round(high / _HEIGHT), wide))
-    square = frame[: high // k * k, : wide // k * k].reshape(high // k, k, wide // k, k, 3)
-    return square.mean((1, 3)).astype(np.uint8)
+    small = []
+    for frame in (frames[i] for i in picked):
+        high, wide, _ = frame.shape
+        k = max(1, min(round(high / _HEIGHT), wide))  # k x k squares are averaged
+        square = frame[: high // k * k, : wide // k * k].reshape(high // k, k, wide // k, k, 3)
+        small.append(square.mean((1, 3)).astype(np.uint8))
+    return np.hstack(small)

@@ -11,6 +11,7 @@ from itertools import combinations
 from statistics import median
 
 from erc_features.corpora.cells import plain_text
+from erc_features.corpora.raw import Defect
 from erc_features.doctor.census import span
 from erc_features.doctor.shared_media import CONTENT, MediaNames, SharedFile, cells_of
 from erc_features.utterance import Split, Utterance
@@ -81,6 +82,17 @@ def find_leaks(
         _leak(first, second, plain, written, names, shared)
         for first, second in combinations(splits, 2)
     )
+
+
+def shared_numbers(leaks: Sequence[Leak]) -> list[Defect]:
+    """A defect for each pair of splits that use the same numbers, which is harmless."""
+    kind, done = "numbers shared by splits", "kept apart: the split is in every key and path"
+    unit = "pairs of dialogue and utterance number"
+    return [
+        Defect(kind, f"{leak.first}-{leak.second}", f"{leak.numbers:,} {unit}", done)
+        for leak in leaks
+        if leak.numbers
+    ]
 
 
 def _leak(
@@ -168,7 +180,7 @@ def _overlapping(first: Sequence[Utterance], second: Sequence[Utterance]) -> tup
     """Rows of `second` whose time overlaps a time of `first` by 0.1 s or more."""
     if not {"season", "episode", "start", "end"} <= first[0].more.keys() & second[0].more.keys():
         return None
-    covered = {episode: _union(times) for episode, times in _times(first).items()}
+    covered = _covered(first)
     found = []
     for u in second:
         start, end = span(u)
@@ -187,20 +199,18 @@ def _episode(u: Utterance) -> tuple[str, str]:
     return u.more.get("season", "").strip(), u.more.get("episode", "").strip()
 
 
-def _times(utterances: Sequence[Utterance]) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    times: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+def _covered(utterances: Sequence[Utterance]) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """The union of all times of an episode, as disjoint intervals in order."""
+    times = []
     for u in utterances:
         start, end = span(u)
         if start is not None and end is not None and end > start and any(_episode(u)):
-            times[_episode(u)].append((start, end))
-    return times
-
-
-def _union(times: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    union: list[tuple[float, float]] = []
-    for start, end in sorted(times):
+            times.append((start, end, _episode(u)))
+    covered: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for start, end, episode in sorted(times):
+        union = covered[episode]
         if union and start <= union[-1][1]:
             union[-1] = (union[-1][0], max(end, union[-1][1]))
         else:
             union.append((start, end))
-    return union
+    return covered

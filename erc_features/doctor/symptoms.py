@@ -3,11 +3,11 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.raw import Defect
-from erc_features.corpora.times import LONGEST, SHORTEST, seconds
+from erc_features.corpora.times import judge, seconds
 from erc_features.doctor.census import length
 from erc_features.utterance import Split, Utterance
 
@@ -27,7 +27,6 @@ def symptoms(utterances: Sequence[Utterance], written: Mapping[str, str]) -> lis
     return [
         *(defect for u in utterances for defect in _time(u)),
         *_gaps(utterances),
-        *_shared_ids(utterances),
         *_absent_labels(utterances),
         *(defect for u in utterances for defect in _text(u, written.get(u.key))),
         *_repeated(utterances),
@@ -39,17 +38,7 @@ def _time(u: Utterance) -> Iterator[Defect]:
     if not start and not end:
         return
     duration, times = length(u), f"{start[:40]} to {end[:40]}"
-    detail = times
-    if duration is None:
-        kind = "malformed time"
-    elif duration <= 0:
-        kind = "end before start" if duration else "no duration"
-    elif duration < SHORTEST:
-        kind, detail = "too short", f"{duration:.3f} s by its times"
-    elif duration > LONGEST:
-        kind, detail = "whole scene", f"{duration:.0f} s by its times"
-    else:
-        kind = ""
+    kind, detail = judge(duration, times)
     if kind:
         yield Defect(kind, u.key, detail, "kept; times are not used to cut clips")
     odd = [c for c in (start, end) if seconds(c) is not None and not _SUBTITLE.fullmatch(c)]
@@ -78,17 +67,6 @@ def _missing(numbers: Sequence[int]) -> str:
         if high - low > 1
     ]
     return ", ".join(gaps[:20]) + (f" and {len(gaps) - 20} more gaps" if len(gaps) > 20 else "")
-
-
-def _shared_ids(utterances: Sequence[Utterance]) -> Iterator[Defect]:
-    ids: dict[Split, set[tuple[int, int]]] = defaultdict(set)
-    for u in utterances:
-        ids[u.split].add((u.dialogue, u.sequence))
-    for first, second in combinations((s for s in Split if s in ids), 2):
-        if both := len(ids[first] & ids[second]):
-            detail = f"{both:,} pairs of dialogue and utterance number"
-            done = "kept apart: the split is in every key and path"
-            yield Defect("numbers shared by splits", f"{first}-{second}", detail, done)
 
 
 def _absent_labels(utterances: Sequence[Utterance]) -> Iterator[Defect]:

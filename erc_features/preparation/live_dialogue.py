@@ -7,6 +7,7 @@ embedding.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -61,13 +62,11 @@ def make_talk(
     if absent:
         raise ErcError(f"No such clip: {', '.join(absent[:5])}.")
     utterances = []
-    for number in range(max(counts.values())):
-        speaker = speakers[number] if speakers else ""
-        text = plain_text(texts[number]) if texts else ""
-        clip = str(clips[number].resolve()) if clips else ""
-        picture = "" if Path(clip).suffix.lower() in SOUNDS else clip
-        sound = "" if Path(clip).suffix.lower() in PICTURES else clip
-        utterances.append(Utterance(Split.NEW, 0, number, speaker, text, picture, sound))
+    for number, (path, text, speaker) in enumerate(zip_longest(clips, texts, speakers)):
+        clip, ending = (str(path.resolve()), path.suffix.lower()) if path else ("", "")
+        picture, sound = "" if ending in SOUNDS else clip, "" if ending in PICTURES else clip
+        text = plain_text(text or "")
+        utterances.append(Utterance(Split.NEW, 0, number, speaker or "", text, picture, sound))
     return tuple(utterances)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from erc_features.acquire.archive import looks_like_archive, stem
 from erc_features.acquire.unpack import unpack
 from erc_features.corpora import read_raw
-from erc_features.corpora.clipping import clipped_sound, is_clipped
+from erc_features.corpora.clipping import clipped_sound
 from erc_features.corpora.manifest import INFO, Corpus, fingerprint, read_corpus, write_corpus
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.errors import CorpusError, listed
@@ -194,8 +194,7 @@ def _media_defects(done: Mapping[str, Outcome]) -> list[Defect]:
         if len(set(missing.values())) == 1 and len(missing) == 2:
             missing = {"picture and sound": reasons["picture"]}
         defects += [Defect(f"no {name}", key, why, "left empty") for name, why in missing.items()]
-        if is_clipped(done[key].clipped):
-            defects.append(clipped_sound(key, done[key].clipped))
+        defects += clipped_sound(key, done[key].clipped)
     return defects
 
 

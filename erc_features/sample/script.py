@@ -1,21 +1,8 @@
 """Writes the sample corpus's dialogues: who says what, with which emotion, and how it shows.
 
 The emotions are MELD's, in about MELD's shares (Poria et al. 2019). Fusion is useful by design:
-each modality shows only the group that an emotion belongs to,
-
-    ============  ==========  =======  =========
-    emotion       words       face     voice
-    ============  ==========  =======  =========
-    neutral       plain       rest     level
-    joy           delight     smile    excited
-    surprise      delight     wide     startled
-    anger         complaint   frown    excited
-    sadness       worry       frown    subdued
-    disgust       complaint   frown    subdued
-    fear          worry       wide     startled
-    ============  ==========  =======  =========
-
-so words cannot tell joy from surprise, a face cannot tell anger from disgust, and a voice shows
+each modality shows only the group that an emotion belongs to, as in the table `SHOWN`, so words
+cannot tell joy from surprise, a face cannot tell anger from disgust, and a voice shows
 arousal but not valence: joy sounds like anger. Sometimes a modality shows nothing, or another
 emotion. Emotions last: a dialogue's mood is a Markov chain, so context helps a model that has any.
 """
@@ -39,7 +26,7 @@ SHARES = {
     "disgust": 0.03,
     "fear": 0.03,
 }
-# What each modality shows of an emotion, as in the table above.
+# What each modality shows of an emotion: words, face, voice.
 SHOWN = {
     "neutral": ("plain", "rest", "level"),
     "joy": ("delight", "smile", "excited"),
