@@ -20,6 +20,7 @@ from erc_features.errors import EncoderError, ErcError
 from erc_features.extraction.batch_plan import plan
 from erc_features.extraction.extract import extract
 from erc_features.media import read_audio
+from erc_features.plugins import with_plugins
 from erc_features.store import FeatureFile, Status
 from erc_features.utterance import Modality
 
@@ -154,6 +155,22 @@ def test_two_packages_of_one_name_are_an_error_that_names_both(package):
     assert "Two plug-ins of erc.encoders" in str(caught.value)
     assert "first_voices:load" in str(caught.value)
     assert "second_voices:load" in str(caught.value)
+
+
+def test_a_package_that_comes_or_goes_meanwhile_is_seen(tmp_path, monkeypatch):
+    """What is installed is remembered, and looked for again where a folder of the path changed."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    assert "late" not in with_plugins("erc.encoders", {})
+    about = site / "late-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[erc.encoders]\nlate = late:load\n")
+    os.utime(site, ns=(1, 1))  # a clock may be coarse
+    assert with_plugins("erc.encoders", {})["late"] == "late:load"
+    shutil.rmtree(about)
+    assert "late" not in with_plugins("erc.encoders", {})
 
 
 def test_none_may_take_the_name_of_ours(package):

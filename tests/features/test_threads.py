@@ -7,22 +7,33 @@ from erc_features.encoders.cpu_precision import cpu_flags, slow_precision, warn_
 from erc_features.errors import ErcWarning
 from erc_features.threads import _quota, our_cores
 
+# OpenMP reads its environment when torch loads it, so that is the moment to look; torch itself is
+# loaded only where the test is about a torch that was there before.
 SHOW = """
 import os, sys
-from pathlib import Path
+class Here:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            show()
+            sys.stdout.flush()
+            os._exit(0)
+def show():
+    print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
+{before}
+sys.meta_path.insert(0, Here())
 {begin}
 import torch
-print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
+show()
 """
 
 
-def seen(begin: str, **environment: str) -> str:
+def seen(begin: str, before: str = "", **environment: str) -> str:
     import os
 
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
     plain = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run(
-        [sys.executable, "-c", SHOW.format(begin=begin)], env=plain | environment,
+        [sys.executable, "-c", SHOW.format(begin=begin, before=before)], env=plain | environment,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.splitlines()[-1]
@@ -68,7 +79,9 @@ def test_waiting_threads_sleep_before_torch_is_loaded(begin):
 
 def test_what_the_environment_says_stays():
     assert seen(EXTRACT, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE None"
-    assert seen("import torch\n" + EXTRACT) == "None None"  # OpenMP is loaded: nothing to choose
+    assert (
+        seen(EXTRACT, before="import torch") == "None None"
+    )  # OpenMP is loaded: nothing to choose
 
 
 def test_a_wait_policy_of_the_environment_leaves_the_cap_on_threads(monkeypatch):

@@ -55,7 +55,7 @@ def test_the_reader_of_the_docs_works_as_a_plug_in(tmp_path, monkeypatch):
     (tmp_path / "reader_of_the_docs.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("mycorpus", "reader_of_the_docs:read_mycorpus", "erc.corpora")
-    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([point]))
+    monkeypatch.setattr(plugins, "_installed", lambda group, places: EntryPoints([point]))
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "lines.txt").write_text("joy\tYes!\nanger\tNo!\n")
@@ -65,7 +65,7 @@ def test_the_reader_of_the_docs_works_as_a_plug_in(tmp_path, monkeypatch):
     with pytest.raises(ErcError, match="Unknown corpus 'melt'; choose from emorynlp, meld, mycorp"):
         read_raw(raw, "melt")
     double = EntryPoint("meld", "reader_of_the_docs:read_mycorpus", "erc.corpora")
-    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([double]))
+    monkeypatch.setattr(plugins, "_installed", lambda group, places: EntryPoints([double]))
     with pytest.raises(ErcError, match="Two plug-ins of erc.corpora are called 'meld'"):
         read_raw(raw)
 

@@ -277,7 +277,7 @@ def test_an_unknown_head_names_the_choices() -> None:
 def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     def plug(name: str, value: str) -> None:
         points = [EntryPoint(name, value, "erc.heads")]
-        monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+        monkeypatch.setattr(plugins, "_installed", lambda group, places: points)
 
     plug("mine", "erc_fusion.model.heads.linear:LinearHead")
     assert load_head("mine").__name__ == "LinearHead"
