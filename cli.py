@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from erc_features.cli.corpora import commands as corpus_commands
 from erc_features.cli.features import commands as feature_commands
-from erc_features.cli.options import command_of, option
+from erc_features.cli.options import command_of
 from erc_features.errors import ErcError, ErcWarning
 from erc_features.threads import let_waiting_threads_sleep, our_cores
 from erc_fusion.cli.commands import commands as fusion_commands
@@ -121,14 +121,15 @@ def options(
     pass
 
 
-@command_of(app)(epilog="Example: erc demo --to demo")
-def demo(
-    to: Annotated[Path, option("Folder for everything that is made.")] = Path("demo"),
-    seed: Annotated[int, option("Random seed of the rendered corpus.")] = 0,
-) -> None:
+@command_of(app, "erc demo --to demo")
+def demo(to: Path = Path("demo"), seed: int = 0) -> None:
     """Walk the whole way offline, from a rendered corpus to a report.
 
     The steps are those of sample, prepare, extract, fuse and report.
+
+    Options:
+        to: Folder for everything that is made.
+        seed: Random seed of the rendered corpus.
     """
     from erc_features import terminal
     from erc_fusion.demo import demo as run

@@ -12,22 +12,22 @@ from erc_features.cli.options import (
     JobsOption,
     JsonOption,
     command_of,
-    option,
 )
 
 commands = typer.Typer()
-command = command_of(commands)
 
 
-@command(epilog="Example: erc sample data/raw && erc prepare data/raw --to data/sample")
-def sample(
-    dest: Annotated[Path, typer.Argument(help="A folder that is empty or does not exist yet.")],
-    seed: Annotated[int, option("Random seed; the same seed renders the same corpus.")] = 0,
-    jobs: JobsOption = None,
-) -> None:
+@command_of(commands, "erc sample data/raw && erc prepare data/raw --to data/sample")
+def sample(dest: Path, seed: int = 0, jobs: JobsOption = None) -> None:
     """Render a small raw corpus in the shape of MELD.
 
     Faces, voices and sentences show an emotion each; some of MELD's defects are in it as well.
+
+    Arguments:
+        dest: A folder that is empty or does not exist yet.
+
+    Options:
+        seed: Random seed; the same seed renders the same corpus.
     """
     from erc_features import terminal
     from erc_features.sample.sample import sample as run
@@ -39,24 +39,29 @@ def sample(
     terminal.show(*(f"  {kind}: {where}" for kind, where in made.defects.items()))
 
 
-@command(epilog="Example: erc download && erc prepare data/raw/MELD.Raw --to data/meld")
+@command_of(commands, "erc download && erc prepare data/raw/MELD.Raw --to data/meld")
 def download(
-    owner: Annotated[str, option("Owner of the dataset on Kaggle.")] = "zaber666",
-    name: Annotated[str, option("Name of the dataset on Kaggle.")] = "meld-dataset",
-    subdir: Annotated[
-        str, option("Fetch only what lies below this folder; '' fetches everything.")
-    ] = "MELD-RAW/MELD.Raw",
-    to: Annotated[Path, option("Folder to write to, under the last part of --subdir.")] = RAW,
-    unpack: Annotated[bool, option("Unpack archives, each beside itself.")] = True,
-    keep_archives: Annotated[
-        bool, option("Keep archives that have been unpacked.", "--keep-archives")
-    ] = False,
-    connections: Annotated[int, option("Number of files to fetch at the same time.")] = 8,
+    owner: str = "zaber666",
+    name: str = "meld-dataset",
+    subdir: str = "MELD-RAW/MELD.Raw",
+    to: Path = RAW,
+    unpack: bool = True,
+    keep_archives: bool = False,
+    connections: int = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Download MELD, or any other dataset, from Kaggle.
 
     Files that are there already are skipped; an interrupted download goes on where it stopped.
+
+    Options:
+        owner: Owner of the dataset on Kaggle.
+        name: Name of the dataset on Kaggle.
+        subdir: Fetch only what lies below this folder; '' fetches everything.
+        to: Folder to write to, under the last part of --subdir.
+        unpack: Unpack archives, each beside itself.
+        keep_archives: Keep archives that have been unpacked.
+        connections: Number of files to fetch at the same time.
     """
     from erc_features import terminal
     from erc_features.acquire.download import download as run
@@ -68,25 +73,32 @@ def download(
     return terminal.show_json(asdict(made)) if as_json else terminal.show(made)
 
 
-@command(epilog="Example: erc prepare data/raw/MELD.Raw --to data/meld --frames 5")
+@command_of(commands, "erc prepare data/raw/MELD.Raw --to data/meld --frames 5")
 def prepare(
-    raw: Annotated[Path, typer.Argument(help="Folder or archive of the raw data.")],
-    to: Annotated[str, option("Folder of the new corpus, or the URL of a bucket.")],
-    frames: Annotated[int, option("Number of frames of each clip, stacked in one PNG.")] = 5,
-    height: Annotated[int, option("Height of each frame in pixels.")] = 240,
+    raw: Path,
+    to: str,
+    frames: int = 5,
+    height: int = 240,
     jobs: JobsOption = None,
-    kind: Annotated[
-        str | None, option("Name of the corpus. [default: recognised by its files]")
-    ] = None,
-    strict: Annotated[bool, option("Treat every defect as an error.", "--strict")] = False,
-    force: Annotated[
-        bool, option("Prepare again a corpus that was made with other settings.", "--force")
-    ] = False,
+    kind: str | None = None,
+    strict: bool = False,
+    force: bool = False,
 ) -> None:
     """Turn raw data into a corpus: a table, pictures and sounds.
 
     The table is in first normal form, with a PNG mosaic and a 16 kHz WAV for each utterance.
     An interrupted preparation goes on where it stopped.
+
+    Arguments:
+        raw: Folder or archive of the raw data.
+
+    Options:
+        to: Folder of the new corpus, or the URL of a bucket.
+        frames: Number of frames of each clip, stacked in one PNG.
+        height: Height of each frame in pixels.
+        kind: Name of the corpus. [default: recognised by its files]
+        strict: Treat every defect as an error.
+        force: Prepare again a corpus that was made with other settings.
     """
     from erc_features import terminal
     from erc_features.acquire.upload import folder_of, is_url, upload
@@ -103,19 +115,20 @@ def prepare(
     return terminal.show(*([f"{to}: {sent[0]} files sent, {sent[1]} there before"] if sent else []))
 
 
-@command(epilog="Example: erc doctor data/meld --html doctor.html")
+@command_of(commands, "erc doctor data/meld --html doctor.html")
 def doctor(
     corpus: Annotated[
         Path, typer.Argument(envvar="ERC_CORPUS", help="Folder or CSV of a corpus, or raw data.")
     ] = CORPUS,
-    html: Annotated[
-        Path | None, option("Also write an HTML page, with utterances to see and hear.")
-    ] = None,
+    html: Path | None = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a corpus holds, what is wrong with it, and what leaks.
 
     Labels, speakers, every defect, and what one split shares with another; nothing is changed.
+
+    Options:
+        html: Also write an HTML page, with utterances to see and hear.
     """
     from erc_features import terminal
     from erc_features.doctor.doctor import doctor as run

@@ -2,106 +2,74 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from erc_features.cli.options import (
     CORPUS,
-    DEVICES,
     FEATURES,
-    INPUTS,
-    OUTPUT,
     CorpusOption,
     FeaturesOption,
     JsonOption,
     command_of,
-    option,
 )
 
-ENCODER, EXECUTION = "Encoder", "Execution"  # headings of `--help`
 commands = typer.Typer()
-command = command_of(commands)
 
 
-@command(epilog="Example: erc extract --modality text --encoder bert-base-uncased")
+@command_of(commands, "erc extract --modality text --encoder bert-base-uncased")
 def extract(
     corpus: CorpusOption = CORPUS,
     features: FeaturesOption = FEATURES,
-    modality: Annotated[
-        str | None,
-        option(
-            "Modality to encode. [default: every modality that the corpus has]",
-            under=INPUTS,
-            takes="text|visual|audio",
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        option(
-            "baseline, a Hugging Face id, a local folder, an open_clip model (ViT-B-32/TAG), a "
-            "plug-in's name, or random:NAME for random weights. [default: one for each modality]",
-            under=ENCODER,
-            takes="NAME",
-        ),
-    ] = None,
-    layers: Annotated[
-        str, option("Layers to keep.", under=ENCODER, takes="all|last|-4:|0,6,12")
-    ] = "all",
-    pool: Annotated[
-        str,
-        option(
-            "Pooling over tokens or frames.",
-            under=ENCODER,
-            takes="mean|max|mean+max|mean+std|cls",
-        ),
-    ] = "mean",
-    history: Annotated[
-        int,
-        option(
-            "Number of earlier utterances, with their speakers, that the text encoder reads "
-            "before each one.",
-            under=ENCODER,
-        ),
-    ] = 0,
-    precision: Annotated[
-        str, option("Precision of the network.", under=ENCODER, takes="fp32|bf16|fp16|auto")
-    ] = "fp32",
-    device: Annotated[
-        str, option("Device of the encoder.", under=EXECUTION, takes=DEVICES)
-    ] = "auto",
-    batch_size: Annotated[int, option("Maximum number of rows in a batch.", under=EXECUTION)] = 64,
-    engine: Annotated[
-        str,
-        option(
-            "Where batches run: in this process, or in Ray actors on several GPUs or a cluster.",
-            under=EXECUTION,
-            takes="local|ray",
-        ),
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        option("Number of threads that decode media; with Ray, of actors.", under=EXECUTION),
-    ] = None,
-    name: Annotated[
-        str | None,
-        option("Name of the feature file. [default: the encoder's name]", under=OUTPUT),
-    ] = None,
-    dtype: Annotated[
-        str, option("Data type of the stored embeddings.", under=OUTPUT, takes="float16|float32")
-    ] = "float16",
-    retry: Annotated[bool, option("Encode failed rows again.", "--retry", under=OUTPUT)] = False,
-    overwrite: Annotated[
-        bool, option("Replace a feature file that exists already.", "--overwrite", under=OUTPUT)
-    ] = False,
-    dry_run: Annotated[
-        bool, option("Say what would be done, and write nothing.", "--dry-run", under=OUTPUT)
-    ] = False,
+    modality: str | None = None,
+    encoder: str | None = None,
+    layers: str = "all",
+    pool: str = "mean",
+    history: int = 0,
+    precision: str = "fp32",
+    device: str = "auto",
+    batch_size: int = 64,
+    engine: str = "local",
+    workers: int | None = None,
+    name: str | None = None,
+    dtype: str = "float16",
+    retry: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run frozen encoders over a corpus once, into HDF5 files.
 
     An interrupted extraction goes on where it stopped.
+
+    Inputs:
+        modality text|visual|audio: Modality to encode. [default: every modality that the corpus
+            has]
+
+    Encoder:
+        encoder NAME: baseline, a Hugging Face id, a local folder, an open_clip model
+            (ViT-B-32/TAG), a plug-in's name, or random:NAME for random weights. [default: one for
+            each modality]
+        layers all|last|-4:|0,6,12: Layers to keep.
+        pool mean|max|mean+max|mean+std|cls: Pooling over tokens or frames.
+        history: Number of earlier utterances, with their speakers, that the text encoder reads
+            before each one.
+        precision fp32|bf16|fp16|auto: Precision of the network.
+
+    Execution:
+        device auto|cpu|cuda: Device of the encoder.
+        batch_size: Maximum number of rows in a batch.
+        engine local|ray: Where batches run: in this process, or in Ray actors on several GPUs or
+            a cluster.
+        workers: Number of threads that decode media; with Ray, of actors.
+
+    Output:
+        name: Name of the feature file. [default: the encoder's name]
+        dtype float16|float32: Data type of the stored embeddings.
+        retry: Encode failed rows again.
+        overwrite: Replace a feature file that exists already.
+        dry_run: Say what would be done, and write nothing.
     """
     from erc_features import terminal
     from erc_features.cli import printing
@@ -126,22 +94,28 @@ def extract(
     return printing.show_extracted(files)
 
 
-@command(epilog="Example: erc verify features/meld/audio.wav2vec2-base.h5 --rows 64")
+@command_of(commands, "erc verify features/meld/audio.wav2vec2-base.h5 --rows 64")
 def verify(
-    file: Annotated[Path, typer.Argument(help="A feature file, finished or not.")],
+    file: Path,
     corpus: CorpusOption = CORPUS,
-    encoder: Annotated[
-        str | None,
-        option("Where the encoder is now. [default: where it was when the file was made]"),
-    ] = None,
-    rows: Annotated[int, option("Number of rows to encode again.")] = 32,
-    seed: Annotated[int, option("Random seed that draws the rows.")] = 0,
-    device: Annotated[str, option("Device of the encoder.", takes=DEVICES)] = "auto",
+    encoder: str | None = None,
+    rows: int = 32,
+    seed: int = 0,
+    device: str = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Encode a sample of a file's rows again, and compare.
 
     Each row is encoded alone. The exit code is 1 if one differs.
+
+    Arguments:
+        file: A feature file, finished or not.
+
+    Options:
+        encoder: Where the encoder is now. [default: where it was when the file was made]
+        rows: Number of rows to encode again.
+        seed: Random seed that draws the rows.
+        device auto|cpu|cuda: Device of the encoder.
     """
     from erc_features import terminal
     from erc_features.cli import printing
@@ -158,12 +132,13 @@ def verify(
         raise typer.Exit(1)
 
 
-@command(epilog="Example: erc inspect features/meld/text.baseline.h5")
-def inspect(
-    file: Annotated[Path, typer.Argument(help="A feature file, finished or not.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Show what a feature file holds and where it came from."""
+@command_of(commands, "erc inspect features/meld/text.baseline.h5")
+def inspect(file: Path, as_json: JsonOption = False) -> None:
+    """Show what a feature file holds and where it came from.
+
+    Arguments:
+        file: A feature file, finished or not.
+    """
     from erc_features import terminal
     from erc_features.cli import printing
     from erc_features.store.inspect import inspect as run
@@ -174,73 +149,45 @@ def inspect(
     return printing.show_inspection(found)
 
 
-@command("import", epilog="Example: erc import egemaps.csv --modality audio --split train")
+@command_of(commands, "erc import egemaps.csv --modality audio --split train", name="import")
 def import_(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SRC",
-            help="A .npy, .npz, .safetensors, .pt, .csv, .parquet or .pkl file, or a folder.",
-        ),
-    ],
-    modality: Annotated[
-        str, option("Modality of the features.", under=INPUTS, takes="text|visual|audio")
-    ],
+    source: Path,
+    modality: str,
     corpus: CorpusOption = CORPUS,
     features: FeaturesOption = FEATURES,
-    keys: Annotated[
-        Path | None,
-        option("File that names the rows: one a line, or a CSV or Parquet table.", under=INPUTS),
-    ] = None,
-    split: Annotated[
-        str | None,
-        option(
-            "Split of rows that do not name theirs. Rows without any names are taken in the order "
-            "of this split.",
-            under=INPUTS,
-        ),
-    ] = None,
-    drop: Annotated[
-        str, option("Utterances of the corpus that SRC leaves out: dia110_utt7,…", under=INPUTS)
-    ] = "",
-    field: Annotated[
-        str | None,
-        option(
-            "Which array to take where there are several, or which columns, as a,b; several "
-            "columns of lists become layers.",
-            under=INPUTS,
-        ),
-    ] = None,
-    frames: Annotated[
-        str | None,
-        option(
-            "Read an array (N, T, D) as T frames a row, and pool them this way.",
-            under=INPUTS,
-            takes="mean|mean+std|max",
-        ),
-    ] = None,
-    layers: Annotated[
-        bool,
-        option(
-            "Read an array (N, L, D) as L layers a row, even if there are many.",
-            "--layers",
-            under=INPUTS,
-        ),
-    ] = False,
-    name: Annotated[
-        str | None, option("Name of the feature file. [default: that of SRC]", under=OUTPUT)
-    ] = None,
-    dtype: Annotated[
-        str, option("Data type of the stored features.", under=OUTPUT, takes="float16|float32")
-    ] = "float32",
-    overwrite: Annotated[
-        bool, option("Replace a feature file that exists already.", "--overwrite", under=OUTPUT)
-    ] = False,
+    keys: Path | None = None,
+    split: str | None = None,
+    drop: str = "",
+    field: str | None = None,
+    frames: str | None = None,
+    layers: bool = False,
+    name: str | None = None,
+    dtype: str = "float32",
+    overwrite: bool = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a feature file of features that you have already.
 
     No code that a file carries is run; pickles that ask for it are refused.
+
+    Arguments:
+        source SRC: A .npy, .npz, .safetensors, .pt, .csv, .parquet or .pkl file, or a folder.
+
+    Inputs:
+        modality text|visual|audio: Modality of the features.
+        keys: File that names the rows: one a line, or a CSV or Parquet table.
+        split: Split of rows that do not name theirs. Rows without any names are taken in the order
+            of this split.
+        drop: Utterances of the corpus that SRC leaves out: dia110_utt7,…
+        field: Which array to take where there are several, or which columns, as a,b; several
+            columns of lists become layers.
+        frames mean|mean+std|max: Read an array (N, T, D) as T frames a row, and pool them this way.
+        layers: Read an array (N, L, D) as L layers a row, even if there are many.
+
+    Output:
+        name: Name of the feature file. [default: that of SRC]
+        dtype float16|float32: Data type of the stored features.
+        overwrite: Replace a feature file that exists already.
     """
     from erc_features import terminal
     from erc_features.interchange import import_features as run
@@ -251,26 +198,27 @@ def import_(
     return terminal.show_json(asdict(made)) if as_json else terminal.show(made)
 
 
-@command(epilog="Example: erc export features/meld/audio.x.h5 --to audio.npz --as npz")
+@command_of(commands, "erc export features/meld/audio.x.h5 --to audio.npz --as npz")
 def export(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="A feature file; for mmsa, up to three.")
-    ],
-    to: Annotated[Path, option("The file to write.")],
-    kind: Annotated[
-        str, option("Format to write.", "--as", takes="npz|parquet|safetensors|mmsa")
-    ] = "npz",
-    layer: Annotated[
-        int | None, option("Layer to take for mmsa, which knows only one; -1 is the last.")
-    ] = None,
-    overwrite: Annotated[
-        bool, option("Replace a file that exists already.", "--overwrite")
-    ] = False,
+    files: list[Path],
+    to: Path,
+    kind: str = "npz",
+    layer: int | None = None,
+    overwrite: bool = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a feature file in the format of another tool.
 
     `erc import` reads all of these formats.
+
+    Arguments:
+        files FILE: A feature file; for mmsa, up to three.
+
+    Options:
+        to: The file to write.
+        kind --as npz|parquet|safetensors|mmsa: Format to write.
+        layer: Layer to take for mmsa, which knows only one; -1 is the last.
+        overwrite: Replace a file that exists already.
     """
     from erc_features import terminal
     from erc_features.interchange import export_features as run

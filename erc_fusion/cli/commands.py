@@ -1,55 +1,40 @@
 """The commands from the feature files on: parse, one call, print. See `cli.py`."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from erc_features.cli.options import (
     CORPUS,
-    DEVICES,
-    INPUTS,
-    OUTPUT,
     RUNS,
     CorpusOption,
     JsonOption,
     RunsOption,
     command_of,
-    option,
 )
 from erc_features.errors import ErcError
-from erc_fusion.cli.settings import SEEDS, SETTINGS, TRAINING, takes_settings
-from erc_fusion.config.config import MONITORS, FuseConfig
+from erc_fusion.cli.settings import SETTINGS, takes_settings
+from erc_fusion.config.config import FuseConfig
 
-SEARCH = "Search"  # a heading of `--help`
 commands = typer.Typer()
-command = command_of(commands)
 
 
-@command(epilog="Example: erc fuse --head attention --modalities text,audio --seeds 10")
+@command_of(commands, "erc fuse --head attention --modalities text,audio --seeds 10")
 @takes_settings(*(name for name in SETTINGS if name != "config"))
 def fuse(
     settings: FuseConfig,
-    overfit: Annotated[
-        bool,
-        option(
-            "Only find out whether the head can fit the training data at all.",
-            "--overfit",
-            under=TRAINING,
-        ),
-    ] = False,
-    log: Annotated[
-        str,
-        option(
-            "Also write learning curves while it trains, to RUNS/CORPUS/tensorboard.",
-            under=OUTPUT,
-            takes="tensorboard",
-        ),
-    ] = "",
+    overfit: bool = False,
+    log: str = "",
 ) -> None:
     """Train a fusion head on cached features, all seeds at once.
 
     Epochs are selected on dev; test is scored once, at the end.
+
+    Training:
+        overfit: Only find out whether the head can fit the training data at all.
+
+    Output:
+        log tensorboard: Also write learning curves while it trains, to RUNS/CORPUS/tensorboard.
     """
     from erc_features import terminal
     from erc_fusion.cli.printing import show_overfit, show_run, show_seeds
@@ -68,52 +53,42 @@ def fuse(
     return show_run(result, log=log)
 
 
-@command(epilog="Example: erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")
+@command_of(commands, "erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")
 @takes_settings("corpus", "features", "modalities", "runs", "monitor", "device")
 def tune(
     settings: FuseConfig,
-    heads: Annotated[
-        str | None, option("Heads to try, separated by commas.", under=SEARCH, takes="NAME,…")
-    ] = None,
-    contexts: Annotated[
-        str | None, option("Contexts to try, separated by commas.", under=SEARCH, takes="NAME,…")
-    ] = None,
-    losses: Annotated[
-        str | None, option("Losses to try, separated by commas.", under=SEARCH, takes="NAME,…")
-    ] = None,
-    contrasts: Annotated[
-        str | None,
-        option("Contrastive losses to try, separated by commas.", under=SEARCH, takes="NAME,…"),
-    ] = None,
-    trials: Annotated[int, option("Stop when the study has this many trials.", under=SEARCH)] = 50,
-    minutes: Annotated[float | None, option("Stop after this many minutes.", under=SEARCH)] = None,
-    seeds: Annotated[
-        str,
-        option(
-            f"Seeds of each trial: {SEEDS} Keep them apart from the seeds of the final run, whose "
-            "scores would otherwise be too good.",
-            under=SEARCH,
-            takes="N|N,…",
-        ),
-    ] = "100,101,102",
-    storage: Annotated[
-        str | None,
-        option(
-            "Database that keeps the study and lets several machines share it: sqlite:///tune.db.",
-            under=OUTPUT,
-            takes="URL",
-        ),
-    ] = None,
-    study: Annotated[str | None, option("Name of the study in the storage.", under=OUTPUT)] = None,
-    to: Annotated[
-        Path | None,
-        option("TOML file for the best settings. [default: RUNS/CORPUS/tuned.toml]", under=OUTPUT),
-    ] = None,
+    heads: str | None = None,
+    contexts: str | None = None,
+    losses: str | None = None,
+    contrasts: str | None = None,
+    trials: int = 50,
+    minutes: float | None = None,
+    seeds: str = "100,101,102",
+    storage: str | None = None,
+    study: str | None = None,
+    to: Path | None = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search for the best settings on dev, with Optuna.
 
     Heads, contexts, losses, layers, widths and regularisation are tried; test is never looked at.
+
+    Search:
+        heads NAME,…: Heads to try, separated by commas.
+        contexts NAME,…: Contexts to try, separated by commas.
+        losses NAME,…: Losses to try, separated by commas.
+        contrasts NAME,…: Contrastive losses to try, separated by commas.
+        trials: Stop when the study has this many trials.
+        minutes: Stop after this many minutes.
+        seeds N|N,…: Seeds of each trial: how many (5 means the seeds 0 to 4), or, with a comma,
+            which ones (3,7 or 100,). Keep them apart from the seeds of the final run, whose scores
+            would otherwise be too good.
+
+    Output:
+        storage URL: Database that keeps the study and lets several machines share it:
+            sqlite:///tune.db.
+        study: Name of the study in the storage.
+        to: TOML file for the best settings. [default: RUNS/CORPUS/tuned.toml]
     """
     from erc_features import terminal
     from erc_fusion.cli.printing import show_seeds, show_tuned, tuned_as_dict
@@ -134,41 +109,35 @@ def tune(
     return terminal.show_json(tuned_as_dict(found)) if as_json else show_tuned(found)
 
 
-@command(epilog="Example: erc study objectives --text minilm")
+@command_of(commands, "erc study objectives --text minilm")
 @takes_settings("corpus", "features", "runs", "seeds", "device")
 def study(
-    ladder: Annotated[
-        str, typer.Argument(help="`objectives`, the built-in ladder, or a TOML file of rungs.")
-    ],
+    ladder: str,
     settings: FuseConfig,
-    text: Annotated[
-        str | None,
-        option("The better text file. [default: the only other one]", under=INPUTS, takes="STEM"),
-    ] = None,
-    visual: Annotated[
-        str | None,
-        option("The better visual file. [default: the only other one]", under=INPUTS, takes="STEM"),
-    ] = None,
-    audio: Annotated[
-        str | None,
-        option("The better audio file. [default: the only other one]", under=INPUTS, takes="STEM"),
-    ] = None,
-    monitor: Annotated[
-        str | None,
-        option(
-            "Score on dev that makes every choice. [default: the ladder's]",
-            under=TRAINING,
-            takes="|".join(MONITORS),
-        ),
-    ] = None,
-    to: Annotated[
-        Path | None, option("HTML page. [default: RUNS/CORPUS/STUDY.html]", under=OUTPUT)
-    ] = None,
+    text: str | None = None,
+    visual: str | None = None,
+    audio: str | None = None,
+    monitor: str | None = None,
+    to: Path | None = None,
     as_json: JsonOption = False,
 ) -> None:
     """Climb a ladder of runs, each compared with the one before.
 
     Each rung is scaled up until it fits train, then regularised on dev.
+
+    Arguments:
+        ladder: `objectives`, the built-in ladder, or a TOML file of rungs.
+
+    Inputs:
+        text STEM: The better text file. [default: the only other one]
+        visual STEM: The better visual file. [default: the only other one]
+        audio STEM: The better audio file. [default: the only other one]
+
+    Training:
+        monitor accuracy|weighted_f1: Score on dev that makes every choice. [default: the ladder's]
+
+    Output:
+        to: HTML page. [default: RUNS/CORPUS/STUDY.html]
     """
     from erc_features import terminal
     from erc_fusion.cli.printing import show_seeds, show_study, study_as_dict
@@ -186,35 +155,35 @@ def study(
     return terminal.show_json(study_as_dict(found)) if as_json else show_study(found)
 
 
-@command(epilog="Example: erc report --study objectives --latex ladder.tex")
+@command_of(commands, "erc report --study objectives --latex ladder.tex")
 def report(
-    run: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Folders or names of runs. [default: every run of the corpus]"),
-    ] = None,
+    run: list[Path] | None = None,
     corpus: CorpusOption = CORPUS,
     runs: RunsOption = RUNS,
-    study: Annotated[
-        str | None, option("Name of a study, to show its ladder: objectives.", under=INPUTS)
-    ] = None,
-    baseline: Annotated[
-        Path | None, option("Run that the others are compared with.", under=INPUTS, takes="RUN")
-    ] = None,
-    to: Annotated[
-        Path | None, option("HTML page. [default: RUNS/report.html]", under=OUTPUT)
-    ] = None,
-    csv: Annotated[
-        Path | None, option("Also write the table's numbers as CSV.", under=OUTPUT)
-    ] = None,
-    latex: Annotated[Path | None, option("Also write the table for a paper.", under=OUTPUT)] = None,
-    media: Annotated[
-        bool, option("Let the page play the sound of mistakes.", "--media", under=OUTPUT)
-    ] = False,
+    study: str | None = None,
+    baseline: Path | None = None,
+    to: Path | None = None,
+    csv: Path | None = None,
+    latex: Path | None = None,
+    media: bool = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare runs in a table and in one self-contained HTML page.
 
     If --corpus is a folder with corpus.json, the page shows pictures of the mistakes.
+
+    Arguments:
+        run: Folders or names of runs. [default: every run of the corpus]
+
+    Inputs:
+        study: Name of a study, to show its ladder: objectives.
+        baseline RUN: Run that the others are compared with.
+
+    Output:
+        to: HTML page. [default: RUNS/report.html]
+        csv: Also write the table's numbers as CSV.
+        latex: Also write the table for a paper.
+        media: Let the page play the sound of mistakes.
     """
     from erc_features import terminal
     from erc_features.utterance import corpus_name
@@ -242,44 +211,38 @@ def report(
     return terminal.show(*sentences(made), f"The page: {page.resolve()}")
 
 
-@command(epilog="Example: erc predict runs/meld/best scene.mp4 --text 'Oh my god!'")
+@command_of(commands, "erc predict runs/meld/best scene.mp4 --text 'Oh my god!'")
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    clips: Annotated[
-        list[Path] | None, typer.Argument(help="Clips of one dialogue, in its order.")
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        option("What is said; give it once for each utterance.", under=INPUTS),
-    ] = None,
-    speaker: Annotated[
-        list[str] | None, option("Who says it; give it once for each utterance.", under=INPUTS)
-    ] = None,
-    table: Annotated[
-        Path | None,
-        option(
-            "CSV with the columns of a corpus, or a corpus; in place of clips and texts.",
-            "--csv",
-            under=INPUTS,
-        ),
-    ] = None,
-    encoder: Annotated[
-        list[str] | None,
-        option("Where an encoder is now, if it has moved.", under=INPUTS, takes="STEM=PATH"),
-    ] = None,
-    device: Annotated[str, option("Device of the encoders.", under=INPUTS, takes=DEVICES)] = "auto",
-    to: Annotated[
-        Path | None, option("Also write the answers to a .csv or .jsonl file.", under=OUTPUT)
-    ] = None,
-    work: Annotated[
-        Path | None,
-        option("Folder that keeps the prepared media and the features.", under=OUTPUT),
-    ] = None,
-    as_json: Annotated[bool, option("Print JSON lines.", "--json", under=OUTPUT)] = False,
+    run: Path,
+    clips: list[Path] | None = None,
+    text: list[str] | None = None,
+    speaker: list[str] | None = None,
+    table: Path | None = None,
+    encoder: list[str] | None = None,
+    device: str = "auto",
+    to: Path | None = None,
+    work: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Predict the emotions of a dialogue with a finished run.
 
     Clips and texts are prepared and encoded in the same way as the run's training data.
+
+    Arguments:
+        run: Folder of a finished run.
+        clips: Clips of one dialogue, in its order.
+
+    Inputs:
+        text: What is said; give it once for each utterance.
+        speaker: Who says it; give it once for each utterance.
+        table --csv: CSV with the columns of a corpus, or a corpus; in place of clips and texts.
+        encoder STEM=PATH: Where an encoder is now, if it has moved.
+        device auto|cpu|cuda: Device of the encoders.
+
+    Output:
+        to: Also write the answers to a .csv or .jsonl file.
+        work: Folder that keeps the prepared media and the features.
+        as_json --json: Print JSON lines.
     """
     from erc_features import terminal
     from erc_features.preparation.live_dialogue import make_talk, read_talk
