@@ -170,8 +170,9 @@ def _predict(
     for stem, file in files.items():
         modality, config = file["modality"], file["config"]
         settings = Settings(
-            config["layers"], config["pool"], config["precision"], device, config.get("history", 0)
-        )
+            config["layers"], config["pool"], config["precision"], device,
+            config.get("history", 0), config.get("window", "reference"),
+        )  # fmt: skip
         # The encoder's name is the stem without modality and variants.
         variants = feature_stem(Modality(modality), "", settings).removeprefix(f"{modality}.")
         # Keys are always `new/…`, so a file that was kept is of other clips.

@@ -125,6 +125,21 @@ def tiny_sound(folder: Path, kind: str, norm: str = "group", *, normalise: bool 
     return _save(folder, getattr(transformers, f"{kind}Model"), config)
 
 
+def tiny_whisper(folder: Path, **more: Any) -> Path:
+    """A whole Whisper, decoder too, that reads 30 s of 80 mel bands: L = 3, D = 16."""
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32,
+        "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32,
+        "vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        "decoder_start_token_id": 1, "init_std": 0.2, "num_mel_bins": 80,
+    } | more  # fmt: skip
+    folder.mkdir(parents=True)
+    transformers.WhisperFeatureExtractor(feature_size=sizes["num_mel_bins"]).save_pretrained(folder)
+    return _save(folder, transformers.WhisperModel, transformers.WhisperConfig(**sizes))
+
+
 def _save(folder: Path, cls: Any, config: Any, **more: Any) -> Path:
     torch.manual_seed(0)
     cls(config, **more).save_pretrained(folder)

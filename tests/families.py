@@ -65,6 +65,10 @@ _SOUND = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
           "intermediate_size": 32, "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16,
           "num_conv_pos_embedding_groups": 2, "initializer_range": 0.1}  # fmt: skip
 STABLE = {**_SOUND, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+_SEW = {**_SOUND, "conv_stride": (5, 2, 2, 2, 2, 2, 2), "conv_kernel": (10, 3, 3, 3, 3, 2, 2)}
+_BERT_SOUND = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+               "intermediate_size": 32, "conv_depthwise_kernel_size": 7,
+               "initializer_range": 0.1}  # fmt: skip
 SOUND: dict[str, dict[str, Any]] = {
     f"{kind}-{norm}": {
         "group": _SOUND, "stable": STABLE, "layer": {**STABLE, "do_stable_layer_norm": False},
@@ -74,6 +78,14 @@ SOUND: dict[str, dict[str, Any]] = {
 } | {
     "Wav2Vec2-stable-adapters": {**STABLE, "adapter_attn_dim": 4},
     "Data2VecAudio": {**_SOUND, "num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 5},
+    "Wav2Vec2Conformer-group": _SOUND, "Wav2Vec2Conformer-relative": {
+        **STABLE, "position_embeddings_type": "relative", "conv_depthwise_kernel_size": 7},
+    "Wav2Vec2Conformer-rotary": {
+        **STABLE, "position_embeddings_type": "rotary", "conv_depthwise_kernel_size": 7},
+    "Wav2Vec2Bert": _BERT_SOUND,
+    "Wav2Vec2Bert-relative": {**_BERT_SOUND, "position_embeddings_type": "relative"},
+    "SEW": {**_SEW, "squeeze_factor": 2}, "SEWD": {**_SEW, "squeeze_factor": 2},
+    "SEW-layer": {**_SEW, "squeeze_factor": 2, "feat_extract_norm": "layer"},
 }  # fmt: skip
 
 
@@ -87,7 +99,9 @@ def family(folder: Path, name: str, **more: Any) -> Path:
         sizes = {**TEXT[name], "vocab_size": size}
     else:
         folder.mkdir(parents=True)
-        transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+        banks = kind == "Wav2Vec2Bert"
+        extractor = "SeamlessM4TFeatureExtractor" if banks else "Wav2Vec2FeatureExtractor"
+        getattr(transformers, extractor)().save_pretrained(folder)
         sizes = SOUND[name]
     config = getattr(transformers, f"{kind}Config")(**sizes, **more)
     torch.manual_seed(0)

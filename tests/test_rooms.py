@@ -59,6 +59,7 @@ KEEPERS = {
     "moviepy": ["erc_features/sample/"],
     "transformers": ["erc_features/encoders/"],
     "open_clip": ["erc_features/encoders/"],
+    "opensmile": ["erc_features/encoders/"],
     "huggingface_hub": ["erc_features/encoders/"],
     "kaggle": ["erc_features/acquire/"],
     "kagglesdk": ["erc_features/acquire/"],

@@ -27,6 +27,7 @@ def extract(
     layers: str = "all",
     pool: str = "mean",
     history: int = 0,
+    window: str = "reference",
     precision: str = "fp32",
     device: str = "auto",
     batch_size: int = 64,
@@ -49,12 +50,14 @@ def extract(
 
     Encoder:
         encoder NAME: baseline, a Hugging Face id, a local folder, an open_clip model
-            (ViT-B-32/TAG), a plug-in's name, or random:NAME for random weights. [default: one for
-            each modality]
+            (ViT-B-32/TAG), opensmile:eGeMAPSv02, a plug-in's name, or random:NAME for random
+            weights. [default: one for each modality]
         layers all|last|-4:|0,6,12: Layers to keep.
         pool mean|max|mean+max|mean+std|cls: Pooling over tokens or frames.
         history: Number of earlier utterances, with their speakers, that the text encoder reads
             before each one.
+        window reference|tight: For Whisper: pad each sound to 30 s, as the model documents, or
+            read no more than the sound, about ten times as fast.
         precision fp32|bf16|fp16|auto: Precision of the network.
 
     Execution:
@@ -79,7 +82,7 @@ def extract(
 
     what: dict[str, Any] = {
         "features": features, "modality": modality, "encoder": encoder, "name": name,
-        "settings": Settings(layers, pool, precision, device, history), "dtype": dtype,
+        "settings": Settings(layers, pool, precision, device, history, window), "dtype": dtype,
         "batch_size": batch_size,
     }  # fmt: skip
     if dry_run:

@@ -14,7 +14,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from erc_features.encoders.base import Encoder, Settings, pick_device, pick_precision
+from erc_features.encoders.base import Encoder, Recorded, Settings, pick_device, pick_precision
 from erc_features.encoders.cpu_precision import warn_of_slow_precision
 from erc_features.errors import EncoderError
 from erc_features.plugins import load, with_plugins
@@ -37,6 +37,8 @@ PRETRAINED = {
     Modality.VISUAL: "erc_features.encoders.visual:load_visual",
     Modality.AUDIO: "erc_features.encoders.audio:load_audio",
 }
+# Families by what stands before the colon: `opensmile:eGeMAPSv02`.
+PREFIXES = {"opensmile:": "erc_features.encoders.opensmile:load_opensmile"}
 DEFAULTS = {
     Modality.TEXT: "bert-base-uncased",
     Modality.VISUAL: "ViT-B-32/laion2b_s34b_b79k",
@@ -59,19 +61,34 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
     """
     table = with_plugins("erc.encoders", ENCODERS)
     if encoder in table:
-        found = load(table[encoder])(encoder, modality, settings)
+        found = _of_window(load(table[encoder])(encoder, modality, settings), settings)
         if found.modality != modality:
             raise EncoderError(
                 f"--encoder {encoder} takes {found.modality}; --modality {found.modality} works."
             )
         return found
+    for prefix, place in PREFIXES.items():
+        if encoder.startswith(prefix):
+            return load(place)(encoder, modality, settings)
     # Ids of the hub without an owner have a dash ("bert-base-uncased"); misspelt names have none.
     if not (set(encoder) & set("-/\\:=") or Path(encoder).exists()):
         raise EncoderError(
             f"Unknown {modality} encoder {encoder!r}; choose from {', '.join(sorted(table))}, or "
             f"{_ALSO[modality]}."
         )
-    return load(PRETRAINED[modality])(encoder, modality, _resolved(settings))
+    found = load(PRETRAINED[modality])(encoder, modality, _resolved(settings))
+    return _of_window(found, settings)
+
+
+def _of_window(encoder: Encoder, settings: Settings) -> Encoder:
+    """The encoder, if it has that window."""
+    recorded = encoder.recorded if isinstance(encoder, Recorded) else {}
+    if settings.window not in ("reference", recorded.get("window")):
+        raise EncoderError(
+            f"--encoder {encoder.name} --window {settings.window}: it does not pad what it reads, "
+            "as Whisper pads sound to 30 s; leave --window out."
+        )
+    return encoder
 
 
 def resolve(encoder: str, settings: Settings) -> Settings:
@@ -80,7 +97,8 @@ def resolve(encoder: str, settings: Settings) -> Settings:
     Raises:
         EncoderError: CUDA was asked for and there is none.
     """
-    if encoder == "baseline":  # a formula, on the CPU; it refuses anything else itself
+    if encoder == "baseline" or encoder.startswith("opensmile:"):
+        # Formulas, on the CPU; they refuse anything else themselves.
         device = "cpu" if settings.device == "auto" else settings.device
         precision = "fp32" if settings.precision == "auto" else settings.precision
         return replace(settings, device=device, precision=precision)

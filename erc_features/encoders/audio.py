@@ -1,5 +1,6 @@
 """Sound encoders through transformers: wav2vec 2.0 (Baevski et al. 2020), HuBERT (Hsu et al.
-2021), WavLM (Chen et al. 2022), data2vec (Baevski et al. 2022).
+2021), WavLM (Chen et al. 2022), data2vec (Baevski et al. 2022), MMS (Pratap et al. 2023), SEW and
+SEW-D (Wu et al. 2022), Wav2Vec2-Conformer. Whisper and Wav2Vec2-BERT have files of their own.
 
 They return every hidden layer, pooled over time; the last layer is `last_hidden_state`. Sound is
 mono at 16 kHz.
@@ -18,25 +19,31 @@ mono at 16 kHz.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
-from erc_features.encoders.base import Measured, Network, Settings, pooled_dim, to_device
+from erc_features.encoders.base import Encoder, Measured, Network, Settings, pooled_dim, to_device
 from erc_features.encoders.hidden_states import layers_of, recorded_last
 from erc_features.encoders.layers import pick_layers
+from erc_features.encoders.moments import Moments, moments_of, pool_moments
+from erc_features.encoders.wav2vec2_bert import make_wav2vec2_bert
 from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
+from erc_features.encoders.whisper import make_whisper
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
 RATE = 16_000
 _WINDOW = 15.0  # seconds
-_KNOWN = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
+_KNOWN = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "sew",
+          "sew-d", "wav2vec2-conformer")  # fmt: skip
+# Families that take something else than samples.
+_OTHERS = {"whisper": make_whisper, "wav2vec2-bert": make_wav2vec2_bert}
 
 
 @dataclass(frozen=True)
@@ -51,15 +58,6 @@ class Grid:
 
     def samples(self, frames: int) -> int:
         return self.shortest + (frames - 1) * self.hop
-
-
-# What pooling over several windows takes of each of them, (B, T, D) -> (B, D).
-_MOMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "mean": lambda state: state.mean(1),
-    "std": lambda state: state.var(1, correction=0),
-    "max": lambda state: state.amax(1),
-}
-_Moments = tuple[int, dict[str, np.ndarray]]  # the frames of a window, and (L, D) of each moment
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,12 @@ class AudioEncoder(Network):
         windows: list[tuple[int, np.ndarray]] = []
         for i, sound in enumerate(items):
             windows += [(i, window) for window in self._windows(sound)]
-        found: list[list[_Moments]] = [[] for _ in items]
+        found: list[list[Moments]] = [[] for _ in items]
         for batch in self._batches([window for _, window in windows]):
             for at, moments in zip(batch, self._forward([windows[at][1] for at in batch]),
                                    strict=True):  # fmt: skip
                 found[windows[at][0]].append(moments)
-        return np.stack([_pooled(moments, self.pooling) for moments in found])
+        return np.stack([pool_moments(moments, self.pooling) for moments in found])
 
     def _windows(self, sound: np.ndarray) -> list[np.ndarray]:
         """The sound, normalised, as windows of whole frames and at most 15 s."""
@@ -121,35 +119,14 @@ class AudioEncoder(Network):
             batch.append(i)
         yield batch
 
-    def _forward(self, windows: Sequence[np.ndarray]) -> list[_Moments]:
+    def _forward(self, windows: Sequence[np.ndarray]) -> list[Moments]:
         """Put B windows of one length through the network."""
         sound = to_device(np.stack(windows), self.device).to(self.model.dtype)  # (B, n)
         layers = layers_of(self.model(sound, output_hidden_states=True))
-        states = [layers[i].float() for i in self.picked]  # L of (B, T, D)
-        made = {
-            part: torch.stack([_MOMENTS[part](state) for state in states], 1).cpu().numpy()
-            for part in {"mean", *self.pooling.split("+")}
-        }  # (B, L, D) each
-        frames = states[0].shape[1]
-        return [(frames, {part: x[i] for part, x in made.items()}) for i in range(len(windows))]
+        return moments_of([layers[i].float() for i in self.picked], self.pooling)
 
 
-def _pooled(windows: Sequence[_Moments], how: str) -> np.ndarray:
-    """Pool over the frames of all windows: (L, D) or (L, 2 D) float32."""
-    share = np.array([frames for frames, _ in windows], np.float64)
-    share = (share / share.sum())[:, None, None]  # (W, 1, 1)
-    # (W, L, D) each; "std" is the variance within a window.
-    found = {part: np.stack([made[part] for _, made in windows]) for part in windows[0][1]}
-    pooled = {"mean": (share * found["mean"]).sum(0)}
-    if "max" in found:
-        pooled["max"] = found["max"].max(0)
-    if "std" in found:
-        between = (found["mean"] - pooled["mean"]) ** 2
-        pooled["std"] = np.sqrt((share * (found["std"] + between)).sum(0))
-    return np.concatenate([pooled[part] for part in how.split("+")], -1).astype(np.float32)
-
-
-def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncoder:
+def load_audio(name: str, modality: Modality, settings: Settings) -> Encoder:
     """Load a Hugging Face id, a local folder, or `random:wav2vec2-base`.
 
     Raises:
@@ -162,10 +139,12 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncode
         )
     model, revision, place = load_transformer(name, modality)
     config = model.config
+    if config.model_type in _OTHERS:
+        return _OTHERS[config.model_type](name, model, revision, place, settings)
     if config.model_type not in _KNOWN:
         raise EncoderError(
             f"--encoder {name}: {config.model_type} is not an encoder of sound; "
-            f"{', '.join(_KNOWN)} are."
+            f"{', '.join((*_KNOWN, *_OTHERS))} are."
         )
     # Weights that are stored as direction and length are multiplied out once, not every time.
     for module in model.modules():
@@ -175,6 +154,9 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> AudioEncode
     grid = Grid(1, 1)
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         grid = Grid(grid.shortest + (kernel - 1) * grid.hop, grid.hop * stride)
+    # SEW halves its frames and doubles them again: of an odd number the last would be zeros.
+    squeeze = getattr(config, "squeeze_factor", 1)
+    grid = Grid(grid.shortest + (squeeze - 1) * grid.hop, squeeze * grid.hop)
     count = config.num_hidden_layers + 1
     picked = pick_layers(settings.layers, count)
     if getattr(config, "add_adapter", False) and count - 1 in picked:
@@ -223,13 +205,3 @@ def _normalises(name: str, place: Place) -> bool:
             f"--encoder {name}: it takes sound at {says['sampling_rate']} Hz; 16,000 Hz works."
         )
     return says["do_normalize"]
-
-
-def _fold(model: Any) -> None:
-    """Multiply weights out that are stored as direction and length: once, not every time."""
-    from torch.nn.utils import parametrize
-
-    for module in model.modules():
-        if parametrize.is_parametrized(module):
-            for tensor in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, tensor)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LAST_LAYER, PREPROCESSING = "last_layer", "preprocessing"
 POOLS = ("mean", "max", "mean+max", "mean+std", "cls")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+WINDOWS = ("reference", "tight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,15 @@ class Recorded(Protocol):
     def recorded(self) -> Mapping[str, Any]: ...
 
 
+@runtime_checkable
+class Explains(Protocol):
+    """An encoder that knows why the embedding of an item is not finite."""
+
+    def why(self, item: Any) -> str:
+        """The reason, as a feature file keeps it."""
+        ...
+
+
 def measure(encoder: Encoder, known: Sequence[Any]) -> Measured:
     """The encoder's own measures; otherwise characters, frames or seconds, in one group."""
     if isinstance(encoder, Measures):
@@ -124,7 +134,8 @@ def measure(encoder: Encoder, known: Sequence[Any]) -> Measured:
 class Settings:
     """How to encode. Settings other than the defaults become part of the file's name.
 
-    `history` is the number of earlier utterances that are encoded with each text.
+    `history` is the number of earlier utterances that are encoded with each text. `window` is for
+    encoders that pad every sound to a fixed length (Whisper): see `whisper.py`.
     """
 
     layers: str = "all"
@@ -132,10 +143,12 @@ class Settings:
     precision: str = "fp32"
     device: str = "auto"
     history: int = 0
+    window: str = "reference"
 
     def __post_init__(self) -> None:
         choose("pooling", self.pool, POOLS)
         choose("precision", self.precision, PRECISIONS)
+        choose("window", self.window, WINDOWS)
         if self.history < 0:
             raise ErcError("--history is a number of utterances: 0 or more.")
         pick_layers(self.layers, 1000)

@@ -26,6 +26,8 @@ _SAFE = ("model.safetensors", "model.safetensors.index.json")
 _SEED = 0
 # Architectures that `random:` knows, by the class of their configuration: its defaults are the
 # published model's sizes.
+_WHISPER_BASE = {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8,
+                 "encoder_ffn_dim": 2048, "decoder_layers": 1}  # fmt: skip
 _ARCHITECTURES = {
     Modality.TEXT: {
         "bert-base-uncased": ("BertConfig", {}),
@@ -35,6 +37,7 @@ _ARCHITECTURES = {
         "wav2vec2-base": ("Wav2Vec2Config", {}),
         "hubert-base-ls960": ("HubertConfig", {}),
         "wavlm-base": ("WavLMConfig", {}),
+        "whisper-base": ("WhisperConfig", _WHISPER_BASE),
         "wav2vec2-base-layer-norm": (
             "Wav2Vec2Config",
             {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
@@ -44,6 +47,8 @@ _ARCHITECTURES = {
 # Weights that a published checkpoint may lack because no hidden state depends on them: the
 # pooler behind the last layer, and what training puts in place of masked frames.
 _UNUSED = ("pooler.", "masked_spec_embed")
+# Families of which one half encodes: the other is not kept, hashed or asked for.
+_HALF = {"whisper": "encoder"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
                     f"--encoder {name}: random weights of {', '.join(sorted(known))} can be made."
                 )
             cls, sizes = known[kind]
-            model = AutoModel.from_config(getattr(transformers, cls)(**sizes))
+            model = _half(AutoModel.from_config(getattr(transformers, cls)(**sizes)))
         return model.eval(), weights_revision(model.state_dict()), None
     place = locate(name)
     try:
@@ -147,7 +152,9 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
             f"({first_line(error)}). It needs config.json, {needs} and model.safetensors; weights "
             "as a pickle (.bin) are not read: save_pretrained of transformers writes safetensors."
         ) from error
-    missing = set(found["missing_keys"])
+    half = f"{_HALF[config.model_type]}." if config.model_type in _HALF else ""
+    model = _half(model)
+    missing = {key.removeprefix(half) for key in found["missing_keys"] if key.startswith(half)}
     needed = sorted(key for key in missing if not key.startswith(_UNUSED))
     if needed:
         raise EncoderError(
@@ -157,6 +164,11 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
         )
     state = {key: value for key, value in model.state_dict().items() if key not in missing}
     return model.eval(), weights_revision(state), place
+
+
+def _half(model: Any) -> Any:
+    half = _HALF.get(model.config.model_type)
+    return getattr(model, half) if half else model
 
 
 @contextmanager

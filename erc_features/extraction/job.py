@@ -20,7 +20,8 @@ from erc_features.utterance import Modality
 
 DTYPES = ("float16", "float32")
 # The settings that become part of a file's name, in this order, and what they are called there.
-_VARIANTS = {"layers": "layers", "pool": "pool", "history": "history", "precision": ""}
+_VARIANTS = {"layers": "layers", "pool": "pool", "history": "history", "precision": "",
+             "window": ""}  # fmt: skip
 
 
 class JobOptions(TypedDict, total=False):

@@ -193,8 +193,10 @@ def _same_again(
     must_be_of_one_rule(file.path, theirs, corpus)
     try:
         modality = Modality(theirs.modality)
-        settings = Settings(config["layers"], config["pool"], config["precision"], device,
-                            config.get("history", 0))  # fmt: skip
+        settings = Settings(
+            config["layers"], config["pool"], config["precision"], device,
+            config.get("history", 0), config.get("window", "reference"),
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise FeatureFileError(
             f"{file.path}: its attributes don't say how `erc extract` made it ({error!r}), so it "

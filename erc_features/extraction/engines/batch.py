@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from erc_features.encoders.base import Encoder
+from erc_features.encoders.base import Encoder, Explains
 from erc_features.errors import EncoderError, MediaError
 from erc_features.store import Status
 
@@ -61,6 +61,8 @@ def encode_rows(
     for i in np.flatnonzero(~np.isfinite(stored).all((1, 2))):
         largest = np.abs(x[i]).max()
         reasons[i] = "the embedding holds NaN or infinity"
+        if isinstance(encoder, Explains):
+            reasons[i] = encoder.why(items[int(i)])
         if np.isfinite(largest):
             reasons[i] = f"{largest:.4g} overflows {dtype}; --dtype float32"
         stored[i], status[i] = 0, Status.FAILED

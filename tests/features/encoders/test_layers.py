@@ -87,9 +87,29 @@ def test_the_last_layer_of_sound_is_the_last_hidden_state(made, name):
 
     folder = made(name)
     extractor = AutoFeatureExtractor.from_pretrained(folder)
-    values = [extractor(sound, sampling_rate=16_000, return_tensors="pt") for sound in SOUNDS]
-    wanted = plain(folder, [{"input_values": one.input_values} for one in values])
-    check(lambda **given: load(folder, Modality.AUDIO, **given), SOUNDS, wanted)
+    # SEW takes frames by pairs: a last one alone is zeros in transformers, and left out here.
+    # Of one frame, Wav2Vec2-BERT's banks have no variance.
+    longer = 320 if name.startswith("SEW") else 480 if name.startswith("Wav2Vec2Bert") else 0
+    sounds = [np.pad(sound, (0, longer)) for sound in SOUNDS]
+    values = [extractor(sound, sampling_rate=16_000, return_tensors="pt") for sound in sounds]
+    wanted = plain(folder, values)
+    check(lambda **given: load(folder, Modality.AUDIO, **given), sounds, wanted)
+
+
+@pytest.mark.parametrize("name", [
+    "SEW", "SEWD", "SEW-layer", "Wav2Vec2Conformer-group", "Wav2Vec2Conformer-relative",
+    "Wav2Vec2Conformer-rotary", "Wav2Vec2Bert", "Wav2Vec2Bert-relative",
+])  # fmt: skip
+def test_a_sound_does_not_depend_on_its_batch(made, name):
+    random = np.random.default_rng(0)
+    lengths = [*random.integers(1, 20_000, 12), *range(8_000, 8_320, 40), 31 * 16_000]
+    sounds = [random.standard_normal(n).astype(np.float32) for n in lengths]
+    encoder = load(made(name), Modality.AUDIO, pool="mean+std")
+    alone = np.concatenate([encoder.encode([sound]) for sound in sounds])
+    assert np.isfinite(alone).all()
+    order = random.permutation(len(sounds))
+    found = encoder.encode([sounds[i] for i in order])
+    assert np.abs(found - alone[order]).max() < 1e-5 * max(1, np.abs(alone).max())
 
 
 def test_a_last_layer_of_another_width_has_a_file_of_its_own(made):
