@@ -6,6 +6,7 @@ together and all at once. A hundred rows of a file of 1 GB move about 1% of it, 
 trips as a server answers in parallel.
 """
 
+import gc
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,10 +97,17 @@ class _Bytes(io.RawIOBase):
         self._url, self._file = url, file
 
     def readinto(self, out: Any) -> int:
+        # h5py's lock is held here, and the bytes are fetched by fsspec's thread. Were garbage
+        # collected there, an HDF5 object among it would wait for that lock: for ever.
+        collects = gc.isenabled()
+        gc.disable()
         try:
             return self._file.readinto(out)
         except Exception as error:
             raise explained(self._url, error) from error
+        finally:
+            if collects:
+                gc.enable()
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)

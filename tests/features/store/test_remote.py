@@ -210,3 +210,38 @@ def test_left_open_at_the_end_of_python(folder):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+# Garbage with an open HDF5 file in it, and in fsspec's thread enough new objects for a look at it,
+# while HDF5 waits for bytes.
+GARBAGE = """
+import gc
+import fsspec.asyn, fsspec.spec, h5py
+import erc_features
+
+async def make_objects():
+    return len([[] for _ in range(10_000)])
+
+def readinto(self, out):
+    gc.collect()
+    held = [h5py.File({path!r})]
+    held.append(held)
+    del held
+    fsspec.asyn.sync(fsspec.asyn.get_loop(), make_objects)
+    return real(self, out)
+
+with erc_features.open({url!r}) as far:
+    real, fsspec.spec.AbstractBufferedFile.readinto = (
+        fsspec.spec.AbstractBufferedFile.readinto, readinto)
+    print(len(far.text), gc.isenabled())
+"""
+
+
+def test_garbage_in_the_thread_that_fetches_stops_nothing(folder):
+    path = folder / "audio.wav2vec2-base.h5"
+    with serve(folder) as server:
+        code = GARBAGE.format(path=str(path), url=f"{server.url}/{path.name}")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                              timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1] == "True"
