@@ -14,9 +14,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: on Debian, apt-get install python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (once; torch is large, allow a few minutes) …"
-	@# uv is several times faster than pip; where it can't be had or fails, pip does it.
+	@# uv is several times faster than pip; where it can't be had or fails, pip does it. Byte-code is
+	@# compiled once, here, as pip does: where PYTHONDONTWRITEBYTECODE is set, as in many containers,
+	@# every command would compile all that it imports again.
 	@{ $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt uv \
-	  && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; } \
+	  && $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'; } \
 	  || $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -40,6 +42,7 @@ bench: $(STAMP)  ## the benchmarks, on idle cores; figures go to benchmarks/RESU
 	@$(BIN)/python benchmarks/bench_extract.py --memory --write
 	@$(BIN)/python benchmarks/bench_fuse.py --write
 	@$(BIN)/python benchmarks/bench_statistics.py --write
+	@$(BIN)/python benchmarks/bench_startup.py --write
 
 bench-meld: $(STAMP)  ## real MELD text through prepare, extract, fuse and report; 10 seeds
 	@$(BIN)/python benchmarks/bench_meld.py

@@ -28,6 +28,7 @@ from erc_fusion.inputs.sources import Source, find_sources
 from erc_fusion.inputs.splits import check_splits
 from erc_fusion.inputs.table import FeatureTable, load_table
 from erc_fusion.runs import run as runs
+from erc_fusion.runs.predictions import PREDICTIONS, write_predictions
 from erc_fusion.runs.run import Run
 from erc_fusion.training import tensorboard as events
 
@@ -162,7 +163,7 @@ def _run(
         lines = (json.dumps(record) + "\n" for record in trained.history)
         runs.part(path, "history.jsonl").write_text("".join(lines), encoding="utf-8")
         _write_json(runs.part(path, "metrics.json"), metrics)
-        predictions.to_parquet(runs.part(path, "predictions.parquet"), index=False)
+        write_predictions(runs.part(path, PREDICTIONS), predictions)
         save_weights(runs.part(path, "model.safetensors"), weights)
         return FuseResult(runs.finish(path), False, warnings)
     except OSError as error:

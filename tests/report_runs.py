@@ -20,6 +20,7 @@ from erc_fusion.evaluation.score import Predicted, score_splits
 from erc_fusion.inputs.sources import Source
 from erc_fusion.inputs.table import FeatureTable
 from erc_fusion.runs.ladder import Ladder, Rung, write_ladder
+from erc_fusion.runs.predictions import PREDICTIONS, write_predictions
 from erc_fusion.runs.run import Run
 
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
@@ -70,7 +71,7 @@ def write_run(
         return Predicted(probability.astype(np.float32), None, pca.astype(np.float32))
 
     splits, predictions = score_splits(table, seeds, predict)
-    predictions.to_parquet(path / "predictions.parquet", index=False)
+    write_predictions(path / PREDICTIONS, predictions)
     files = [source.stem for source in table.sources]
     weighed = {stem: {"mean": 0.6 - 0.2 * i, "std": 0.02} for i, stem in enumerate(files)}
     metrics = {

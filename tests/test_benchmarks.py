@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 
 import bench_extract  # noqa: E402
+import bench_startup  # noqa: E402
 import measure  # noqa: E402
 import media  # noqa: E402
 import resident  # noqa: E402
@@ -121,3 +122,27 @@ def test_the_peer_and_memory_in_full(tmp_path, capsys, minilm):
     for found in json.loads(capsys.readouterr().out.splitlines()[-1])["memory"]:
         assert found["growth"] == pytest.approx(found["most"][1] / found["most"][0] - 1)
         assert found["growth"] < 0.2
+
+
+def test_startup_in_turns_on_nine_rows(tmp_path):
+    trees = {"this": ROOT, "other": ROOT}
+    said: list[str] = []
+    found = bench_startup.measured(trees, tmp_path, 1, ["help", "inspect"], said.append)
+    assert set(found) == {"help", "inspect"} and len(said) == 2
+    for by_tree in found.values():
+        for ((seconds, memory),) in by_tree.values():
+            assert 0 < seconds < 60 and 10 < memory < 4000
+    assert sorted(path.name for path in (tmp_path / "work-this/features/nine").iterdir()) == [
+        "text.baseline.h5"
+    ]
+
+
+def test_startup_ratios_are_those_of_the_medians():
+    figures = {"fuse": {"this": [(1.0, 50.0), (3.0, 60.0), (2.0, 70.0)],
+                        "abc": [(4.0, 80.0), (5.0, 90.0), (9.0, 80.0)]}}  # fmt: skip
+    (row,) = bench_startup.summary(figures, "abc")
+    assert (row["this_cpu_s"], row["other_cpu_s"], row["cpu_ratio"]) == (2.0, 5.0, 0.4)
+    assert (row["memory_ratio"], row["target_cpu"], row["target_memory"]) == (0.75, 0.6, 0.75)
+    assert "| fuse | 5.00 | 2.00 | 0.40 | 0.60 | 80 | 60 | 0.75 | 0.75 |" in bench_startup.table(
+        [row]
+    )

@@ -1,19 +1,22 @@
 """What the verbs up to the feature files print: summaries, a preview, an inspection."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from erc_features.extraction.dry_run import Preview
-from erc_features.extraction.extract import Extracted
-from erc_features.extraction.verify import Verified
-from erc_features.preparation.prepare import Prepared
 from erc_features.store import IMPORTED
-from erc_features.store.inspect import Inspection
 from erc_features.terminal import duration, show, size, table
+
+if TYPE_CHECKING:  # importing a verb takes as long as running it on a small corpus
+    from erc_features.extraction.dry_run import Preview
+    from erc_features.extraction.extract import Extracted
+    from erc_features.extraction.verify import Verified
+    from erc_features.preparation.prepare import Prepared
+    from erc_features.store.inspect import Inspection
 
 _MOST_ROWS = 20  # of a file, that differ
 
 
-def show_prepared(prepared: Prepared) -> None:
+def show_prepared(prepared: "Prepared") -> None:
     """The summary of `erc prepare`."""
     corpus = prepared.corpus
     rows = ", ".join(f"{count} {split}" for split, count in prepared.rows.items())
@@ -31,7 +34,7 @@ def show_prepared(prepared: Prepared) -> None:
         show(f"  {kind}: {len(places)} ({', '.join(places[:3])}{more})")
 
 
-def show_extracted(files: Sequence[Extracted]) -> None:
+def show_extracted(files: Sequence["Extracted"]) -> None:
     """The summary of `erc extract`: two lines for each file, and why rows failed."""
     for file in files:
         rows = ", ".join(f"{count:,} {name}" for name, count in file.counts.items())
@@ -49,7 +52,7 @@ def show_extracted(files: Sequence[Extracted]) -> None:
         show(*(f"  {count:,} {note}" for note, count in file.notes.items()))
 
 
-def show_preview(files: Sequence[Preview]) -> None:
+def show_preview(files: Sequence["Preview"]) -> None:
     """What `erc extract --dry-run` prints."""
     for file in files:
         n, layers, dim = file.shape
@@ -70,7 +73,7 @@ def show_preview(files: Sequence[Preview]) -> None:
             show(*(f"    {line}" for line in file.differences))
 
 
-def show_inspection(found: Inspection) -> None:
+def show_inspection(found: "Inspection") -> None:
     """What `erc inspect` prints."""
     attributes = found.attributes
     state = "complete" if found.complete else "unfinished"
@@ -111,7 +114,7 @@ def show_inspection(found: Inspection) -> None:
     )  # fmt: skip
 
 
-def _duplicates(found: Inspection) -> str:
+def _duplicates(found: "Inspection") -> str:
     equal = found.duplicates
     text = f"{equal.rows:,} in {equal.groups:,} groups"
     if not equal.groups or equal.explained is None:
@@ -121,7 +124,7 @@ def _duplicates(found: Inspection) -> str:
     return f"{text}, {equal.explained:,} of them of equal texts"
 
 
-def _probe(found: Inspection) -> str:
+def _probe(found: "Inspection") -> str:
     if found.probe is None:
         is_imported = found.attributes["encoder"] == IMPORTED
         return (
@@ -131,7 +134,7 @@ def _probe(found: Inspection) -> str:
     return f"norm {norms}; on {found.attributes.get('probe_device', '-')}"
 
 
-def show_verified(found: Verified) -> None:
+def show_verified(found: "Verified") -> None:
     """What `erc verify` prints."""
     tolerance = found.tolerance
     state = "" if found.complete else " (unfinished)"
@@ -151,7 +154,7 @@ def show_verified(found: Verified) -> None:
              "`erc extract --retry` would mend it")  # fmt: skip
 
 
-def _amount(file: Preview) -> str:
+def _amount(file: "Preview") -> str:
     """Hours with a decimal or two; characters and frames without."""
     if file.unit == "hours of audio":
         return f"{file.amount:,.1f}" if file.amount >= 1 else f"{file.amount:.2f}"

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from erc_features.encoders.base import Settings, one_thread
+from erc_features.encoders.hashed_ngrams import encode_ngrams
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
 _VERSION = 1  # a change of a formula is a new version, and so a new revision
 
 _WORDS, _CHARACTERS = 1024, 1024
-_TOKEN = r"[a-z']+|[?!.,]+|[0-9]+"
 
 _RATE = 16_000
 _MFCC = 20
@@ -82,19 +82,10 @@ def load_baseline(name: str, modality: Modality, settings: Settings) -> Baseline
     return Baseline(modality, 2 * (3 * _BINS + _CELLS * _CELLS * _ANGLES))
 
 
-@cache
-def _vectorizers() -> tuple[Any, Any]:
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    words = HashingVectorizer(n_features=_WORDS, ngram_range=(1, 2), token_pattern=_TOKEN)
-    characters = HashingVectorizer(n_features=_CHARACTERS, ngram_range=(2, 5), analyzer="char_wb")
-    return words, characters
-
-
 def encode_text(texts: Sequence[str]) -> np.ndarray:
     """Texts -> (B, 1, 2048): word 1-2-grams and character 2-5-grams, each of length 1."""
-    parts = [vectorizer.transform(list(texts)).toarray() for vectorizer in _vectorizers()]
-    return np.hstack(parts).astype(np.float32)[:, None]
+    found = np.stack([encode_ngrams(text, _WORDS, _CHARACTERS) for text in texts])
+    return found.astype(np.float32)[:, None]
 
 
 def encode_sound(samples: np.ndarray) -> np.ndarray:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from pebble import ProcessExpired, ProcessPool
-
 from erc_features.corpora.downmix import DOWNMIX
 from erc_features.errors import MediaError
 
@@ -53,6 +51,8 @@ def decode_clips(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
     """Decode clips in `jobs` processes; outcomes come in the order in which clips are finished."""
     if not tasks:
         return
+    from pebble import ProcessPool
+
     waiting: dict[Future, Task] = {}
     queue = iter(tasks)
     jobs = min(jobs, len(tasks))
@@ -75,6 +75,8 @@ def decode_clips(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
 
 
 def _outcome(task: Task, future: Future) -> Outcome:
+    from pebble import ProcessExpired
+
     error = future.exception()
     if error is None:
         return future.result()

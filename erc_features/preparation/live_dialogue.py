@@ -15,7 +15,6 @@ from typing import Any
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.errors import CorpusError, ErcError
-from erc_features.media import PICTURES, SOUNDS
 from erc_features.preparation.decode import Decode, Task, decode_clips
 from erc_features.threads import our_cores
 from erc_features.utterance import Split, Utterance
@@ -63,8 +62,7 @@ def make_talk(
         raise ErcError(f"No such clip: {', '.join(absent[:5])}.")
     utterances = []
     for number, (path, text, speaker) in enumerate(zip_longest(clips, texts, speakers)):
-        clip, ending = (str(path.resolve()), path.suffix.lower()) if path else ("", "")
-        picture, sound = "" if ending in SOUNDS else clip, "" if ending in PICTURES else clip
+        picture, sound = _media_of(str(path.resolve())) if path else ("", "")
         text = plain_text(text or "")
         utterances.append(Utterance(Split.NEW, 0, number, speaker or "", text, picture, sound))
     return tuple(utterances)
@@ -95,7 +93,7 @@ def prepare_talk(
     if decode is not None:
         info["decode"] = asdict(decode)
         for cell in (cell for u in utterances for cell in (u.x_visual, u.x_audio)):
-            if cell and cell not in tasks and Path(cell).suffix.lower() not in PICTURES | SOUNDS:
+            if cell and cell not in tasks and all(_media_of(cell)):
                 picture, sound = to / f"{len(tasks)}.png", to / f"{len(tasks)}.wav"
                 tasks[cell] = Task(cell, Path(cell), picture, sound, decode, os.getpid())
         try:
@@ -119,3 +117,11 @@ def prepare_talk(
             sound = "" if why else str(tasks[sound].sound)
         prepared.append(replace(u, label="", x_visual=picture, x_audio=sound))
     return Corpus(to, "talk", tuple(prepared), tuple(labels), MappingProxyType(info))
+
+
+def _media_of(clip: str) -> tuple[str, str]:
+    """Where its picture and its sound are; "" of a medium that a file of its ending has not."""
+    from erc_features.media import PICTURES, SOUNDS  # PyAV: not for texts alone
+
+    ending = Path(clip).suffix.lower()
+    return "" if ending in SOUNDS else clip, "" if ending in PICTURES else clip

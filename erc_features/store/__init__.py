@@ -4,7 +4,7 @@
 """
 
 from erc_features.store.create import Shape, expected_size
-from erc_features.store.file import FeatureFile, list_features
+from erc_features.store.file import FeatureFile, list_features, nothing_open
 from erc_features.store.imported import IMPORTED, must_have_encoder
 from erc_features.store.layout import (
     FORMAT,
@@ -35,6 +35,7 @@ __all__ = [
     "inspect",
     "list_features",
     "must_have_encoder",
+    "nothing_open",
     "open_writer",
     "read_probe",
 ]

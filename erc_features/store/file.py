@@ -239,6 +239,13 @@ def _open(path: Path) -> h5py.File:
         raise _unreadable(path, error) from error
 
 
+def nothing_open() -> bool:
+    """Whether every HDF5 file of this process is closed, so that nothing waits to be written."""
+    h5f = h5py.h5f
+    kinds = h5f.OBJ_FILE | h5f.OBJ_DATASET | h5f.OBJ_GROUP | h5f.OBJ_ATTR
+    return not h5f.get_obj_count(h5f.OBJ_ALL, kinds)
+
+
 def _unreadable(path: Path | str, error: Exception) -> FeatureFileError:
     """What an error of HDF5 means. Only a file that is known to be damaged is called so."""
     if isinstance(path, str):

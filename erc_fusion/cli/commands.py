@@ -39,12 +39,13 @@ def fuse(
     from erc_features import terminal
     from erc_fusion.cli.printing import show_overfit, show_run, show_seeds
     from erc_fusion.fuse import fuse as run
-    from erc_fusion.search.overfit import overfit as try_to_overfit
 
     if overfit and log:
         raise ErcError("--log writes the learning curves of a run, and --overfit leaves no run.")
     show_seeds(settings.seeds, "Using")
     if overfit:
+        from erc_fusion.search.overfit import overfit as try_to_overfit
+
         with terminal.training() as progress:
             tried = try_to_overfit(settings, progress=progress)
         return show_overfit(tried)

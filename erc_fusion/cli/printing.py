@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from erc_features.terminal import err, out, show, table
 from erc_fusion.config.seeds import describe_seeds, seeds_warning
-from erc_fusion.fuse import FuseResult
-from erc_fusion.predict import Answer
-from erc_fusion.runs.ladder import Ladder
-from erc_fusion.search.overfit import Overfit
-from erc_fusion.search.tune import Tuned
 from erc_fusion.training.tensorboard import events_folder
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing a verb takes as long as running it on a small corpus
+    from erc_fusion.fuse import FuseResult
+    from erc_fusion.predict import Answer
+    from erc_fusion.runs.ladder import Ladder
+    from erc_fusion.search.overfit import Overfit
     from erc_fusion.search.study import Studied
+    from erc_fusion.search.tune import Tuned
 
 
 def show_answers(answers: Sequence["Answer"]) -> None:
@@ -47,7 +47,7 @@ def show_seeds(seeds: Sequence[int], of: str) -> None:
         warnings.filterwarnings("ignore", message=re.escape(many))  # Python need not say it again
 
 
-def show_run(result: FuseResult, *, log: str = "") -> None:
+def show_run(result: "FuseResult", *, log: str = "") -> None:
     """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
     path, metrics, already = result.run.path, result.run.metrics, result.already
     rows, names = [], ("accuracy", "weighted_f1", "macro_f1")
@@ -77,7 +77,7 @@ def show_run(result: FuseResult, *, log: str = "") -> None:
         show(f"Curves: tensorboard --logdir {events_folder(path).parent}")
 
 
-def show_overfit(found: Overfit) -> None:
+def show_overfit(found: "Overfit") -> None:
     """What `erc fuse --overfit` prints: a line for each width, and what it says."""
     rows = [
         [
@@ -100,7 +100,7 @@ def show_overfit(found: Overfit) -> None:
         )  # fmt: skip
 
 
-def show_ladder(ladder: Ladder) -> None:
+def show_ladder(ladder: "Ladder") -> None:
     """What the two phases of each rung chose, for which run."""
     rows: list[list[object]] = []
     for rung in ladder.rungs:
@@ -132,7 +132,7 @@ def study_as_dict(found: "Studied") -> dict[str, Any]:
     return as_dict(found.comparison) | {"ladder_file": found.path, "page": found.page}
 
 
-def show_tuned(found: Tuned) -> None:
+def show_tuned(found: "Tuned") -> None:
     """What `erc tune` prints: the best trials, how the others ended, and what to type next."""
     names = list(dict.fromkeys(name for trial in found.best[:5] for name in trial.options))
     rows = [
@@ -148,7 +148,7 @@ def show_tuned(found: Tuned) -> None:
          f"erc fuse --config {found.path}")  # fmt: skip
 
 
-def tuned_as_dict(found: Tuned) -> dict[str, Any]:
+def tuned_as_dict(found: "Tuned") -> dict[str, Any]:
     """The same for `--json`."""
     return {
         "path": str(found.path),

@@ -17,6 +17,7 @@ from erc_fusion.evaluation.bootstrap import (
     weighted,
 )
 from erc_fusion.evaluation.metrics import SCORES
+from erc_fusion.runs.predictions import PREDICTIONS
 from erc_fusion.runs.run import Run
 
 PERMUTATIONS = 10_000
@@ -75,14 +76,14 @@ def paired(first: Run, second: Run, metric: str, split: str = "test") -> Paired:
 
 def outcomes(run: Run, split: str = "test") -> Outcomes:
     """What a run predicted; raises RunError if it can't be read or the split has no labels."""
-    frame, name = run.predictions(), "predictions.parquet"
+    found, name = run.columns(), PREDICTIONS
     try:
         labels = tuple(run.inputs["labels"])
         corpus = (run.inputs["corpus"], run.inputs["fingerprint"])
-        frame = frame[(frame["split"] == split) & frame["label"].isin(labels)]
-        frame = frame.sort_values(["seed", "key"])
-        seeds = frame["seed"].nunique()
-        columns = {n: frame[n].to_numpy() for n in ("key", "dialogue", "label", "predicted")}
+        rows = np.flatnonzero((found["split"] == split) & np.isin(found["label"], labels))
+        rows = rows[np.lexsort((found["key"][rows], found["seed"][rows]))]
+        seeds = len(np.unique(found["seed"][rows]))
+        columns = {n: found[n][rows] for n in ("key", "dialogue", "label", "predicted")}
         if not seeds:
             raise RunError(
                 f"{run.path / name} has no labelled {split} row, so runs can't be compared on it."

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from erc_features.utterance import Split
 from erc_fusion.evaluation.metrics import Rows, score
 from erc_fusion.evaluation.slices import missing, slices
 from erc_fusion.inputs.table import FeatureTable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -34,25 +31,25 @@ def score_splits(
     table: FeatureTable,
     seeds: Sequence[int],
     predict: Callable[[FeatureTable, np.ndarray], Predicted],
-) -> tuple[dict[str, Any], "pd.DataFrame"]:
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """({"dev": …, "test": …} as `erc_fusion.evaluation.metrics` says, every row's predictions).
+
+    The predictions are columns of one length, named as in :mod:`erc_fusion.runs.run`.
 
     Each split is predicted once; a split without labelled rows scores None.
     """
-    import pandas as pd
-
     train = table.rows(Split.TRAIN)
     known = table.label[train][table.label[train] >= 0]
     majority = int(np.bincount(known, minlength=len(table.labels)).argmax())
     seen = set(table.text[train])
     scores: dict[str, Any] = {"dev": None, "test": None}
-    frames = []
+    parts = []
     for split in (Split.DEV, Split.TEST, Split.NEW):
         rows = table.rows(split)
         if not len(rows):
             continue
         found = predict(table, rows)
-        frames.append(_frame(table, rows, seeds, found))
+        parts.append(_columns(table, rows, seeds, found))
         if split == Split.NEW:
             continue
         unseen = np.array([text not in seen for text in table.text[rows]])
@@ -63,25 +60,23 @@ def score_splits(
         if scored is not None:
             scored["slices"] = slices(table, rows, found.probability.argmax(-1))
         scores[str(split)] = scored
-    return scores, pd.concat(frames, ignore_index=True)
+    return scores, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _frame(
+def _columns(
     table: FeatureTable, rows: np.ndarray, seeds: Sequence[int], found: Predicted
-) -> "pd.DataFrame":
+) -> dict[str, np.ndarray]:
     """The rows' predictions, seed after seed."""
-    import pandas as pd
-
     names = np.array([*table.labels, ""], dtype=object)  # the last for label -1
     columns = {
         name: np.tile(getattr(table, name)[rows], len(seeds))
         for name in ("key", "split", "dialogue", "sequence", "speaker", "text")
     }
-    columns["missing"] = np.tile([",".join(stems) for stems in missing(table, rows)], len(seeds))
+    without = np.array([",".join(stems) for stems in missing(table, rows)], dtype=object)
+    columns["missing"] = np.tile(without, len(seeds))
     columns["label"] = np.tile(names[table.label[rows]], len(seeds))
     columns["seed"] = np.repeat(np.array(seeds), len(rows))
     flat = found.probability.reshape(-1, len(table.labels))
     columns["predicted"] = names[flat.argmax(-1)]
     columns |= {f"p_{label}": flat[:, c] for c, label in enumerate(table.labels)}
-    columns |= {f"pca_{i + 1}": found.pca[..., i].ravel() for i in range(2)}
-    return pd.DataFrame(columns)
+    return columns | {f"pca_{i + 1}": found.pca[..., i].ravel() for i in range(2)}

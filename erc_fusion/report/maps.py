@@ -29,13 +29,13 @@ class Points:
 
 def points(row: Row, split: str) -> Points | None:
     """The map of `split`, or None if the run keeps none; raises RunError if it is damaged."""
-    found = row.run.predictions()
-    if not {"pca_1", "pca_2"} <= set(found.columns):
+    found = row.run.columns()
+    if not {"pca_1", "pca_2"} <= set(found):
         return None
     try:
         kept = (found["split"] == split) & (found["seed"] == row.seeds[0]) & (found["label"] != "")
-        at = found.loc[kept, ["pca_1", "pca_2"]].to_numpy(float)
-        label = found.loc[kept, "label"].to_numpy(object)
+        at = np.stack([found[name][kept] for name in ("pca_1", "pca_2")], -1).astype(float)
+        label = found["label"][kept]
     except (KeyError, ValueError) as error:
         raise row.run.damaged("predictions.parquet", error) from error
     if len(at) < 3 or not np.isfinite(at).all() or not np.ptp(at):

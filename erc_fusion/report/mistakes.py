@@ -93,31 +93,41 @@ def pick(row: Row, split: str, corpus_root: Path | None, sound: bool) -> tuple[M
 
 
 def _mistakes(row: Row, split: str) -> tuple[Mistake, ...]:
-    table = row.run.predictions()
+    found = row.run.columns()
     try:
-        table = table[(table["split"] == split) & (table["label"] != "")]
-        seeds = table["seed"].nunique()
-        mean = table.groupby("key", sort=False)[[f"p_{label}" for label in row.labels]].mean()
-        first = table.drop_duplicates("key").set_index("key")
-        probability = mean.to_numpy()  # (n, C)
-        chosen = np.array(row.labels)[probability.argmax(-1)]
+        kept = (found["split"] == split) & (found["label"] != "")
+        names = ("key", "speaker", "text", "label", "predicted", "seed")
+        table = {name: found[name][kept] for name in names}
+        seeds = len(np.unique(table["seed"]))
+        # Each utterance's number, in the order of their first rows.
+        number = {key: n for n, key in enumerate(dict.fromkeys(table["key"]))}
+        of = np.array([number[key] for key in table["key"]], dtype=np.int64)
+        times = np.bincount(of, minlength=len(number))
+        probability = (
+            np.stack(
+                [np.bincount(of, found[f"p_{label}"][kept], len(number)) for label in row.labels],
+                -1,
+            )
+            / times[:, None]
+        )  # (n, C)
+        first = np.unique(of, return_index=True)[1]
+        chosen = np.array(row.labels, dtype=object)[probability.argmax(-1)]
         sure = probability.max(-1)
-        wrong = np.flatnonzero(chosen != first["label"].to_numpy())
-        votes = table.groupby(["key", "predicted"]).size()
+        wrong = np.flatnonzero(chosen != table["label"][first])
+        votes = np.bincount(of, table["predicted"] == chosen[of], len(number))
         # Rounded, so that rows as sure as each other keep the corpus's order on every machine.
         order = wrong[np.argsort(-sure[wrong].round(6), kind="stable")][:MOST]
         return tuple(
             Mistake(
-                key,
-                first["speaker"][key].strip(),
-                text if len(text := first["text"][key].strip()) <= _TEXT else f"{text[:_TEXT]}…",
-                first["label"][key],
+                table["key"][place],
+                table["speaker"][place].strip(),
+                text if len(text := table["text"][place].strip()) <= _TEXT else f"{text[:_TEXT]}…",
+                table["label"][place],
                 str(chosen[i]),
                 float(sure[i]),
-                float(votes.get((key, chosen[i]), 0) / seeds),
+                float(votes[i] / seeds),
             )
-            for i in order
-            for key in (str(mean.index[i]),)
+            for i, place in zip(order, first[order], strict=True)
         )
     except (KeyError, AttributeError, TypeError) as error:
         raise row.run.damaged("predictions.parquet", f"{type(error).__name__}: {error}") from error

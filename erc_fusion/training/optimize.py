@@ -5,11 +5,12 @@ stack.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from erc_fusion.config.config import TrainingConfig
 from erc_fusion.model.fusion import FusionModel
@@ -26,7 +27,7 @@ class Descent:
     def __init__(self, model: FusionModel, config: TrainingConfig) -> None:
         self._model = model
         self._config = config
-        self._optimizer = _adamw(model, config)
+        self._optimizer = AdamW(model.parameters(), config.weight_decay)
         self._steps = 0
         self._average: list[Tensor] = []
         if config.average > 0:
@@ -34,12 +35,10 @@ class Descent:
 
     def step(self, loss: Tensor, time: float) -> None:
         """One step down `loss` (S,), when `time` epochs are done (see :func:`rate`)."""
-        self._optimizer.zero_grad()
+        self._model.zero_grad()
         loss.sum().backward()
         clip(self._model, self._config.clip)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate(self._config, time)
-        self._optimizer.step()
+        self._optimizer.step(rate(self._config, time))
         self._steps += 1
         decay = self._config.average
         share = (1 - decay) / (1 - decay**self._steps)
@@ -118,21 +117,58 @@ def clip(model: FusionModel, most: float) -> None:
             grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
 
 
-def _adamw(model: FusionModel, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW, fused where that rounds a seed alike at every place in the stack.
+class AdamW:
+    """AdamW (Loshchilov & Hutter 2019) by torch's own function, to the bit what its class does.
 
-    The fused kernel rounds what is left over after its last whole vector in another way, so it
-    may have only parameters that are whole vectors for each seed: nearly all of the weights.
+    The class `torch.optim.AdamW` imports torch._dynamo and sympy when it is made: a second or two
+    and 110 MB of every short run. The function, which the class calls, does not.
+
+    It is fused where that rounds a seed alike at every place in the stack: the fused kernel rounds
+    what is left over after its last whole vector in another way, so it may have only parameters
+    that are whole vectors for each seed: nearly all of the weights.
+
+    Attributes:
+        state: parameter -> `step` (), and `exp_avg`, `exp_avg_sq` of its shape, from its first
+            gradient on.
     """
-    groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
-    for parameter in model.parameters():
-        groups[parameter[0].numel() % ALIGNED == 0].append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "fused": fused, "foreach": False}
-            for fused, parameters in groups.items()
-            if parameters
-        ],
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-    )
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], weight_decay: float) -> None:
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self._weight_decay = weight_decay
+        self._groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+        for parameter in parameters:
+            self._groups[parameter[0].numel() % ALIGNED == 0].append(parameter)
+            self.state[parameter] = {}
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """One step along the gradients; a parameter without one stays as it is."""
+        for fused, parameters in self._groups.items():
+            moved: list[Tensor] = [p for p in parameters if p.grad is not None]
+            for p in moved:
+                if not self.state[p]:
+                    # The fused kernel counts on the parameter's device, the other on the CPU.
+                    place = p.device if fused else "cpu"
+                    self.state[p] = {
+                        "step": torch.zeros((), dtype=torch.float32, device=place),
+                        "exp_avg": torch.zeros_like(p),
+                        "exp_avg_sq": torch.zeros_like(p),
+                    }
+            kept = [self.state[p] for p in moved]
+            adamw(
+                moved,
+                [p.grad for p in moved if p.grad is not None],
+                [moments["exp_avg"] for moments in kept],
+                [moments["exp_avg_sq"] for moments in kept],
+                [],
+                [moments["step"] for moments in kept],
+                fused=fused,
+                foreach=False,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=lr,
+                weight_decay=self._weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )

@@ -14,6 +14,7 @@ from erc_fusion.evaluation.score import Predicted, score_splits
 from erc_fusion.evaluation.slices import slices
 from erc_fusion.inputs.sources import find_sources
 from erc_fusion.inputs.table import FeatureTable, load_table
+from erc_fusion.runs.predictions import write_predictions
 
 SEEDS = (3, 8)
 
@@ -46,7 +47,8 @@ def predict(table: FeatureTable, rows: np.ndarray) -> Predicted:
 
 
 def test_every_slice_is_what_pandas_groups(table: FeatureTable) -> None:
-    scores, frame = score_splits(table, SEEDS, predict)
+    scores, columns = score_splits(table, SEEDS, predict)
+    frame = pd.DataFrame(columns)
     frame = frame[frame.split == "test"].sort_values(["seed", "dialogue", "sequence"])
     frame["position"] = frame.groupby(["seed", "dialogue"]).cumcount() + 1
     words = frame.text.str.split().str.len()
@@ -99,15 +101,14 @@ def test_unlabelled_rows_hold_their_place_and_are_not_scored(table: FeatureTable
     labelled = int((label[rows] >= 0).sum())
     assert sum(item["rows"] for item in found["position"]) == labelled
     blank = replace(table, label=np.where(table.split == "test", -1, table.label))
-    scores, frame = score_splits(blank, SEEDS, predict)
-    assert (
-        scores["test"] is None and scores["dev"]["slices"] and set(frame.split) == {"dev", "test"}
-    )
+    scores, columns = score_splits(blank, SEEDS, predict)
+    assert scores["test"] is None and scores["dev"]["slices"]
+    assert set(columns["split"]) == {"dev", "test"}
 
 
 def test_new_columns_of_the_predictions(table: FeatureTable, tmp_path: Path) -> None:
-    _, frame = score_splits(table, SEEDS, predict)
-    frame.to_parquet(tmp_path / "p.parquet")
+    _, columns = score_splits(table, SEEDS, predict)
+    write_predictions(tmp_path / "p.parquet", columns)
     frame = pd.read_parquet(tmp_path / "p.parquet")
     assert frame.pca_1.dtype == frame.pca_2.dtype == np.float32
     for split in ("dev", "test"):
