@@ -1,13 +1,16 @@
 """What commands show: progress bars and tables in a terminal, plain lines elsewhere."""
 
 import json
+import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import mean
 from time import monotonic
+from types import FrameType
 from typing import Any, Protocol
 
 from rich import progress as bars
@@ -156,11 +159,19 @@ def working() -> Iterator[Callable[[Work], None]]:
 def resumable() -> Iterator[None]:
     """Inside, Ctrl-C (exit code 130) and SIGTERM (143) say how to continue: the same command."""
 
-    def end(number: int, frame: object) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        # An error that leaves the callback of a weak reference, of which h5py has many, goes
+        # nowhere, and the work would go on: a moment later, then.
+        if frame and frame.f_code.co_filename == weakref.__file__:
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            return
         raise SystemExit(128 + number)
 
-    ours = threading.current_thread() is threading.main_thread()  # others can't have a handler
-    before = signal.signal(signal.SIGTERM, end) if ours else None
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others can't have a handler
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, end)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, end)
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stopped:
@@ -168,8 +179,8 @@ def resumable() -> Iterator[None]:
         # A KeyboardInterrupt that leaves `python -m` can end it by the signal, without a code.
         raise SystemExit(stopped.code if isinstance(stopped, SystemExit) else 130) from None
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Epoch(Protocol):

@@ -52,6 +52,11 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
     # Each run's first rung; the final model is one of those before.
     rungs = {rung.run: rung for rung in reversed(ladder.rungs if ladder else ()) if rung.run}
     titles = {run: rung.title for run, rung in rungs.items()}
+    # Before the pictures of all runs: it is here that a damaged run is found.
+    sections = [
+        section(comparison, row, number, opened=row is best, rung=rungs.get(row.name))
+        for number, row in enumerate(comparison.rows, start=1)
+    ]
     return environment.get_template(
         "page.html"
     ).render(
@@ -85,10 +90,7 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         ],
         best=best,
         mistakes=pick(best, split, corpus_root, sound),
-        sections=[
-            section(comparison, row, number, opened=row is best, rung=rungs.get(row.name))
-            for number, row in enumerate(comparison.rows, start=1)
-        ],
+        sections=sections,
         version=version("erc"),
     )
 

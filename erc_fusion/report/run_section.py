@@ -42,6 +42,13 @@ def section(
             "open": opened,
             "headline": headline,
             "warnings": warnings(row, split),
+            "rung": rung,
+            "facts": _facts(row, split),
+            "settings": _settings(row),
+            "files": tuple(_file(file) for file in inputs.get("files", ())),
+            "versions": ", ".join(f"{k} {v}" for k, v in (inputs.get("versions") or {}).items()),
+            "commands": _commands(row),
+            # Drawn last: a damaged file shows before the seconds that this takes.
             "loss": plots_run.curves(row, history, "loss", f"{name}-loss"),
             "accuracy": plots_run.curves(row, history, "accuracy", f"{name}-accuracy"),
             **{
@@ -53,12 +60,6 @@ def section(
                 for i, (stem, found) in enumerate(row.layers.items())
             ),
             "weighing": plots.weighing(shares, f"{name}-weighing") if len(shares) > 1 else "",
-            "rung": rung,
-            "facts": _facts(row, split),
-            "settings": _settings(row),
-            "files": tuple(_file(file) for file in inputs.get("files", ())),
-            "versions": ", ".join(f"{k} {v}" for k, v in (inputs.get("versions") or {}).items()),
-            "commands": _commands(row),
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(

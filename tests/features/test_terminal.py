@@ -1,7 +1,11 @@
 """The live table of dev scores, in a terminal and without one."""
 
 import io
+import os
 import re
+import signal
+import time
+import weakref
 
 import pytest
 from rich.console import Console
@@ -63,3 +67,25 @@ def test_a_line_now_and_then_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, *map(progress, range(1, 6)), is_terminal=False)
     line = "epoch {} of 60: accuracy on dev 51.0, best 61.0; 2 of 3 seeds in training\n"
     assert text == line.format(3) + line.format(5)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_falls_into_a_callback_is_not_lost(number, code, capsys):
+    """An error in the callback of a weak reference goes nowhere, and h5py has many of them."""
+    before = signal.getsignal(number)
+
+    class Object:
+        pass
+
+    def work():
+        held = Object()
+        weakref.finalize(held, os.kill, os.getpid(), number)
+        del held
+        for _ in range(1000):
+            time.sleep(0.01)
+
+    with pytest.raises(SystemExit) as caught, terminal.resumable():
+        work()
+    assert caught.value.code == code
+    assert "the same command continues from there" in capsys.readouterr().err
+    assert signal.getsignal(number) is before

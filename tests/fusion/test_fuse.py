@@ -391,7 +391,7 @@ def test_a_hundred_seeds_are_said_to_be_a_hundred(root: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [("100,", "Using 1 seed (100)."), ("3", "Using 3 seeds (0 to 2)."), ("21",
-      "Using 21 seeds (0 to 20).\nWarning: 21 seeds are trained side by side;")],
+      "Using 21 seeds (0 to 20).\nWarning: 21 seeds are trained side by side.")],
 )  # fmt: skip
 def test_the_first_line_says_which_seeds(root: Path, text: str, said: str) -> None:
     command = ["fuse", "--corpus", "tiny", "--features", str(root / "features"), "--runs",

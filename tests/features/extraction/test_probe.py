@@ -307,7 +307,7 @@ def test_an_imported_file_never_has_one(tiny, tmp_path):
     with FeatureFile(found.path) as file:
         assert file.probe is None
     shown = CliRunner().invoke(cli.app, ["inspect", str(found.path)])
-    assert "probe          none, it was imported" in shown.stdout
+    assert "probe          none: the file was imported" in shown.stdout
 
 
 SCALED = """
@@ -453,7 +453,7 @@ def test_predict_compares_with_the_probe_that_the_run_keeps(fused, tmp_path):
     assert f"tokenizers: 0.1 then, {version('tokenizers')} now" in said
     assert "make the file and the run anew: `erc extract --overwrite`, `erc fuse" in said
     damaged = changed(run, tmp_path / "damaged", lambda file: file["probe"].pop("float32"))
-    with pytest.raises(RunError, match="the probe of text.tiny-bert is damaged"):
+    with pytest.raises(RunError, match="is damaged .the probe of text.tiny-bert: no probe"):
         predict(damaged, talk)
 
 

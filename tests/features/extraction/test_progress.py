@@ -1,13 +1,12 @@
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from checkpoints import tiny_bert
 from corpora import media_corpus, text_corpus
+from forks import forks
 
 from erc_features import terminal
 from erc_features.extraction.dry_run import preview
@@ -48,23 +47,42 @@ def test_plain_lines_have_share_rate_and_time_left(monkeypatch, capsys):
     assert said.startswith("prepare: 11 of 13,708, 0%, 0.6/s, about 6 h 55 min left")
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """`erc extract` of 5,120 texts one by one, in a fork; `line` is where it writes."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    root, encoder = text_corpus(folder / "words", (5000, 60, 60)), tiny_bert(folder / "tiny")
+    imports = (
+        "import cli\nimport torch\ntorch.set_num_threads(1)\n"
+        "from erc_features.encoders import load_encoder\n"
+        "from erc_features.encoders.base import Settings\n"
+        "from erc_features.extraction import extract\n"
+        "from erc_features.utterance import Modality\n"
+        f"load_encoder({str(encoder)!r}, Modality.TEXT, Settings())"
+    )
+    work = (
+        "os.dup2(os.open(line.strip() + '/said', os.O_WRONLY | os.O_CREAT), 2); "
+        f"cli.app(['extract', '--corpus', {str(root)!r}, '--features', line.strip() + '/f', "
+        f"'--modality', 'text', '--encoder', {str(encoder)!r}, '--batch-size', '1'])"
+    )
+    with forks(folder / "server.py", imports, work) as run:
+        yield root, encoder, run
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_it_says_that_it_goes_on(tmp_path, number, code):
-    root = text_corpus(tmp_path / "words", (5000, 60, 60))
-    folder = tiny_bert(tmp_path / "tiny")
-    command = [sys.executable, "-m", "cli", "extract", "--corpus", root, "--features",
-               tmp_path / "f", "--modality", "text", "--encoder", folder,
-               "--batch-size", "1"]  # fmt: skip
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        partial = tmp_path / "f" / "words" / "text.tiny.h5.partial"
+def test_interrupted_it_says_that_it_goes_on(commands, tmp_path, number, code):
+    root, folder, run = commands
+    partial = tmp_path / "f" / "words" / "text.tiny.h5.partial"
+
+    def begun():
         for _ in range(2400):
-            if partial.exists() or process.poll() is not None:
+            if partial.exists():
                 break
             time.sleep(0.02)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == code
+
+    status = run(begun, number, str(tmp_path))
+    said = (tmp_path / "said").read_text()
+    assert os.waitstatus_to_exitcode(status) == code
     assert "Interrupted. What was written is kept; the same command continues from there" in said
     assert "Traceback" not in said
     assert partial.exists()

@@ -151,4 +151,4 @@ def test_the_command(config: FuseConfig, tmp_path: Path) -> None:
     check(finished, (0, 1))
     refused = CliRunner().invoke(app, [*command, "--overfit"])
     assert refused.exit_code == 1
-    assert "--overfit leaves none" in refused.output
+    assert "--overfit leaves no run" in refused.output
