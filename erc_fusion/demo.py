@@ -3,7 +3,7 @@
 demo/raw  demo/data/sample  demo/features  demo/runs  demo/report.html
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +67,26 @@ def demo(
     if not made and not _rendered(raw):
         say(f"1/5 sample: rendering faces and voices into {raw}")
         sample(raw, seed=seed, dialogues=dialogues, progress=lambda *at: update("sample", *at))
+    try:
+        return _from_raw(raw, corpus, to, seeds, update, say)
+    except ErcError as error:
+        if not made:
+            raise
+        raise ErcError(
+            f"The demo cannot go on in {to}, which was made by another version of erc or with "
+            f"another seed: remove the folder, or choose another with --to. ({error})"
+        ) from error
+
+
+def _from_raw(
+    raw: Path,
+    corpus: Path,
+    to: Path,
+    seeds: Sequence[int],
+    update: Callable[[str, int, int], None],
+    say: Callable[[str], object],
+) -> Demo:
+    """Prepare, extract, fuse and report what was rendered."""
     say(f"2/5 prepare: a picture and a sound for each utterance in {corpus}")
     # The clips are 120 pixels high: larger pictures would show nothing more.
     prepare(raw, corpus, decode=Decode(height=120), progress=lambda *at: update("prepare", *at))
@@ -75,7 +95,7 @@ def demo(
     say(f"4/5 fuse: {len(LADDER)} runs of {len(seeds)} seeds each")
     base = with_options(
         FuseConfig(corpus="sample"),
-        seeds=seeds,
+        seeds=tuple(seeds),
         features=str(to / "features"),
         runs=str(to / "runs"),
         device="cpu",

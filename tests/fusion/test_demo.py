@@ -1,7 +1,12 @@
 """The whole way on a small rendered corpus: real clips, real runs, a real page."""
 
+import json
+import shutil
+
 import pytest
 
+from erc_features.errors import ErcError
+from erc_features.sample.sample import sample
 from erc_fusion.demo import LADDER, demo
 
 
@@ -23,3 +28,21 @@ def test_demo_small_and_twice(tmp_path):
     assert {r.name: r.test.accuracy.mean for r in again.comparison.rows} == {
         name: row.test.accuracy.mean for name, row in rows.items()
     }
+
+
+def test_over_an_older_demo_it_says_what_to_remove(tmp_path):
+    """Not --force, which `demo` does not have."""
+    to = tmp_path / "demo"
+    sample(to / "raw", dialogues=(2, 2, 2))
+    for clip in (to / "raw").rglob("*.mp4"):
+        clip.unlink()  # no time for decoding
+    with pytest.raises(ErcError) as first:
+        demo(to, seeds=(0,))  # nothing to see or hear
+    assert "remove the folder" not in str(first.value)  # it was not there before
+    info = to / "data" / "sample" / "corpus.json"
+    found = json.loads(info.read_text())
+    found["prepared_from"]["frames"] = 99
+    info.write_text(json.dumps(found))
+    with pytest.raises(ErcError, match=r"cannot go on in .*demo.*: remove the folder, .*--to"):
+        demo(to, seeds=(0,))
+    shutil.rmtree(to)
