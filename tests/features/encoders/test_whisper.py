@@ -192,7 +192,7 @@ def test_what_is_refused(tiny, tmp_path):
     with pytest.raises(EncoderError, match="sampling_rate 8000; 16000 works"):
         load(bands)
     (bands / "preprocessor_config.json").unlink()
-    with pytest.raises(EncoderError, match=r"preprocessor_config.json doesn't say how"):
+    with pytest.raises(EncoderError, match=r"preprocessor_config.json does not say how"):
         load(bands)
 
 
