@@ -1,5 +1,6 @@
 """Examples in docstrings are run where their files are: see `tests/examples.py`."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -40,3 +41,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if collection_path.suffix != ".py" or collection_path.is_relative_to(TESTS):
         return None
     return True if ">>>" not in collection_path.read_text(encoding="utf-8") else None
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end: no look for garbage need go over it again."""
+    gc.collect()
+    gc.freeze()

@@ -53,7 +53,8 @@ def commands(tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupted")
     root, encoder = text_corpus(folder / "words", (5000, 60, 60)), tiny_bert(folder / "tiny")
     imports = (
-        "import cli\nimport torch\ntorch.set_num_threads(1)\n"
+        "import cli\nimport signal\nimport torch\ntorch.set_num_threads(1)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # nohup and `&` ignore it
         "from erc_features.encoders import load_encoder\n"
         "from erc_features.encoders.base import Settings\n"
         "from erc_features.extraction import extract\n"
@@ -61,7 +62,7 @@ def commands(tmp_path_factory):
         f"load_encoder({str(encoder)!r}, Modality.TEXT, Settings())"
     )
     work = (
-        "os.dup2(os.open(line.strip() + '/said', os.O_WRONLY | os.O_CREAT), 2); "
+        "os.dup2(os.open(line.strip() + '/said', os.O_WRONLY | os.O_CREAT), 2); os.dup2(2, 1); "
         f"cli.app(['extract', '--corpus', {str(root)!r}, '--features', line.strip() + '/f', "
         f"'--modality', 'text', '--encoder', {str(encoder)!r}, '--batch-size', '1'])"
     )

@@ -8,7 +8,6 @@ import time
 
 import pytest
 from corpora import text_corpus
-from sqlalchemy.exc import SQLAlchemyError
 from typer.testing import CliRunner
 
 import cli
@@ -89,6 +88,7 @@ tune(with_options(FuseConfig(corpus="words"), features={features!r}, runs={runs!
 def ended(storage):
     """Trials that came to their own end; one that was interrupted has failed, for Optuna."""
     import optuna
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         study = optuna.load_study(study_name="words", storage=storage)
