@@ -49,9 +49,9 @@ def test_plain_lines_have_share_rate_and_time_left(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
-    """`erc extract` of 1,620 texts one by one, in a fork; `line` is where it writes."""
+    """`erc extract` of 5,120 texts one by one, in a fork; `line` is where it writes."""
     folder = tmp_path_factory.mktemp("interrupted")
-    root, encoder = text_corpus(folder / "words", (1500, 60, 60)), tiny_bert(folder / "tiny")
+    root, encoder = text_corpus(folder / "words", (5000, 60, 60)), tiny_bert(folder / "tiny")
     imports = (
         "import cli\nimport signal\nimport torch\ntorch.set_num_threads(1)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # nohup and `&` ignore it
@@ -88,7 +88,7 @@ def test_interrupted_it_says_that_it_goes_on(commands, tmp_path, number, code):
     assert "Traceback" not in said
     assert partial.exists()
     (made,) = extract(root, features=tmp_path / "f", modality="text", encoder=str(folder))
-    assert sum(made.counts.values()) == 1620 and made.counts["failed"] == 0
+    assert sum(made.counts.values()) == 5120 and made.counts["failed"] == 0
 
 
 def test_a_dry_run_estimates_the_time(tmp_path):
