@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from erc_features.corpora.downmix import must_be_made_alike
-from erc_features.encoders.base import LAST_LAYER, PREPROCESSING, Settings
+from erc_features.encoders.base import LAST_LAYER, PREPROCESSING, settings_of
 from erc_features.errors import ErcError, RunError, choose, listed
 from erc_features.extraction.extract import extract
 from erc_features.extraction.job import feature_stem
@@ -169,10 +169,7 @@ def _predict(
     without: dict[str, dict[str, str]] = {}  # key -> stem -> why that row has no embedding
     for stem, file in files.items():
         modality, config = file["modality"], file["config"]
-        settings = Settings(
-            config["layers"], config["pool"], config["precision"], device,
-            config.get("history", 0), config.get("window", "reference"),
-        )  # fmt: skip
+        settings = settings_of(config, device)
         # The encoder's name is the stem without modality and variants.
         variants = feature_stem(Modality(modality), "", settings).removeprefix(f"{modality}.")
         # Keys are always `new/…`, so a file that was kept is of other clips.

@@ -13,6 +13,7 @@ from erc_features.cli.options import (
     FeaturesOption,
     JsonOption,
     command_of,
+    number_or_all,
 )
 
 commands = typer.Typer()
@@ -26,7 +27,9 @@ def extract(
     encoder: str | None = None,
     layers: str = "all",
     pool: str = "mean",
-    history: int = 0,
+    history: str = "0",
+    reach: str = "past",
+    prompt: str = "",
     window: str = "reference",
     precision: str = "fp32",
     device: str = "auto",
@@ -53,9 +56,15 @@ def extract(
             (ViT-B-32/TAG), opensmile:eGeMAPSv02, a plug-in's name, or random:NAME for random
             weights. [default: one for each modality]
         layers all|last|-4:|0,6,12: Layers to keep.
-        pool mean|max|mean+max|mean+std|cls: Pooling over tokens or frames.
-        history: Number of earlier utterances, with their speakers, that the text encoder reads
-            before each one.
+        pool mean|max|mean+max|mean+std|cls|last|mask|model: Pooling over tokens or frames. Of
+            texts also the first or last token, the token of a prompt's {mask}, or the way that an
+            embedding model's folder says (model).
+        history K|all: Number of earlier utterances of the dialogue, with their speakers, that the
+            text encoder reads before each one.
+        reach past|whole: With --history, what the text encoder reads: only earlier utterances, or
+            as many later ones too. With --history all, each dialogue is then encoded once.
+        prompt: Words around each text, such as "query: " or "{text} I feel {mask}.", or the name
+            of one of the model's own prompts. {text}, {speaker} and {mask} are filled in.
         window reference|tight: For Whisper: pad each sound to 30 s, as the model documents, or
             read no more than the sound, about ten times as fast.
         precision fp32|bf16|fp16|auto: Precision of the network.
@@ -82,7 +91,9 @@ def extract(
 
     what: dict[str, Any] = {
         "features": features, "modality": modality, "encoder": encoder, "name": name,
-        "settings": Settings(layers, pool, precision, device, history, window), "dtype": dtype,
+        "settings": Settings(layers, pool, precision, device,
+                             history=number_or_all("--history", history), window=window,
+                             reach=reach, prompt=prompt), "dtype": dtype,
         "batch_size": batch_size,
     }  # fmt: skip
     if dry_run:

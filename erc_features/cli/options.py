@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_origin
 import typer
 
 from erc_features.cli.panels import Command
+from erc_features.errors import ErcError
 
 RAW, CORPUS, FEATURES, RUNS = map(Path, ("data/raw", "data/meld", "features", "runs"))
 INPUTS, OUTPUT = "Inputs", "Output"  # headings of `--help`
@@ -44,6 +45,19 @@ def command_of(commands: typer.Typer, example: str, name: str | None = None) -> 
         return commands.command(name, cls=Command, epilog=f"Example: {example}")(run)
 
     return decorate
+
+
+def number_or_all(option: str, given: str) -> int | str:
+    """What an option takes that is a whole number, or `all`.
+
+    Raises:
+        ErcError: it is neither.
+    """
+    if given == "all":
+        return given
+    if not given.removeprefix("-").isdecimal():
+        raise ErcError(f"{option} {given}: a whole number or all is needed.")
+    return int(given)
 
 
 def _described(text: str) -> tuple[str, dict[str, tuple[str, list[str], str]]]:

@@ -18,21 +18,43 @@ if TYPE_CHECKING:
 
 # What `Recorded` encoders of erc record in a feature file's config.
 LAST_LAYER, PREPROCESSING = "last_layer", "preprocessing"
-POOLS = ("mean", "max", "mean+max", "mean+std", "cls")
+POOLS = ("mean", "max", "mean+max", "mean+std")  # over tokens, frames or time
+TEXT_POOLS = ("cls", "last", "mask", "model")  # of texts only
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 WINDOWS = ("reference", "tight")
+REACHES = ("past", "whole")
+# Settings that a feature file's config has only where they mean something.
+_OPTIONAL = ("history", "window", "reach", "prompt")
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A text with its speaker and its history: the item of text encoders with `--history`.
+    """An utterance in its dialogue: the item of text encoders with `--history`.
 
-    `before` holds (speaker, text) of earlier utterances of the dialogue, oldest first.
+    Attributes:
+        dialogue: (speaker, text) of what is read together, oldest first. With `--reach whole`
+            and `--history all`, all turns of a dialogue hold the same tuple.
+        at: which of them is the utterance itself.
     """
 
-    text: str
-    speaker: str
-    before: tuple[tuple[str, str], ...]
+    dialogue: tuple[tuple[str, str], ...]
+    at: int
+
+    @property
+    def speaker(self) -> str:
+        return self.dialogue[self.at][0]
+
+    @property
+    def text(self) -> str:
+        return self.dialogue[self.at][1]
+
+    @property
+    def before(self) -> tuple[tuple[str, str], ...]:
+        return self.dialogue[: self.at]
+
+    @property
+    def after(self) -> tuple[tuple[str, str], ...]:
+        return self.dialogue[self.at + 1 :]
 
 
 class Encoder(Protocol):
@@ -134,24 +156,45 @@ def measure(encoder: Encoder, known: Sequence[Any]) -> Measured:
 class Settings:
     """How to encode. Settings other than the defaults become part of the file's name.
 
-    `history` is the number of earlier utterances that are encoded with each text. `window` is for
-    encoders that pad every sound to a fixed length (Whisper): see `whisper.py`.
+    Attributes:
+        history: how many earlier utterances are encoded with each text, or "all" of them.
+        window: for encoders that pad every sound to a fixed length (Whisper), see `whisper.py`.
+        reach: with "whole", as many later utterances are encoded with each text as earlier ones.
+        prompt: words around each text, or the name of a prompt of the checkpoint, see `prompt.py`.
     """
 
     layers: str = "all"
     pool: str = "mean"
     precision: str = "fp32"
     device: str = "auto"
-    history: int = 0
+    history: int | str = 0
     window: str = "reference"
+    reach: str = "past"
+    prompt: str = ""
 
     def __post_init__(self) -> None:
-        choose("pooling", self.pool, POOLS)
+        choose("pooling", self.pool, (*POOLS, *TEXT_POOLS))
         choose("precision", self.precision, PRECISIONS)
         choose("window", self.window, WINDOWS)
-        if self.history < 0:
-            raise ErcError("--history is a number of utterances: 0 or more.")
+        choose("reach", self.reach, REACHES)
+        if self.history != "all" and (isinstance(self.history, str) or self.history < 0):
+            raise ErcError("--history is a number of utterances, 0 or more, or all.")
+        if self.reach == "whole" and not self.history:
+            raise ErcError(
+                "--reach whole needs --history: how many utterances on each side, or all."
+            )
         pick_layers(self.layers, 1000)
+
+
+def settings_of(config: Mapping[str, Any], device: str) -> Settings:
+    """The settings that a feature file records in its config.
+
+    Raises:
+        KeyError, ErcError: it records none, or wrong ones.
+    """
+    default = Settings()
+    later = {key: config.get(key, getattr(default, key)) for key in _OPTIONAL}
+    return Settings(config["layers"], config["pool"], config["precision"], device, **later)
 
 
 def pool(hidden: "torch.Tensor", mask: "torch.Tensor | None", how: str) -> "torch.Tensor":

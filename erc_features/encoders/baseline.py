@@ -70,7 +70,7 @@ def load_baseline(name: str, modality: Modality, settings: Settings) -> Baseline
         EncoderError: a setting asks for something else.
     """
     right = {"layers": ("all", "last"), "pool": ("mean",), "precision": ("auto", "fp32"),
-             "device": ("auto", "cpu"), "history": (0,)}  # fmt: skip
+             "device": ("auto", "cpu"), "history": (0,), "prompt": ("",)}  # fmt: skip
     if wrong := [f"--{name}" for name in right if getattr(settings, name) not in right[name]]:
         raise EncoderError(
             f"--encoder baseline takes no {', '.join(wrong)}: it is one formula, on the CPU."

@@ -1,11 +1,12 @@
 """Text encoders through transformers: the BERT family (Devlin et al. 2019), and decoders.
 
 They return every hidden layer, pooled over the tokens that are not padding; with history, over
-the tokens of the utterance itself. The last layer is `last_hidden_state`.
+the tokens of the utterance itself. The last layer is `last_hidden_state`. Embedding models pool
+their own way with `--pool model`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,20 @@ from erc_features.encoders.base import (
     Network,
     Settings,
     Turn,
-    pool,
     pooled_dim,
     to_device,
 )
 from erc_features.encoders.hidden_states import layers_of, recorded_last
 from erc_features.encoders.layers import pick_layers
+from erc_features.encoders.prompt import Prompt, as_template
+from erc_features.encoders.sentence_modules import (
+    NOTHING,
+    Instructions,
+    SentenceModules,
+    read_instructions,
+    read_modules,
+)
+from erc_features.encoders.token_pooling import pool_tokens
 from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, lost_capital, wrap
 from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.errors import EncoderError
@@ -40,41 +49,61 @@ _OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-te
 class TextEncoder(Network):
     """A frozen transformer over texts, as an :class:`~erc_features.encoders.base.Encoder`.
 
-    The pooling `cls` takes the first token of the whole sequence, which attends to the history too.
+    Attributes:
+        modules: how the checkpoint's authors embed a text, for `--pool model`.
     """
 
     tokenizer: Tokenizer
+    modules: SentenceModules | None = None
     modality: Modality = Modality.TEXT
     cap: float = 64 * 512.0  # tokens in a batch, padding included
     # What `measure` has tokenised, for `encode`: doing it twice is 3% of a small model's time.
     tokenised: dict[str | Turn, Tokens] = field(default_factory=dict, repr=False)
 
     def measure(self, known: Sequence[str | Turn]) -> Measured:
-        """Sizes in tokens; a group for each size, so that nothing is padded."""
-        found = [np.empty((0, 3))]
+        """Sizes in tokens; a group for each size, so that nothing is padded.
+
+        Where utterances are read with later ones, those of one sequence are a group, and each has
+        an equal part of its tokens.
+        """
+        found = [np.empty((0, 4))]
+        numbers: dict[bytes, int] | None = {} if any(map(_is_whole, known)) else None
         for first in range(0, len(known), _AT_ONCE):
             items = known[first : first + _AT_ONCE]
             made = self.tokenizer(items)
-            found.append(np.array([(len(t.ids), t.cut, t.shortened) for t in made], np.float64))
+            found.append(np.array([
+                (len(t.ids), t.cut, t.shortened, 0 if numbers is None
+                 else numbers.setdefault(t.ids.tobytes(), len(numbers)))
+                for t in made
+            ], np.float64))  # fmt: skip
             if len(self.tokenised) < _REMEMBERED:  # few enough to keep memory flat
                 self.tokenised.update(zip(items, made, strict=True))
-        sizes, cut, shortened = np.concatenate(found).T
+        sizes, cut, shortened, sequence = np.concatenate(found).T
         counts = {
             f"texts cut to {self.tokenizer.longest} tokens": int(cut.sum()),
             f"histories shortened to {self.tokenizer.longest} tokens": int(shortened.sum()),
         }
-        return Measured(sizes, sizes, {note: n for note, n in counts.items() if n})
+        notes = {note: n for note, n in counts.items() if n}
+        if numbers is None:
+            return Measured(sizes, sizes, notes)
+        rows = np.bincount(sequence.astype(int))[sequence.astype(int)]
+        return Measured(sizes / rows, sequence, notes)
 
     @torch.inference_mode()
     def encode(self, items: Sequence[str | Turn]) -> np.ndarray:
-        """Texts or turns -> (B, L, D) float32.
+        """Texts or turns -> (B, L, D) float32. Items of one sequence are computed once.
 
-        A text that is too long for the model loses its end; a history, its oldest utterances.
+        A text that is too long for the model loses its end; a dialogue, what is farthest.
         """
         new = [item for item in items if item not in self.tokenised]
         made = iter(self.tokenizer(new))
         tokens = [self.tokenised.get(item) or next(made) for item in items]
-        ids, seen, own = _arrays(tokens, self.tokenizer.pad)
+        rows = list(range(len(tokens)))
+        if any(map(_is_whole, items)):
+            places: dict[bytes, int] = {}
+            rows = [places.setdefault(t.ids.tobytes(), len(places)) for t in tokens]
+        sequences = [tokens[rows.index(place)] for place in range(max(rows) + 1)]
+        ids, seen = _arrays(sequences, self.tokenizer.pad)
         found = self.model(
             input_ids=to_device(ids, self.device),
             # Attention is faster without a mask, and rows that are planned together need none.
@@ -82,22 +111,27 @@ class TextEncoder(Network):
             output_hidden_states=True,
         )
         states = layers_of(found)
-        mask = None if own.all() else to_device(own, self.device)  # (B, T)
-        pooled = [pool(states[i], mask, self.pooling) for i in self.picked]
+        if self.modules:
+            pooled = [self.modules.embed(states[-1], tokens, rows)]
+        else:
+            pooled = pool_tokens([states[i] for i in self.picked], tokens, rows, self.pooling)
         return torch.stack(pooled, 1).cpu().numpy()  # (B, L, D)
 
 
-def _arrays(tokens: Sequence[Tokens], pad: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ids (B, T) and what is not padding (B, T), int64; which tokens to pool (B, T), bool."""
+def _is_whole(item: str | Turn) -> bool:
+    """Whether later utterances are read with it."""
+    return isinstance(item, Turn) and item.at + 1 < len(item.dialogue)
+
+
+def _arrays(tokens: Sequence[Tokens], pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """ids (B, T) and what is not padding (B, T), int64."""
     longest = max(len(t.ids) for t in tokens)
     ids = np.full((len(tokens), longest), pad)
     seen = np.zeros_like(ids)
-    own = np.zeros(ids.shape, bool)
     for i, t in enumerate(tokens):
         ids[i, : len(t.ids)] = t.ids
         seen[i, : len(t.ids)] = 1
-        own[i, slice(*t.own)] = True
-    return ids, seen, own
+    return ids, seen
 
 
 def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
@@ -113,18 +147,27 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
             "of the BERT family works, or a decoder alone."
         )
     model.config.use_cache = False
-    longest = _longest(model.config)
+    widths, causal = _probe(name, model)
+    own_way = settings.pool == "model"
+    if own_way and place is None:
+        raise EncoderError(f"--encoder {name} --pool model: random weights have no such folder.")
+    modules = read_modules(name, place, widths[-1]) if own_way and place else None
+    told = read_instructions(place) if place and (own_way or settings.prompt) else NOTHING
+    longest = min(_longest(model.config), (own_way and told.longest) or _LONGEST)
     tokenizer = (
-        _load_tokenizer(name, place, model.config, settings.history) if place
+        _load_tokenizer(name, place, model.config, settings, longest) if place
         else hashed(longest, model.config.vocab_size)
     )  # fmt: skip
-    widths, causal = _probe(name, model)
-    picked = pick_layers(settings.layers, len(widths))
-    if causal and settings.pool == "cls":
+    if own_way and told.lower:
         raise EncoderError(
-            f"--encoder {name} --pool cls: the first token of a decoder has seen no other; "
-            "mean works."
+            f"--encoder {name} --pool model: its sentence_bert_config.json makes texts lower case "
+            "before its tokenizer, which is not done here; --pool mean works."
         )
+    tokenizer = _with_prompt(name, tokenizer, settings, told, modules)
+    picked = (
+        (len(widths) - 1,) if modules else tuple(pick_layers(settings.layers, len(widths)))
+    )  # fmt: skip
+    _must_suit(name, settings, causal, tokenizer.prompt)
     dims = [widths[i] for i in picked]
     if len(set(dims)) > 1:
         raise EncoderError(
@@ -135,14 +178,77 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
     return TextEncoder(
         name=name,
         revision=revision,
-        picked=tuple(picked),
-        dim=pooled_dim(dims[0], settings.pool),
+        picked=picked,
+        dim=modules.dim(dims[0]) if modules else pooled_dim(dims[0], settings.pool),
         pooling=settings.pool,
         device=settings.device,
         model=place_model(model, settings.precision, settings.device),
         tokenizer=tokenizer,
-        recorded=recorded_last(model.config, picked, len(widths)),
+        modules=modules,
+        recorded={
+            **recorded_last(model.config, picked, len(widths)),
+            **({"modules": modules.revision[:16]} if modules else {}),
+            **({"words": tokenizer.prompt.template} if tokenizer.prompt else {}),
+        },
     )
+
+
+def _must_suit(name: str, settings: Settings, causal: bool, prompt: Prompt | None) -> None:
+    """Refuse a pooling that would not be of the utterance."""
+    how = f"--encoder {name} --pool {settings.pool}"
+    if causal and settings.pool == "cls":
+        raise EncoderError(f"{how}: the first token of a decoder has seen no other; mean works.")
+    if settings.reach == "whole" and settings.pool in ("cls", "last", "model"):
+        raise EncoderError(
+            f"{how} --reach whole: that is the dialogue's state, not the utterance's; mean works."
+        )
+    if settings.pool == "mask" and not (prompt and prompt.has_mask):
+        raise EncoderError(
+            f"{how}: it needs a prompt with a {{mask}}, such as --prompt '{{text}} I feel {{mask}}.'"
+        )
+    if settings.pool == "model" and settings.layers not in ("all", "last"):
+        raise EncoderError(f"{how}: the model pools its last layer; leave --layers out.")
+
+
+def _with_prompt(
+    name: str, tokenizer: Tokenizer, settings: Settings, told: Instructions,
+    modules: SentenceModules | None,
+) -> Tokenizer:  # fmt: skip
+    """The tokenizer with the prompt that was asked for, or the folder's own by that name."""
+    wanted = settings.prompt
+    if wanted in told.prompts or not wanted:
+        words = told.prompts.get(wanted or (told.default if modules else None) or "", "")
+    elif wanted.isidentifier():
+        known = ", ".join(sorted(told.prompts)) or "none"
+        raise EncoderError(
+            f"--encoder {name} --prompt {wanted}: it names no such prompt (it names: {known}). "
+            f"Words are a prompt if they have a space or a colon: --prompt '{wanted}: '."
+        )
+    else:
+        words = wanted
+    if not words:
+        return tokenizer
+    template = as_template(words)
+    mask = getattr(tokenizer.inner, "mask_token", None) or ""
+    if "{mask}" in template and not mask:
+        raise EncoderError(
+            f"--encoder {name} --prompt {wanted!r}: its tokenizer has no mask token; a masked "
+            "language model, such as BERT or RoBERTa, has one."
+        )
+    if not getattr(tokenizer.inner, "is_fast", True):
+        raise EncoderError(
+            f"--encoder {name} --prompt {wanted!r}: its tokenizer can't say which tokens are the "
+            "text's; one with a tokenizer.json can."
+        )
+    pooled = modules.pools_prompt if modules else True
+    made = replace(tokenizer, prompt=Prompt(template, mask, pooled))
+    length = len(made([""])[0].ids)
+    if length > tokenizer.longest // 2:
+        raise EncoderError(
+            f"--encoder {name} --prompt {wanted!r}: it has {length} of the {tokenizer.longest} "
+            "tokens that the model reads; half of them are for the text."
+        )
+    return made
 
 
 def _longest(config: Any) -> int:
@@ -154,7 +260,9 @@ def _longest(config: Any) -> int:
     return min(_LONGEST, most)
 
 
-def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Tokenizer:
+def _load_tokenizer(
+    name: str, place: Place, config: Any, settings: Settings, longest: int
+) -> Tokenizer:
     from transformers import AutoTokenizer
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
@@ -181,12 +289,12 @@ def _load_tokenizer(name: str, place: Place, config: Any, history: int) -> Token
             "tokenizer makes all texts lower case, because no tokenizer_config.json says whether "
             'to. Add one: {"do_lower_case": false}, or true if the weights were trained so.'
         )
-    if history and not inner.is_fast:
+    if settings.history and not inner.is_fast:
         raise EncoderError(
-            f"--encoder {name} --history {history}: its tokenizer can't say which tokens are "
+            f"--encoder {name} --history {settings.history}: its tokenizer can't say which tokens are "
             "the utterance's own; one with a tokenizer.json can."
         )
-    return wrap(inner, min(_longest(config), inner.model_max_length))
+    return wrap(inner, min(longest, inner.model_max_length))
 
 
 @torch.inference_mode()

@@ -1,21 +1,23 @@
-"""Turning texts, alone or with their history, into token numbers.
+"""Turning texts, alone or with their dialogue, into token numbers.
 
 With history, the utterances of a dialogue follow each other in one sequence, as in EmoBERTa (Kim
 and Vossen 2021, "EmoBERTa: Speaker-Aware Emotion Recognition in Conversation with RoBERTa"):
 
     [CLS] Ross: Hi. [SEP] Joey: Hey! [SEP] Ross: This guy says hello. [SEP]
 
-each with its speaker's name if there is one, and the tokens of the last text are marked.
+each with its speaker's name if there is one, and the tokens of one of them are marked.
 """
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
 from erc_features.encoders.base import Turn
+from erc_features.encoders.excerpt import excerpt
+from erc_features.encoders.prompt import Filled, Prompt
 
 _CAPITAL = re.compile(r"[A-Z][a-z]{2,}")
 _WORD = re.compile(r"\w{1,8}|[^\w\s]")
@@ -29,13 +31,23 @@ class Tokens:
         ids: of the tokens.
         own: first and last + 1 of those to pool: all, or with history the text's own.
         cut: whether the text itself was too long and lost its end.
-        shortened: whether the oldest utterances of its history were left out.
+        shortened: whether utterances of its dialogue were left out.
+        mask: which token the prompt's `{mask}` is; -1 without one.
     """
 
     ids: "array[int]"
     own: tuple[int, int]
     cut: bool
     shortened: bool
+    mask: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One utterance of a sequence: its tokens, and where in the line each ends."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class Tokenizer:
         pad: the token to pad with; nothing attends to it.
         prefix, suffix: special tokens around a sequence.
         between: tokens between the utterances of a history.
+        prompt: the words around each text to be encoded, not around those of its history.
     """
 
     inner: Any
@@ -59,6 +72,7 @@ class Tokenizer:
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     between: tuple[int, ...] = ()
+    prompt: Prompt | None = None
 
     @property
     def room(self) -> int:
@@ -66,12 +80,33 @@ class Tokenizer:
 
     def __call__(self, items: Sequence[str | Turn]) -> list[Tokens]:
         """Each text or turn as a sequence of one to `longest` tokens."""
-        plain = [item for item in items if isinstance(item, str)]
+        plain = [item for item in items if isinstance(item, str) and not self.prompt]
         encoded = iter(self.inner(plain, add_special_tokens=False)["input_ids"] if plain else [])
-        return [
-            self._alone(next(encoded)) if isinstance(item, str) else self._with_history(item)
-            for item in items
-        ]
+        lines = self._lines(items)
+        found = []
+        for item in items:
+            if isinstance(item, Turn):
+                found.append(self._in_dialogue(item, lines))
+            elif self.prompt:
+                found.append(self._prompted(item, lines))
+            else:
+                found.append(self._alone(next(encoded)))
+        return found
+
+    def _lines(self, items: Sequence[str | Turn]) -> Mapping[str, _Line]:
+        """Every line that is part of a sequence, tokenised once."""
+        wanted: dict[str, None] = {}
+        for item in items:
+            if isinstance(item, Turn):
+                wanted |= dict.fromkeys(map(_line, item.dialogue))
+                wanted[self._own(item)[0].line] = None
+            elif self.prompt:
+                wanted[self.prompt.fill(item, "").line] = None
+        if not wanted:
+            return {}
+        found = self.inner([*wanted], add_special_tokens=False, return_offsets_mapping=True)
+        pairs = zip(found["input_ids"], found["offset_mapping"], strict=True)
+        return {line: _Line(*pair) for line, pair in zip(wanted, pairs, strict=True)}
 
     def _alone(self, ids: list[int]) -> Tokens:
         cut = len(ids) > self.room
@@ -79,28 +114,73 @@ class Tokenizer:
         whole = [*self.prefix, *ids[: self.room], *self.suffix] or [self.pad]
         return Tokens(array("i", whole), (0, len(whole)), cut, False)
 
-    def _with_history(self, turn: Turn) -> Tokens:
-        pairs = [*turn.before, (turn.speaker, turn.text)]
-        names = [f"{speaker}: " if speaker else "" for speaker, _ in pairs]
-        lines = [name + text for name, (_, text) in zip(names, pairs, strict=True)]
-        found = self.inner(lines, add_special_tokens=False, return_offsets_mapping=True)
-        *before, own = found["input_ids"]
+    def _prompted(self, text: str, lines: Mapping[str, _Line]) -> Tokens:
+        assert self.prompt is not None
+        filled = self.prompt.fill(text, "")
+        ids, mask, cut = self._fitted(lines[filled.line], filled)
+        whole = [*self.prefix, *ids, *self.suffix] or [self.pad]
+        start = 0
+        if not self.prompt.pooled:
+            spans = lines[filled.line].spans
+            start = len(self.prefix) + sum(end <= filled.text[0] for _, end in spans)
+            start = min(start, len(whole) - 1)
+        return Tokens(
+            array("i", whole), (start, len(whole)), cut, False,
+            mask if mask < 0 else mask + len(self.prefix),
+        )  # fmt: skip
+
+    def _own(self, turn: Turn) -> tuple[Filled, int]:
+        """The utterance's own line, and how much of it is its speaker's name."""
+        line = _line(turn.dialogue[turn.at])
+        name = len(line) - len(turn.text)
+        if not self.prompt:
+            return Filled(line, (name, len(line)), -1), name
+        filled = self.prompt.fill(turn.text, turn.speaker)
+        if self.prompt.names_speaker:
+            return filled, 0
+        begin, end = (name + n for n in filled.text)
+        mask = filled.mask if filled.mask < 0 else filled.mask + name
+        return Filled(line[:name] + filled.line, (begin, end), mask), name
+
+    def _fitted(self, line: _Line, filled: Filled) -> tuple[list[int], int, bool]:
+        """The line's tokens, without the end of its text if there are too many; which of them is
+        the mask, or -1; and whether there were too many."""
+        first, last = (sum(end <= limit for _, end in line.spans) for limit in filled.text)
+        # Spans may be empty at the end of a text; a token of the text ends inside it.
+        excess = max(0, len(line.ids) - self.room)
+        gone = min(excess, last - first)
+        ids = [*line.ids[: last - gone], *line.ids[last:]][: self.room]
+        mask = -1
+        if filled.mask >= 0:
+            mask = next(i for i, (begin, end) in enumerate(line.spans) if end > filled.mask)
+            mask -= gone if mask >= last else 0
+        return ids, mask, excess > 0
+
+    def _in_dialogue(self, turn: Turn, lines: Mapping[str, _Line]) -> Tokens:
+        filled, name = self._own(turn)
+        own, mask, cut = self._fitted(lines[filled.line], filled)
         # A token is the text's own where it ends after the speaker's name.
-        named = sum(end <= len(names[-1]) for _, end in found["offset_mapping"][-1])
-        cut = len(own) > self.room
-        own = own[: self.room]
-        kept: list[int] = []
-        count = 0
-        for line in reversed(before):
-            longer = [*line, *self.between, *kept]
-            if len(longer) + len(own) > self.room:
-                break
-            kept, count = longer, count + 1
-        ids = [*self.prefix, *kept, *own, *self.suffix] or [self.pad]
-        stop = len(self.prefix) + len(kept) + len(own)
+        named = sum(end <= name for _, end in lines[filled.line].spans)
+        parts = [lines[_line(said)].ids for said in turn.dialogue]
+        parts[turn.at] = own
+        gap = len(self.between)
+        first, stop = excerpt([len(part) + gap for part in parts], turn.at, self.room + gap)
+        before = [token for part in parts[first : turn.at] for token in (*part, *self.between)]
+        after = [token for part in parts[turn.at + 1 : stop] for token in (*self.between, *part)]
+        ids = [*self.prefix, *before, *own, *after, *self.suffix] or [self.pad]
+        begin = len(self.prefix) + len(before)
+        end = begin + len(own)
         # An empty text has no token of its own: the one after it stands for it, or the last.
-        start = min(stop - len(own) + named, len(ids) - 1)
-        return Tokens(array("i", ids), (start, max(stop, start + 1)), cut, count < len(before))
+        start = min(begin + named, len(ids) - 1)
+        return Tokens(
+            array("i", ids), (start, max(end, start + 1)), cut, (first, stop) != (0, len(parts)),
+            mask if mask < 0 else mask + begin,
+        )  # fmt: skip
+
+
+def _line(said: tuple[str, str]) -> str:
+    speaker, text = said
+    return f"{speaker}: {text}" if speaker else text
 
 
 @dataclass(frozen=True)

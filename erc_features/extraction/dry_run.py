@@ -112,7 +112,7 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool, here: bool)
     amount: float = sum(len(u.x_text) for u in job.corpus.utterances)
     if job.modality != Modality.TEXT:
         unit = "frames"
-        amount = sum(known(job.corpus, job.modality, np.flatnonzero(job.has_medium)))
+        amount = sum(known(job.corpus, job.modality, np.flatnonzero(job.has_medium), settings))
         if job.modality == Modality.AUDIO:
             unit, amount = "hours of audio", amount / 3600
     place = next(place for place in (path, *path.absolute().parents) if place.exists())
@@ -151,7 +151,7 @@ def _time(
     if not todo:
         return None, 0
     batch = sorted(todo, key=meter.cost)[len(todo) // 2][:_TIMED]
-    load = loader(job.corpus, job.modality, job.settings.history)
+    load = loader(job.corpus, job.modality, job.settings)
     list(run_local([batch[:1]], load, encoder, job.dtype, our_cores()))
     began = perf_counter()
     (done,) = run_local([batch], load, encoder, job.dtype, our_cores())

@@ -203,7 +203,7 @@ def _run(
 
         expected = Expected(probe.encoder.revision, probe.make(), versions_of(job.encoder))
         return run_ray(batches, job, expected, workers)
-    load = loader(job.corpus, job.modality, job.settings.history)
+    load = loader(job.corpus, job.modality, job.settings)
     return run_local(batches, load, probe.encoder, job.dtype, workers)
 
 

@@ -1,26 +1,26 @@
 """What an encoder gets of a corpus: the item of a row, and what is known of it beforehand."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus
-from erc_features.encoders.base import Turn
+from erc_features.encoders.base import Settings, Turn
 from erc_features.utterance import Modality
 
 FRAMES = 5  # taken from a clip, where a corpus names clips instead of mosaics
 
 
-def loader(corpus: Corpus, modality: Modality, history: int = 0) -> Callable[[int], Any]:
+def loader(corpus: Corpus, modality: Modality, settings: Settings) -> Callable[[int], Any]:
     """A function from a row to its item: its text or turn, its sound, or its frames.
 
     It raises MediaError where the medium cannot be read.
     """
     if modality == Modality.TEXT:
-        texts = turns(corpus, history) if history else [u.x_text for u in corpus.utterances]
-        return texts.__getitem__
+        if settings.history or "{speaker}" in settings.prompt:
+            return turns(corpus, settings.history, settings.reach).__getitem__
+        return [u.x_text for u in corpus.utterances].__getitem__
     from erc_features.media import read_audio, read_frames
 
     stacked = corpus.info.get("decode", {}).get("frames", 1)
@@ -35,25 +35,29 @@ def loader(corpus: Corpus, modality: Modality, history: int = 0) -> Callable[[in
     return read
 
 
-def turns(corpus: Corpus, history: int) -> list[Turn]:
-    """Each utterance with the last `history` utterances of its dialogue that have a text."""
+def turns(corpus: Corpus, history: int | str, reach: str = "past") -> list[Turn]:
+    """Each utterance with the last `history` utterances of its dialogue that have a text, or with
+    all of them; if the reach is "whole", with as many that follow."""
+    most = len(corpus.utterances) if history == "all" else int(history)
+    later = most if reach == "whole" else 0
     dialogues: dict[tuple[str, int], list[int]] = {}
     for row, u in enumerate(corpus.utterances):
         dialogues.setdefault((u.split, u.dialogue), []).append(row)
-    found = [Turn(u.x_text, u.speaker, ()) for u in corpus.utterances]
+    found = [Turn(((u.speaker, u.x_text),), 0) for u in corpus.utterances]
     for rows in dialogues.values():
-        said: list[tuple[str, str]] = []
-        for row in sorted(rows, key=lambda row: corpus.utterances[row].sequence):
-            found[row] = replace(found[row], before=tuple(said[-history:]))
-            if found[row].text.strip():
-                said.append((found[row].speaker, found[row].text))
+        rows.sort(key=lambda row: corpus.utterances[row].sequence)
+        rows = [row for row in rows if found[row].text.strip()]  # others are never encoded
+        said = tuple(found[row].dialogue[0] for row in rows)
+        for at, row in enumerate(rows):
+            first, stop = max(0, at - most), at + 1 + later
+            found[row] = Turn(said[first:stop], at - first)
     return found
 
 
-def known(corpus: Corpus, modality: Modality, rows: np.ndarray, history: int = 0) -> list[Any]:
+def known(corpus: Corpus, modality: Modality, rows: np.ndarray, settings: Settings) -> list[Any]:
     """What is known of each row without decoding: its text or turn, frames, or seconds."""
     if modality == Modality.TEXT:
-        return list(map(loader(corpus, modality, history), rows.tolist()))
+        return list(map(loader(corpus, modality, settings), rows.tolist()))
     if modality == Modality.VISUAL:
         return [float(corpus.info.get("decode", {}).get("frames", FRAMES))] * len(rows)
     from erc_features.media import duration

@@ -1,7 +1,8 @@
 """One extraction: its corpus, modality and encoder, and everything that follows from them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -21,7 +22,7 @@ from erc_features.utterance import Modality
 DTYPES = ("float16", "float32")
 # The settings that become part of a file's name, in this order, and what they are called there.
 _VARIANTS = {"layers": "layers", "pool": "pool", "history": "history", "precision": "",
-             "window": ""}  # fmt: skip
+             "window": "", "reach": "reach", "prompt": "prompt-"}  # fmt: skip
 
 
 class JobOptions(TypedDict, total=False):
@@ -103,7 +104,7 @@ class Job:
     def plan(self, encoder: Encoder) -> tuple[list[np.ndarray], Measured]:
         """The batches of all rows that have something to encode, and their measures."""
         rows = np.flatnonzero(self.has_medium)
-        found = measure(encoder, known(self.corpus, self.modality, rows, self.settings.history))
+        found = measure(encoder, known(self.corpus, self.modality, rows, self.settings))
         batches = plan(
             rows, found.sizes, groups=found.groups, batch_size=self.batch_size, cost=encoder.cost,
             cap=encoder.cap,
@@ -127,6 +128,8 @@ class Job:
         decode = corpus.info.get("decode", {})
         if self.modality == Modality.TEXT:
             config |= {"history": settings.history}
+            asked = {"reach": settings.reach, "prompt": settings.prompt}
+            config |= {k: v for k, v in asked.items() if v != getattr(Settings(), k)}
         if self.modality == Modality.VISUAL:
             config |= {"frames": decode.get("frames", FRAMES), "height": decode.get("height")}
         if self.modality == Modality.AUDIO:
@@ -144,6 +147,9 @@ class Job:
 def feature_stem(modality: Modality, name: str, settings: Settings) -> str:
     """`text.minilm+layers-4-+poolmax`: only what differs from the defaults, in a fixed order."""
     default = Settings()
+    if not settings.prompt.isidentifier() and settings.prompt:  # words have a short hash
+        words = sha256(settings.prompt.encode()).hexdigest()[:8]
+        settings = replace(settings, prompt=words)
     variants = [
         f"+{label}{clean_name(str(getattr(settings, field)))}"
         for field, label in _VARIANTS.items()

@@ -44,7 +44,7 @@ class EncoderProbe:
     def make(self) -> Probe | None:
         """The probe; None if the encoder fails on the built-in input, and `unchecked` says why."""
         if self._made is None and not self._failure:
-            item = built_in(self.encoder.modality, self._settings.history)
+            item = built_in(self.encoder.modality, self._settings)
             x, status, reasons = encode_rows([item], self.encoder, "float32")
             if status[0] == Status.OK:
                 self._made = Probe(x[0], INPUT, self.encoder.device)

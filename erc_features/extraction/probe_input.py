@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from erc_features.encoders.base import Turn
+from erc_features.encoders.base import Settings, Turn
 from erc_features.utterance import Modality
 
 INPUT = 1
@@ -42,10 +42,14 @@ _PITCH = (118, 131, 145, 162, 150, 138, 171, 112)  # Hz at the beginning of each
 _HEIGHT, _WIDTH = 240, 320
 
 
-def built_in(modality: Modality, history: int = 0) -> Any:
+def built_in(modality: Modality, settings: Settings) -> Any:
     """The item as an encoder takes it: str or Turn, sound (32000,), or two frames."""
     if modality == Modality.TEXT:
-        return Turn(_SENTENCE, "Ben", _BEFORE[-history:]) if history else _SENTENCE
+        if not settings.history and "{speaker}" not in settings.prompt:
+            return _SENTENCE
+        most = len(_BEFORE) if settings.history == "all" else int(settings.history)
+        said = (*(_BEFORE[-most:] if most else ()), ("Ben", _SENTENCE))
+        return Turn(said, len(said) - (2 if settings.reach == "whole" else 1))
     return voice() if modality == Modality.AUDIO else (face(4), face(16))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from erc_features.corpora.downmix import must_be_of_one_rule
 from erc_features.corpora.manifest import Corpus, fingerprint, read_corpus
 from erc_features.encoders import load_encoder, resolve
-from erc_features.encoders.base import Encoder, Settings, measure
+from erc_features.encoders.base import Encoder, measure, settings_of
 from erc_features.errors import ErcError, FeatureFileError, listed
 from erc_features.extraction.engines.local import run_local
 from erc_features.extraction.items import known, loader
@@ -154,7 +154,7 @@ def verify(
             job.settings.precision, job.settings.device, str(file.attributes.get("device", ""))
         )
         chosen = np.concatenate([sample, _others(status, job, random)])
-        load = loader(corpus, job.modality, job.settings.history)
+        load = loader(corpus, job.modality, job.settings)
         batches = run_local(list(chosen[:, None]), load, loaded, job.dtype, _DECODERS)
         for done, batch in enumerate(batches, 1):
             row = int(batch.rows[0])
@@ -193,10 +193,7 @@ def _same_again(
     must_be_of_one_rule(file.path, theirs, corpus)
     try:
         modality = Modality(theirs.modality)
-        settings = Settings(
-            config["layers"], config["pool"], config["precision"], device,
-            config.get("history", 0), config.get("window", "reference"),
-        )  # fmt: skip
+        settings = settings_of(config, device)
     except (KeyError, TypeError, ValueError) as error:
         raise FeatureFileError(
             f"{file.path}: its attributes don't say how `erc extract` made it ({error!r}), so it "
@@ -243,7 +240,7 @@ def _sample(
     from equal stretches of the remaining rows in order of split and size, one from each."""
     if len(rows) <= count:
         return rows
-    sizes = measure(encoder, known(job.corpus, job.modality, rows, job.settings.history)).sizes
+    sizes = measure(encoder, known(job.corpus, job.modality, rows, job.settings)).sizes
     splits = np.array([str(job.corpus.utterances[row].split) for row in rows])
     picked = [int(sizes.argmax()), int(sizes.argmin())]
     picked += [int(random.choice(np.flatnonzero(splits == split))) for split in np.unique(splits)]

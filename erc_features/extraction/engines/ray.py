@@ -80,7 +80,7 @@ class Worker:
 
     def __init__(self, job: Job, threads: int, decoders: int) -> None:
         self._job = job
-        self._item = loader(job.corpus, job.modality, job.settings.history)
+        self._item = loader(job.corpus, job.modality, job.settings)
         self._decoding = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         # One thread computes, with as many threads of torch as the driver has: each thread has
         # its own such number, and with another one networks give other bits (1e-6).

@@ -14,8 +14,14 @@ from erc_features.utterance import Modality
 RANDOM = np.random.default_rng(0)
 WORDS = ["great", "no", "the", "xyz", "42", "Ünï", "don't", "!", "🙂"]
 TEXTS = [" ".join(RANDOM.choice(WORDS, n)) for n in RANDOM.integers(1, 40, 100)]
+
+
+def turn(text, speaker, before, after=()):
+    return Turn((*before, (speaker, text), *after), len(before))
+
+
 TURNS = [
-    Turn(text, "Ross" if i % 3 else "", tuple(("Joey", t) for t in TEXTS[i + 1 : i + 1 + i % 4]))
+    turn(text, "Ross" if i % 3 else "", tuple(("Joey", t) for t in TEXTS[i + 1 : i + 1 + i % 4]))
     for i, text in enumerate(TEXTS)
 ]
 KINDS = {"bert": tiny_bert, "roberta": tiny_roberta, "gpt2": tiny_gpt2, "llama": tiny_llama}
@@ -93,7 +99,7 @@ def test_history_pools_over_the_own_tokens_only(checkpoints):
         AutoTokenizer.from_pretrained(folder),
         AutoModel.from_pretrained(folder).eval(),
     )
-    turn = Turn("great text", "ross", (("joey", "hate"), ("", "no no")))
+    said = turn("great text", "ross", (("joey", "hate"), ("", "no no")))
     # [CLS] j ##o ##e ##y : hate [SEP] no no [SEP] r ##o ##s ##s : great text [SEP]
     ids = tokenizer("joey: hate [SEP] no no [SEP] ross: great text", return_tensors="pt")[
         "input_ids"
@@ -101,20 +107,20 @@ def test_history_pools_over_the_own_tokens_only(checkpoints):
     with torch.no_grad():
         states = model(ids, output_hidden_states=True).hidden_states
     wanted = torch.stack([state[0, -3:-1].mean(0) for state in states]).numpy()
-    assert np.abs(load(folder).encode([turn])[0] - wanted).max() < 1e-5
+    assert np.abs(load(folder).encode([said])[0] - wanted).max() < 1e-5
     first = torch.stack([state[0, 0] for state in states]).numpy()
-    assert np.abs(load(folder, pool="cls").encode([turn])[0] - first).max() < 1e-5
+    assert np.abs(load(folder, pool="cls").encode([said])[0] - first).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_a_history_the_oldest_go_first(checkpoints, kind):
     encoder = load(checkpoints[kind])
     near, far, own = ("Joey", "no " * 5), ("Ross", "hate " * 40), ("great " * 3).strip()
-    short = encoder.encode([Turn(own, "Ross", (near,))])
-    assert np.abs(encoder.encode([Turn(own, "Ross", (far, near))]) - short).max() < 1e-6
-    assert np.abs(encoder.encode([Turn(own, "Ross", ())]) - short).max() > 1e-4
-    found = measure(encoder, [Turn(own, "Ross", (far, near)), Turn("no " * 99, "", (near,)),
-                              Turn(own, "", ())])  # fmt: skip
+    short = encoder.encode([turn(own, "Ross", (near,))])
+    assert np.abs(encoder.encode([turn(own, "Ross", (far, near))]) - short).max() < 1e-6
+    assert np.abs(encoder.encode([turn(own, "Ross", ())]) - short).max() > 1e-4
+    found = measure(encoder, [turn(own, "Ross", (far, near)), turn("no " * 99, "", (near,)),
+                              turn(own, "", ())])  # fmt: skip
     assert found.notes == {"texts cut to 64 tokens": 1, "histories shortened to 64 tokens": 2}
     assert found.sizes.max() <= encoder.tokenizer.longest
 
@@ -123,7 +129,7 @@ def test_hostile_texts(checkpoints):
     texts = ["", " ", "\u200b", "🙂" * 50, "a" * 100_000, "the " * 30_000, "\x00", "[SEP] [CLS]"]
     for folder in checkpoints.values():
         encoder = load(folder)
-        turns = [Turn(text, text[:40], (("Ross", text), ("", ""))) for text in texts]
+        turns = [turn(text, text[:40], (("Ross", text), ("", ""))) for text in texts]
         for items in (texts, turns):
             x = encoder.encode(items)
             assert np.isfinite(x).all()
@@ -147,8 +153,8 @@ def test_extract_with_history_counts_what_was_cut(checkpoints, tmp_path):
         assert file.attributes["config"]["history"] == 2
         at = file.key.tolist().index("train/d-1-seq-4")
         x = file.x()[at]
-    turn = Turn("lovely", "Joey", (("Ross", "no " * 80), ("Ross", "the text")))
-    assert np.abs(load(checkpoints["bert"]).encode([turn])[0] - x).max() < 1e-5
+    said = turn("lovely", "Joey", (("Ross", "no " * 80), ("Ross", "the text")))
+    assert np.abs(load(checkpoints["bert"]).encode([said])[0] - x).max() < 1e-5
     plain = extract(tmp_path / "talk", features=tmp_path / "f", modality="text",
                     encoder=checkpoints["bert"])[0]  # fmt: skip
     assert plain.notes == {"texts cut to 64 tokens": 2}
