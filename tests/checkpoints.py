@@ -23,6 +23,7 @@ def tiny_bert(folder: Path, *, seed: int = 0) -> Path:
     PreTrainedTokenizerFast(
         tokenizer_object=BertWordPieceTokenizer(vocab=numbers)._tokenizer, model_max_length=64,
         pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]",
     ).save_pretrained(folder)  # fmt: skip
     torch.manual_seed(seed)
     config = BertConfig(

@@ -180,9 +180,7 @@ class Settings:
         if self.history != "all" and (isinstance(self.history, str) or self.history < 0):
             raise ErcError("--history is a number of utterances, 0 or more, or all.")
         if self.reach == "whole" and not self.history:
-            raise ErcError(
-                "--reach whole needs --history: how many utterances on each side, or all."
-            )
+            raise ErcError("--reach whole needs --history: a number of utterances, or all.")
         pick_layers(self.layers, 1000)
 
 

@@ -37,6 +37,8 @@ def excerpt(lengths: Sequence[int], at: int, room: int) -> tuple[int, int]:
         stop = first
         while stop < len(lengths) and starts[stop + 1] - starts[first] <= room:
             stop += 1
+        if stop == len(lengths):  # the last one is as long as it can be
+            first = _oldest_left_out(lengths, stop - 1, room)
         away = abs(middle - (starts[first] + starts[stop]) / 2)
         if first <= at < stop and away < best:
             best, found = away, (first, stop)

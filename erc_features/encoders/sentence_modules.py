@@ -31,8 +31,10 @@ _STEPS = {
     "pooling_mode_mean_tokens": "mean", "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean", "pooling_mode_lasttoken": "lasttoken",
 }  # fmt: skip
-_ACTIVATIONS = {"Identity": lambda x: x, "Tanh": torch.tanh, "ReLU": torch.relu,
-                "GELU": functional.gelu, "Sigmoid": torch.sigmoid, "SiLU": functional.silu}  # fmt: skip
+_ACTIVATIONS = {
+    "Identity": lambda x: x, "Tanh": torch.tanh, "ReLU": torch.relu, "GELU": functional.gelu,
+    "Sigmoid": torch.sigmoid, "SiLU": functional.silu,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,8 @@ class Dense:
     activation: str
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        found = functional.linear(x, self.weight.to(x.device),
-                                  None if self.bias is None else self.bias.to(x.device))  # fmt: skip
-        return _ACTIVATIONS[self.activation](found)
+        bias = None if self.bias is None else self.bias.to(x.device)
+        return _ACTIVATIONS[self.activation](functional.linear(x, self.weight.to(x.device), bias))
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ def _must_suit(name: str, settings: Settings, causal: bool, prompt: Prompt | Non
         )
     if settings.pool == "mask" and not (prompt and prompt.has_mask):
         raise EncoderError(
-            f"{how}: it needs a prompt with a {{mask}}, such as --prompt '{{text}} I feel {{mask}}.'"
+            f"{how}: it needs a prompt with {{mask}}, such as --prompt '{{text}} I feel {{mask}}.'"
         )
     if settings.pool == "model" and settings.layers not in ("all", "last"):
         raise EncoderError(f"{how}: the model pools its last layer; leave --layers out.")
@@ -291,8 +291,8 @@ def _load_tokenizer(
         )
     if settings.history and not inner.is_fast:
         raise EncoderError(
-            f"--encoder {name} --history {settings.history}: its tokenizer can't say which tokens are "
-            "the utterance's own; one with a tokenizer.json can."
+            f"--encoder {name} --history {settings.history}: its tokenizer can't say which tokens "
+            "are the utterance's own; one with a tokenizer.json can."
         )
     return wrap(inner, min(longest, inner.model_max_length))
 

@@ -37,6 +37,8 @@ from erc_fusion.fuse import fuse
 from erc_fusion.predict import predict
 from erc_fusion.runs.run import Run
 
+PLAIN = Settings()
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "v1"
 
 
@@ -46,7 +48,7 @@ def sha(*arrays):
 
 def test_the_built_in_inputs_are_the_same_bits_everywhere():
     """Whatever else these become is another INPUT: every probe that is kept was made of these."""
-    sound, (shut, open_) = built_in(Modality.AUDIO), built_in(Modality.VISUAL)
+    sound, (shut, open_) = built_in(Modality.AUDIO, PLAIN), built_in(Modality.VISUAL, PLAIN)
     assert (sound.shape, sound.dtype) == ((32_000,), np.float32)
     assert (shut.shape, shut.dtype) == ((240, 320, 3), np.uint8)
     assert sha(sound) == sha(voice()) == "9663f3b52c50da82"
@@ -55,14 +57,19 @@ def test_the_built_in_inputs_are_the_same_bits_everywhere():
     assert np.abs(sound).max() == 0.5
     assert np.abs(sound).reshape(-1, 1600).max(1).min() > 0.01  # no tenth of a second is silent
     text = "Oh, you can't be serious! I waited 25 minutes for you — and the café was closed."
-    assert built_in(Modality.TEXT) == text
+    assert built_in(Modality.TEXT, PLAIN) == text
     before = (
         ("Ann", "Where have you been all day?"),
         ("Ben", "At work. Why, did something happen?"),
         ("Ann", "We said noon, remember?"),
     )
-    assert built_in(Modality.TEXT, history=2) == Turn(text, "Ben", before[1:])
-    assert built_in(Modality.TEXT, history=9) == Turn(text, "Ben", before)
+    said = ("Ben", text)
+    assert built_in(Modality.TEXT, Settings(history=2)) == Turn((*before[1:], said), 2)
+    for history in (9, "all"):
+        assert built_in(Modality.TEXT, Settings(history=history)) == Turn((*before, said), 3)
+    whole = Settings(history="all", reach="whole")
+    assert built_in(Modality.TEXT, whole) == Turn((*before, said), 2)
+    assert built_in(Modality.TEXT, Settings(prompt="{speaker}: {text}")) == Turn((said,), 0)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +101,7 @@ def test_a_file_keeps_the_embedding_of_the_built_in_input(tiny, tmp_path, modali
                       settings=settings, dtype="float16")  # fmt: skip
     assert made.unchecked == ""
     encoder = load_encoder(encoders[modality], Modality(modality), settings)
-    wanted = encoder.encode([built_in(Modality(modality), settings.history)])[0]
+    wanted = encoder.encode([built_in(Modality(modality), settings)])[0]
     with FeatureFile(made.path) as file:
         assert file.probe is not None
         assert file.probe.dtype == np.float32
@@ -113,7 +120,7 @@ def test_a_file_keeps_the_embedding_of_the_built_in_input(tiny, tmp_path, modali
 def test_the_baseline_keeps_one_too(tiny, tmp_path, modality):
     (made,) = extract(tiny[0], features=tmp_path, modality=modality, encoder="baseline")
     with FeatureFile(made.path) as file:
-        wanted = load_encoder("baseline", modality, Settings()).encode([built_in(modality)])
+        wanted = load_encoder("baseline", modality, Settings()).encode([built_in(modality, PLAIN)])
         assert np.array_equal(file.probe[None], wanted)
 
 

@@ -1,0 +1,123 @@
+"""`--pool model`, compared with sentence-transformers on folders that it wrote itself."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from checkpoints import tiny_bert, tiny_llama
+
+from erc_features.encoders import load_encoder
+from erc_features.encoders.base import Settings
+from erc_features.errors import EncoderError
+from erc_features.utterance import Modality
+
+TEXTS = ["great", "no the text", "lovely " * 20, "the " * 90, "Ünï don't! 42"]
+QUERY = {"query": "the text: ", "document": "no: "}
+
+
+def load(name, **settings):
+    return load_encoder(str(name), Modality.TEXT, Settings(pool="model", **settings))
+
+
+def written(folder, base, *, dense=0, normalise=False, prompts=None, default=None, **pooling):
+    """A folder of sentence-transformers, and its model."""
+    import torch
+    from sentence_transformers import SentenceTransformer, models
+
+    steps = [models.Transformer(str(base)), models.Pooling(16, **pooling)]
+    tokenizer = steps[0].tokenizer
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    width = steps[1].get_embedding_dimension()
+    torch.manual_seed(0)
+    for n in range(dense):
+        activation = torch.nn.Tanh() if n == 0 else torch.nn.Identity()
+        steps.append(models.Dense(width, 8 + n, bias=n == 0, activation_function=activation))
+        width = 8 + n
+    if normalise:
+        steps.append(models.Normalize())
+    made = SentenceTransformer(modules=steps, device="cpu", prompts=prompts or {},
+                               default_prompt_name=default)  # fmt: skip
+    made.save(str(folder))
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    root = tmp_path_factory.mktemp("bases")
+    return {"bert": tiny_bert(root / "bert"), "llama": tiny_llama(root / "llama", side="left")}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("base", "how"),
+    [
+        ("bert", {"pooling_mode": "mean", "normalise": True}),
+        ("bert", {"pooling_mode": "cls", "prompts": QUERY, "default": "query"}),
+        ("bert", {"pooling_mode": ("mean", "max", "mean_sqrt_len_tokens"), "dense": 2}),
+        ("bert", {"pooling_mode": "mean", "prompts": QUERY, "default": "document",
+                  "include_prompt": False}),
+        ("llama", {"pooling_mode": "lasttoken", "normalise": True, "prompts": QUERY}),
+        ("llama", {"pooling_mode": "weightedmean"}),
+    ],
+    ids=["mean", "cls", "joined", "without-prompt", "last", "weighted"],
+)  # fmt: skip
+def test_it_equals_sentence_transformers(bases, tmp_path, base, how):
+    theirs = written(tmp_path / "model", bases[base], **how)
+    ours = load(tmp_path / "model")
+    wanted = theirs.encode(TEXTS)
+    x = ours.encode(TEXTS)
+    assert x.shape == (5, 1, wanted.shape[1]) == (5, ours.layers, ours.dim)
+    assert np.abs(x[:, 0] - wanted).max() < 1e-5
+    for text, row in zip(TEXTS, x, strict=True):
+        assert np.abs(ours.encode([text])[0] - row).max() < 1e-5
+    if how.get("prompts"):
+        asked = load(tmp_path / "model", prompt="query")
+        wanted = theirs.encode(TEXTS, prompt_name="query")
+        assert np.abs(asked.encode(TEXTS)[:, 0] - wanted).max() < 1e-5
+        with pytest.raises(EncoderError, match="it names: document, query"):
+            load(tmp_path / "model", prompt="passage")
+
+
+def test_old_folders_and_real_minilm(minilm):
+    from sentence_transformers import SentenceTransformer
+
+    wanted = SentenceTransformer(str(minilm), device="cpu").encode(TEXTS)
+    assert np.abs(load(minilm).encode(TEXTS)[:, 0] - wanted).max() < 1e-5
+
+
+def test_dense_weights_and_steps_are_part_of_what_is_recorded(bases, tmp_path):
+    written(tmp_path / "one", bases["bert"], pooling_mode="mean", dense=1)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    from safetensors.torch import load_file, save_file
+
+    weights = next((tmp_path / "two").glob("*_Dense/model.safetensors"))
+    state = load_file(weights)
+    state["linear.bias"] += 1e-3
+    save_file(state, weights)
+    one, two = load(tmp_path / "one"), load(tmp_path / "two")
+    assert one.revision == two.revision
+    assert one.recorded["modules"] != two.recorded["modules"]
+
+
+def test_errors(bases, tmp_path):
+    with pytest.raises(EncoderError, match="it has neither modules.json"):
+        load(bases["bert"])
+    with pytest.raises(EncoderError, match="random weights have no such folder"):
+        load("random:bert-base-uncased")
+    folder = tmp_path / "model"
+    written(folder, bases["bert"], pooling_mode="mean", dense=1)
+    with pytest.raises(EncoderError, match="leave --layers out"):
+        load(folder, layers="0,1")
+    modules = json.loads((folder / "modules.json").read_text())
+    odd = [*modules, {"idx": 3, "name": "3", "path": "3_LSTM", "type": "models.LSTM"}]
+    (folder / "modules.json").write_text(json.dumps(odd))
+    with pytest.raises(EncoderError, match="has LSTM"):
+        load(folder)
+    (folder / "modules.json").write_text("{")
+    with pytest.raises(EncoderError, match="cannot be read"):
+        load(folder)
+    (folder / "modules.json").write_text(json.dumps(modules))
+    next(folder.glob("*_Dense/model.safetensors")).unlink()
+    with pytest.raises(EncoderError, match=r"has no model\.safetensors"):
+        load(folder)
