@@ -56,6 +56,10 @@ SETTINGS: dict[str, Setting] = {
     "reach": Setting(MODEL, "Part of the dialogue that the context reads."),
     "speakers": Setting(MODEL, "Tell the context who speaks.", None, "speakers"),
     "width": Setting(MODEL, "Dimensions of the embedding."),
+    "layer_mix": Setting(
+        MODEL,
+        "How an encoder's layers become one vector: a learned weighted mean, or all of them.",
+    ),
     "dropout": Setting(MODEL, "Dropout rate after the projection."),
     "modality_dropout": Setting(MODEL, "Probability of hiding a file from a training row."),
     "loss": Setting(LOSS, "Loss on the logits.", "cross-entropy|focal|dice"),

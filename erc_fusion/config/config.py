@@ -14,15 +14,18 @@ CLASS_WEIGHTS = ("none", "sqrt", "balanced")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16", "auto")
 REACHES = ("whole", "past")
+LAYER_MIXES = ("learned", "concat")
 # Heads, contexts and losses are checked where they are looked up: plug-ins add to them.
 CHOICES = {
     "monitor": MONITORS,
     "class_weights": CLASS_WEIGHTS,
     "device": ("auto", "cpu", "cuda"),
     "reach": REACHES,
+    "layer_mix": LAYER_MIXES,
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
 }
+_LATER = (("model", "layer_mix"),)  # settings that runs of erc 0.1 do not have
 _BELOW_1 = ("dropout", "modality_dropout", "label_smoothing", "average")
 _ABOVE_0 = ("width", "temperature", "lr", "batch_size", "epochs", "patience", "clip")
 _AT_LEAST_0 = ("weight_decay", "warmup", "margin", "gamma", "contrastive_weight")
@@ -43,6 +46,8 @@ class ModelConfig:
         dropout: share of units dropped in training, after the projection.
         modality_dropout: probability that a feature file is hidden from a training row; at least
             one of those that the row has always stays.
+        layer_mix: `learned`: one weight for each of a file's layers, which sum to 1; `concat`: a
+            projection for each layer, as a classifier on concatenated layers has.
     """
 
     head: str = "mlp"
@@ -52,6 +57,7 @@ class ModelConfig:
     width: int = 256
     dropout: float = 0.5
     modality_dropout: float = 0.1
+    layer_mix: str = "learned"
 
 
 @dataclass(frozen=True)
@@ -243,8 +249,15 @@ def parse_list(text: str | None) -> tuple[str, ...] | None:
 
 
 def without_place(config: FuseConfig) -> dict[str, Any]:
-    """The settings that make up a run's identity: all but where it happens."""
-    return {name: value for name, value in asdict(config).items() if name != "place"}
+    """The settings that make up a run's identity: all but where it happens.
+
+    A setting that came later counts only where it is used, so that older runs keep theirs.
+    """
+    found: dict[str, Any] = {k: v for k, v in asdict(config).items() if k != "place"}
+    for table, name in _LATER:
+        if found[table][name] == DEFAULTS[name]:
+            del found[table][name]
+    return found
 
 
 def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:

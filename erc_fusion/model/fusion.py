@@ -51,7 +51,7 @@ class FusionModel(nn.Module):
         speakers: int = 0,
     ) -> None:
         super().__init__()
-        shape = HeadShape(files, config.width, config.dropout)
+        shape = HeadShape(files, config.width, config.dropout, config.layer_mix)
         self.noise = stack.noise
         self.modality_dropout = config.modality_dropout if len(files) > 1 else 0.0
         self.head = load_head(config.head)(stack, shape)

@@ -147,16 +147,26 @@ class LayerMix(nn.Module):
 
 
 class Projection(nn.Module):
-    """One file's layers (S, B, L, D), mixed and projected to (S, B, E); zero where absent."""
+    """One file's layers (S, B, L, D), projected to (S, B, E); zero where absent.
 
-    def __init__(self, stack: Stack, layers: int, dim: int, width: int) -> None:
+    The layers are mixed by learned weights or, with `concatenated`, side by side: each then has
+    a projection of its own, of L times the weights.
+    """
+
+    def __init__(
+        self, stack: Stack, layers: int, dim: int, width: int, *, concatenated: bool = False
+    ) -> None:
         super().__init__()
-        self.mix = LayerMix(stack, layers)
-        self.linear = Linear(stack, dim, width)
+        self.mix = None if concatenated else LayerMix(stack, layers)
+        self.linear = Linear(stack, dim * layers if concatenated else dim, width)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         # Masked after the product: E is narrower than D.
-        return self.linear(self.mix(x)) * present[..., None]
+        return self.linear(self.mix(x) if self.mix else x.flatten(2)) * present[..., None]
+
+    def shares(self) -> Tensor | None:
+        """(S, L): the weights of mixed layers; None where there are none."""
+        return self.mix.shares() if self.mix else None
 
 
 class Attention(nn.Module):

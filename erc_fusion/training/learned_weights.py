@@ -21,7 +21,7 @@ def weigh_layers(model: FusionModel) -> dict[str, dict[str, list[float]]]:
     projections = (each for each in model.modules() if isinstance(each, Projections))
     for stem, file in ((s, f) for p in projections for s, f in zip(p.stems, p.files, strict=True)):
         assert isinstance(file, Projection)
-        shares = file.mix.shares()
+        shares = file.shares()
         if shares is not None:
             mean, std = _over_seeds(shares.detach().cpu().numpy())
             found[stem] = {"weight": mean.tolist(), "std": std.tolist()}

@@ -18,7 +18,7 @@ import cli
 from erc_features.errors import ErcError, RunError
 from erc_features.store import Status
 from erc_fusion.cli.printing import show_run
-from erc_fusion.config.config import (
+from erc_fusion.config.config import without_place, (
     FuseConfig,
     from_tables,
     load_config,
@@ -425,3 +425,10 @@ def test_one_seed_is_not_shown_twice(root: Path, capsys) -> None:
     result = fuse(settings(root, seeds=(7,), epochs=1))
     show_run(result)
     assert "nsemble" not in capsys.readouterr().out + result.run._repr_html_()
+
+
+def test_a_setting_that_came_later_leaves_older_runs_their_identity() -> None:
+    plain = without_place(FuseConfig())
+    assert "layer_mix" not in plain["model"] and "dropout" in plain["model"]
+    joined = without_place(with_options(FuseConfig(), layer_mix="concat"))
+    assert joined["model"] == plain["model"] | {"layer_mix": "concat"}

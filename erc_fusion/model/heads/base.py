@@ -18,11 +18,13 @@ class HeadShape:
         files: stem -> (L, D), in the order of the columns of `present`.
         width: E, dimensions of the embedding.
         dropout: share of units dropped in training.
+        layer_mix: `learned` or `concat`, how a file's layers become one vector.
     """
 
     files: Mapping[str, tuple[int, int]]
     width: int
     dropout: float
+    layer_mix: str = "learned"
 
 
 class Head(nn.Module, ABC):
@@ -66,7 +68,8 @@ class Projections(nn.Module):
         super().__init__()
         self.stems = tuple(shape.files)
         self.files = nn.ModuleList(
-            Projection(stack, layers, dim, shape.width) for layers, dim in shape.files.values()
+            Projection(stack, *of_file, shape.width, concatenated=shape.layer_mix == "concat")
+            for of_file in shape.files.values()
         )
 
     def forward(self, x: Mapping[str, Tensor], present: Tensor) -> list[Tensor]:

@@ -149,3 +149,13 @@ def test_gru_is_torchs_for_each_seed_with_gradients(both: bool) -> None:
     out[1].sum().backward()
     grads = [weight.grad for weight in layer.weights]
     assert all(g is not None and torch.all(g[0] == 0) and g[1].abs().sum() > 0 for g in grads)
+
+
+def test_concatenated_layers_have_a_projection_each():
+    present = torch.tensor([[True, False]]).expand(3, 2)
+    x = noise(3, 2, 4, 5)
+    made = Projection(Stack(SEEDS), 4, 5, 6, concatenated=True)
+    assert made.linear.weight.shape == (3, 20, 6) and made.shares() is None
+    of_each = made.linear.weight.unflatten(1, (4, 5))  # (S, L, D, E)
+    wanted = torch.einsum("sbld,slde->sbe", x, of_each) + made.linear.bias
+    torch.testing.assert_close(made(x, present), wanted * present[..., None])
