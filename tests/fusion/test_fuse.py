@@ -18,12 +18,13 @@ import cli
 from erc_features.errors import ErcError, RunError
 from erc_features.store import Status
 from erc_fusion.cli.printing import show_run
-from erc_fusion.config.config import without_place, (
+from erc_fusion.config.config import (
     FuseConfig,
     from_tables,
     load_config,
     to_toml,
     with_options,
+    without_place,
 )
 from erc_fusion.config.seeds import parse_seeds, seeds_warning
 from erc_fusion.fuse import FuseResult, fuse, resolve
