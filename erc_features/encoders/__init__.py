@@ -14,7 +14,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from erc_features.encoders.base import Encoder, Recorded, Settings, pick_device, pick_precision
+from erc_features.encoders.base import (
+    TEXT_POOLS,
+    Encoder,
+    Recorded,
+    Settings,
+    pick_device,
+    pick_precision,
+)
 from erc_features.encoders.cpu_precision import warn_of_slow_precision
 from erc_features.errors import EncoderError
 from erc_features.plugins import load, with_plugins
@@ -60,6 +67,9 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
         EncoderError: it is unknown, cannot encode the modality, or its weights cannot be loaded.
     """
     table = with_plugins("erc.encoders", ENCODERS)
+    if modality != Modality.TEXT and (settings.prompt or settings.pool in TEXT_POOLS):
+        what = "--prompt" if settings.prompt else f"--pool {settings.pool}"
+        raise EncoderError(f"{what} is for texts; leave it out for --modality {modality}.")
     if encoder in table:
         found = _of_window(load(table[encoder])(encoder, modality, settings), settings)
         if found.modality != modality:

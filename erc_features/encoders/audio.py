@@ -28,15 +28,7 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
-from erc_features.encoders.base import (
-    POOLS,
-    Encoder,
-    Measured,
-    Network,
-    Settings,
-    pooled_dim,
-    to_device,
-)
+from erc_features.encoders.base import Encoder, Measured, Network, Settings, pooled_dim, to_device
 from erc_features.encoders.hidden_states import layers_of, recorded_last
 from erc_features.encoders.layers import pick_layers
 from erc_features.encoders.moments import Moments, moments_of, pool_moments
@@ -140,11 +132,8 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> Encoder:
     Raises:
         EncoderError: it cannot be loaded, is no such model, or a setting does not apply to it.
     """
-    if settings.pool not in POOLS or settings.history or settings.prompt:
-        raise EncoderError(
-            f"--encoder {name}: sound has no tokens, no --history and no --prompt; --pool mean, "
-            "max, mean+max and mean+std work."
-        )
+    if settings.history:
+        raise EncoderError(f"--encoder {name}: sound has no --history; leave it out.")
     model, revision, place = load_transformer(name, modality)
     config = model.config
     if config.model_type in _OTHERS:

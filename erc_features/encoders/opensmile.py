@@ -91,7 +91,7 @@ def load_opensmile(name: str, modality: Modality, settings: Settings) -> OpenSmi
     if modality != Modality.AUDIO:
         raise EncoderError(f"--encoder {name} takes audio; --modality audio works.")
     if (settings.layers not in ("all", "last") or settings.pool != "mean" or settings.history
-            or settings.prompt or settings.window != "reference"):  # fmt: skip
+            or settings.window != "reference"):  # fmt: skip
         raise EncoderError(
             f"--encoder {name}: it has no layers, nothing to pool, no history and no window; leave "
             "--layers, --pool, --history and --window out."

@@ -15,14 +15,7 @@ import torch
 
 from erc_features.encoders import open_clip_tags as tags
 from erc_features.encoders import weights as stored
-from erc_features.encoders.base import (
-    POOLS,
-    Network,
-    Settings,
-    pool,
-    pooled_dim,
-    weights_revision,
-)
+from erc_features.encoders.base import Network, Settings, pool, pooled_dim, weights_revision
 from erc_features.encoders.pixels import Preprocess, preprocess
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
@@ -64,10 +57,7 @@ def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEnco
         EncoderError: a setting does not apply; it cannot be loaded, is no such model, or its
             weights are not safetensors.
     """
-    if (
-        settings.layers not in ("all", "last") or settings.pool not in POOLS
-        or settings.history or settings.prompt
-    ):  # fmt: skip
+    if settings.layers not in ("all", "last") or settings.pool == "cls" or settings.history:
         raise EncoderError(
             f"--encoder {name}: a CLIP gives one embedding a frame, so --layers is all, --pool "
             "one of mean, max, mean+max and mean+std, and there is no --history."

@@ -116,5 +116,5 @@ def test_what_is_wrong_with_a_prompt(bert, tmp_path):
         load(tiny_gpt2(tmp_path / "tiny-gpt2"), prompt="{text} {mask}")
     with pytest.raises(EncoderError, match="half of them are for the text"):
         load(bert, prompt="the " * 40)
-    with pytest.raises(EncoderError, match="takes no --prompt"):
+    with pytest.raises(EncoderError, match="baseline takes no --prompt"):
         load("baseline", prompt="query: ")
