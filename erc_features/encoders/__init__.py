@@ -67,7 +67,8 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
         EncoderError: it is unknown, cannot encode the modality, or its weights cannot be loaded.
     """
     table = with_plugins("erc.encoders", ENCODERS)
-    if modality != Modality.TEXT and (settings.prompt or settings.pool in TEXT_POOLS):
+    only_texts = settings.pool in TEXT_POOLS and settings.pool != "cls"
+    if modality != Modality.TEXT and (settings.prompt or only_texts):
         what = "--prompt" if settings.prompt else f"--pool {settings.pool}"
         raise EncoderError(f"{what} is for texts; leave it out for --modality {modality}.")
     if encoder in table:

@@ -132,8 +132,11 @@ def load_audio(name: str, modality: Modality, settings: Settings) -> Encoder:
     Raises:
         EncoderError: it cannot be loaded, is no such model, or a setting does not apply to it.
     """
-    if settings.history:
-        raise EncoderError(f"--encoder {name}: sound has no --history; leave it out.")
+    if settings.pool == "cls" or settings.history:
+        raise EncoderError(
+            f"--encoder {name}: sound has no first token and no --history; --pool mean, max, "
+            "mean+max and mean+std work."
+        )
     model, revision, place = load_transformer(name, modality)
     config = model.config
     if config.model_type in _OTHERS:

@@ -148,7 +148,9 @@ def test_errors_say_what_would_work(tmp_path, bert):
         load_encoder("x", Modality.AUDIO, Settings())
     with pytest.raises(EncoderError, match=r"not in the cache.*local folder.*HF_HOME.*baseline"):
         load_encoder("nobody/such-model", Modality.TEXT, Settings())
-    with pytest.raises(ErcError, match="Unknown pooling 'maen'; choose from cls, max, mean,"):
+    with pytest.raises(
+        ErcError, match="Unknown pooling 'maen'; choose from cls, last, mask, max, mean,"
+    ):
         Settings(pool="maen")
     with pytest.raises(EncoderError, match="takes no --layers"):
         load_encoder("baseline", Modality.TEXT, Settings(layers="-1"))
