@@ -23,6 +23,7 @@ def extract(
     corpus: CorpusOption = CORPUS,
     features: FeaturesOption = FEATURES,
     modality: str | None = None,
+    crop: str = "frame",
     encoder: str | None = None,
     layers: str = "all",
     pool: str = "mean",
@@ -47,6 +48,8 @@ def extract(
     Inputs:
         modality text|visual|audio: Modality to encode. [default: every modality that the corpus
             has]
+        crop frame|face: Encode whole frames, or the faces that `erc prepare --faces` cut out of
+            them.
 
     Encoder:
         encoder NAME: baseline, a Hugging Face id, a local folder, an open_clip model
@@ -81,7 +84,7 @@ def extract(
     from erc_features.extraction.extract import extract as run
 
     what: dict[str, Any] = {
-        "features": features, "modality": modality, "encoder": encoder, "name": name,
+        "features": features, "modality": modality, "crop": crop, "encoder": encoder, "name": name,
         "settings": Settings(layers, pool, precision, device, history, window), "dtype": dtype,
         "batch_size": batch_size,
     }  # fmt: skip

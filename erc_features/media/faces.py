@@ -59,7 +59,7 @@ class FaceCrop:
     side: int = 224
 
     def must_be_installed(self) -> None:
-        """Refuse to find faces by another detector than this one, in an ErcError that names both."""
+        """Refuse to find faces by another detector than this: an ErcError names both."""
         if (here := installed_detector()) != self.detector:
             package, _, number = self.detector.partition(" ")
             raise ErcError(
