@@ -106,12 +106,15 @@ def prepare(
     from erc_features import terminal
     from erc_features.acquire.upload import folder_of, is_url, upload
     from erc_features.cli import printing
-    from erc_features.media import FaceCrop
     from erc_features.preparation.decode import Decode
     from erc_features.preparation.prepare import prepare as run
 
+    decode = Decode(frames, height)
+    if faces:
+        from erc_features.media import FaceCrop  # PyAV
+
+        decode = Decode(frames, height, faces=FaceCrop())
     with terminal.bar() as progress, terminal.resumable():
-        decode = Decode(frames, height, faces=FaceCrop() if faces else None)
         made = run(raw, folder_of(to), kind=kind, decode=decode, jobs=jobs,
                    strict=strict, force=force, say=terminal.err.print,
                    progress=lambda *at: progress("prepare", *at))  # fmt: skip

@@ -10,6 +10,7 @@ from erc_features.media.clip import brief, read_clip
 from erc_features.media.endings import PICTURES
 
 _FRAMES_FIELD = "frames"
+_MOST_SQUARES = 100  # a clip has no more frames; a line of pixels is no stack of them
 
 
 def read_frames(path: Path, *, stacked: int | None = 1, wanted: int = 5) -> tuple[np.ndarray, ...]:
@@ -58,7 +59,7 @@ def count_frames(path: Path) -> int:
 
 def _squares(picture: Image.Image) -> int:
     wide, high = picture.size
-    return 1 if high % wide else high // wide
+    return 1 if high % wide or high > _MOST_SQUARES * wide else high // wide
 
 
 def write_mosaic(path: Path, frames: tuple[np.ndarray, ...]) -> None:
