@@ -39,6 +39,8 @@ class Modality(StrEnum):
     AUDIO = "audio"
 
 
+X_FACE = "x_face"  # the column that `erc prepare --faces` adds
+
 _KEY = re.compile(r"(train|dev|test|new)/d-(0|[1-9][0-9]*)-seq-(0|[1-9][0-9]*)")
 
 
@@ -115,6 +117,12 @@ class Utterance:
     def key(self) -> str:
         """`split/d-<dialogue>-seq-<sequence>`, see :func:`make_key`."""
         return make_key(self.split, self.dialogue, self.sequence)
+
+    @property
+    def x_face(self) -> str:
+        """The path of its faces, a mosaic of squares, relative to the corpus's CSV; often empty,
+        and always in a corpus that was prepared without them."""
+        return self.more.get(X_FACE, "").strip()
 
     def cell(self, modality: Modality) -> str:
         """The text, or the path of the picture or sound; blank where there is none."""

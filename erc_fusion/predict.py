@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from erc_features.corpora.downmix import must_be_made_alike
+from erc_features.corpora.faces import FACE_CROP, FRAME_CROP
 from erc_features.encoders.base import LAST_LAYER, PREPROCESSING, settings_of
 from erc_features.errors import ErcError, RunError, choose, listed
 from erc_features.extraction.extract import extract
@@ -160,9 +161,20 @@ def _predict(
                 f"is not there. --encoder {stem}=PATH says where it is now."
             )
     update = progress or (lambda what, done, total: None)
+    decode = _decode(files)
+    for stem, file in files.items():
+        if (
+            file["config"].get("crop") == FACE_CROP
+            and (decode is None or decode.faces is None)
+            and not any(u.x_face for u in utterances)
+        ):
+            raise RunError(
+                f"{stem} was made from faces that erc did not cut out, so it cannot cut out such "
+                "faces here: predict from a --csv with a column x_face that names them."
+            )
     weights = load_weights(run)
     corpus = prepare_talk(
-        utterances, work / "talk", labels, _decode(files), lambda *at: update("prepare", *at)
+        utterances, work / "talk", labels, decode, lambda *at: update("prepare", *at)
     )
     folder = work / "features" / corpus.name
     unchecked: dict[str, str] = {}
@@ -171,13 +183,14 @@ def _predict(
         modality, config = file["modality"], file["config"]
         settings = settings_of(config, device)
         # The encoder's name is the stem without modality and variants.
-        variants = feature_stem(Modality(modality), "", settings).removeprefix(f"{modality}.")
+        crop = config.get("crop", FRAME_CROP)
+        variants = feature_stem(Modality(modality), "", settings, crop)[len(modality) + 1 :]
         # Keys are always `new/…`, so a file that was kept is of other clips.
         (made,) = extract(
             corpus, features=folder.parent, modality=modality, encoder=encoders[stem],
             name=stem.removeprefix(f"{modality}.").removesuffix(variants), settings=settings,
             dtype=config["dtype"], revision=file["revision"], allow_empty=True,
-            overwrite=True, check=_check(run, file, unchecked), progress=progress,
+            crop=crop, overwrite=True, check=_check(run, file, unchecked), progress=progress,
         )  # fmt: skip
         if made.path.name != f"{stem}.h5":  # the run's was renamed
             made.path.replace(made.path.with_name(f"{stem}.h5"))
@@ -224,13 +237,22 @@ def _check(
 
 def _decode(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:
     """How the run's clips were prepared; None where erc did not prepare any."""
-    configs = {file["modality"]: file["config"] for file in [*files.values()][::-1]}
-    if configs.keys() == {Modality.TEXT}:
+    if all(file["modality"] == Modality.TEXT for file in files.values()):
         return None
-    if Modality.VISUAL not in configs:
+    seen = [file["config"] for file in files.values() if file["modality"] == Modality.VISUAL]
+    if not seen:
         return Decode()
-    frames, height = (configs[Modality.VISUAL].get(name) for name in ("frames", "height"))
-    return Decode(frames, height) if frames and height else None
+    faces = next((config for config in seen if config.get("crop") == FACE_CROP), None)
+    whole = next((config for config in seen if config is not faces), None)
+    if faces is None or "detector" not in faces:
+        frames, height = ((whole or {}).get(name) for name in ("frames", "height"))
+        return Decode(frames, height) if frames and height else None
+    from erc_features.media import FaceCrop
+
+    crop = FaceCrop(**{each.name: faces[each.name] for each in fields(FaceCrop)})
+    # The mosaic's height is of no concern to faces.
+    height = (whole or {}).get("height") or Decode().height
+    return Decode(faces["frames"], height, faces=crop)
 
 
 def _must_mean_the_same(stem: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -27,11 +27,15 @@ def encode_clip(
     frame_times: list[float] | None = None,
     index_first: bool = False,
     top: int | None = None,
+    pictures: list[np.ndarray] | None = None,
 ) -> Path:
     """An H.264 and AAC clip. Frame i is grey of level `20 + 200 i / (n - 1)`.
 
-    With `top`, the upper half of every frame has that level.
+    With `top`, the upper half of every frame has that level. `pictures` are the frames instead,
+    (H, W, 3) uint8 each, H and W even.
     """
+    if pictures:
+        size, seconds = (pictures[0].shape[1], pictures[0].shape[0]), len(pictures) / fps
     times = frame_times or [i / fps for i in range(max(1, round(seconds * fps)))]
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"movflags": "faststart"} if index_first else {}
@@ -50,6 +54,8 @@ def encode_clip(
                 pixels = np.full((size[1], size[0], 3), level, np.uint8)
                 if top is not None:
                     pixels[: size[1] // 2] = top
+                if pictures:
+                    pixels = pictures[number]
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
                 out.mux(video.encode(frame))

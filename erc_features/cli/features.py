@@ -24,6 +24,7 @@ def extract(
     corpus: CorpusOption = CORPUS,
     features: FeaturesOption = FEATURES,
     modality: str | None = None,
+    crop: str = "frame",
     encoder: str | None = None,
     layers: str = "all",
     pool: str = "mean",
@@ -50,6 +51,8 @@ def extract(
     Inputs:
         modality text|visual|audio: Modality to encode. [default: every modality that the corpus
             has]
+        crop frame|face: Encode whole frames, or the faces that `erc prepare --faces` cut out of
+            them.
 
     Encoder:
         encoder NAME: baseline, a Hugging Face id, a local folder, an open_clip model
@@ -90,7 +93,7 @@ def extract(
     from erc_features.extraction.extract import extract as run
 
     what: dict[str, Any] = {
-        "features": features, "modality": modality, "encoder": encoder, "name": name,
+        "features": features, "modality": modality, "crop": crop, "encoder": encoder, "name": name,
         "settings": Settings(layers, pool, precision, device,
                              history=number_or_all("--history", history), window=window,
                              reach=reach, prompt=prompt), "dtype": dtype,

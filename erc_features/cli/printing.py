@@ -24,6 +24,10 @@ def show_prepared(prepared: "Prepared") -> None:
         show(f"{corpus.root}: nothing to do: it is prepared already.")
     show(f"{corpus.root}: {rows} utterances; {prepared.pictures} with a picture, "
          f"{prepared.sounds} with sound.")  # fmt: skip
+    if prepared.faces is not None:
+        found, frames = prepared.face_frames
+        show(f"{prepared.faces:,} of {len(corpus.utterances):,} utterances have a face, in "
+             f"{found:,} of {frames:,} frames.")  # fmt: skip
     kinds: dict[str, list[str]] = {}
     for defect in prepared.defects:
         kinds.setdefault(defect.kind, []).append(defect.where)

@@ -18,6 +18,7 @@ __all__ = [
     "cells",
     "clipping",
     "downmix",
+    "faces",
     "manifest",
     "media_files",
     "raw",

@@ -41,6 +41,7 @@ class Corpus:
         name: the last component of that folder.
         labels: the emotions, in the order of the classifier's outputs.
         info: what `corpus.json` says; empty where there is none.
+        crop: what `x_visual` shows: whole frames, or "face"; see :mod:`.faces`.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class Corpus:
     utterances: tuple[Utterance, ...]
     labels: tuple[str, ...]
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    crop: str = "frame"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -62,13 +64,17 @@ class Corpus:
     def missing_reason(self, utterance: Utterance, modality: Modality) -> str:
         """Why a media cell is empty, as `prepare` noted it."""
         reason = reasons_in(self.info, modality).get(utterance.key)
-        return str(reason) if reason is not None else f"the corpus has no {modality} for it"
+        if reason is not None:
+            return str(reason)
+        what = "face" if (modality, self.crop) == (Modality.VISUAL, "face") else modality
+        return f"the corpus has no {what} for it"
 
 
-def reasons_in(info: Mapping[str, Any], modality: Modality) -> Mapping[str, Any]:
-    """Why media cells are empty, by key, as `corpus.json` says; other contents are ignored."""
+def reasons_in(info: Mapping[str, Any], medium: str) -> Mapping[str, Any]:
+    """Why cells of a medium, a modality or `face`, are empty, by key, as `corpus.json` says; other
+    contents are ignored."""
     missing = info.get("missing")
-    reasons = missing.get(modality) if isinstance(missing, Mapping) else None
+    reasons = missing.get(medium) if isinstance(missing, Mapping) else None
     return reasons if isinstance(reasons, Mapping) else {}
 
 

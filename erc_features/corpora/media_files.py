@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from erc_features.corpora.faces import FACE_CROP, faces_in
 from erc_features.corpora.manifest import reasons_in
 from erc_features.corpora.raw import Defect
 from erc_features.utterance import Modality, Split, Utterance
@@ -27,7 +28,8 @@ class Medium:
     """The state of one medium.
 
     Attributes:
-        name: "picture", "sound", or "clip" in raw data, where a file is both.
+        name: "picture", "sound" and, where faces were looked for, "face"; or "clip" in raw data,
+            where a file is both.
         there: rows whose file exists and is not empty, by split.
         named: rows whose cell names a file.
         lost: rows whose file does not exist, is not a regular file, or is empty.
@@ -67,15 +69,19 @@ def look_at_media(
     """
     defects: list[Defect] = []
     media = []
-    names = {"picture": Modality.VISUAL, "sound": Modality.AUDIO}
+    names: dict[str, str] = {"picture": Modality.VISUAL, "sound": Modality.AUDIO}
+    if clips:
+        names = {"clip": Modality.VISUAL}
+    elif faces_in(info) or any(u.x_face for u in utterances):
+        names["face"] = FACE_CROP
     no_clip = {d.where: d.kind for d in noted if d.kind in _NO_CLIP}
     sizes: dict[Path, int | None] = {}
-    for name, modality in ({"clip": Modality.VISUAL} if clips else names).items():
-        reasons = reasons_in(info, modality)
+    for name, medium in names.items():
+        reasons = reasons_in(info, medium)
         there, empty = Counter[str](), Counter[str]()
         lost = 0
         for u in utterances:
-            if not (cell := u.cell(modality)):
+            if not (cell := u.x_face if medium == FACE_CROP else u.cell(Modality(medium))):
                 reason = _PARTICULAR.sub("…", str(reasons.get(u.key, "")))[:200]
                 kind = no_clip.get(u.key) or no_clip.get(u.split) or "none named"
                 empty[reason or kind] += 1

@@ -1,10 +1,12 @@
 """What an encoder gets of a corpus: the item of a row, and what is known of it beforehand."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from erc_features.corpora.faces import FACE_CROP
 from erc_features.corpora.manifest import Corpus
 from erc_features.encoders.base import Settings, Turn
 from erc_features.utterance import Modality
@@ -23,7 +25,8 @@ def loader(corpus: Corpus, modality: Modality, settings: Settings) -> Callable[[
         return [u.x_text for u in corpus.utterances].__getitem__
     from erc_features.media import read_audio, read_frames
 
-    stacked = corpus.info.get("decode", {}).get("frames", 1)
+    # As many squares as there are frames with a face, for faces.
+    stacked = None if corpus.crop == FACE_CROP else corpus.info.get("decode", {}).get("frames", 1)
 
     def read(row: int) -> Any:
         path = corpus.media_path(corpus.utterances[row], modality)
@@ -58,6 +61,14 @@ def known(corpus: Corpus, modality: Modality, rows: np.ndarray, settings: Settin
     """What is known of each row without decoding: its text or turn, frames, or seconds."""
     if modality == Modality.TEXT:
         return list(map(loader(corpus, modality, settings), rows.tolist()))
+    if modality == Modality.VISUAL and corpus.crop == FACE_CROP:
+        from erc_features.media import PICTURES, count_frames
+
+        faces = [Path(corpus.root, corpus.utterances[row].x_visual) for row in rows]
+        return [
+            float(count_frames(path) if path.suffix.lower() in PICTURES else FRAMES)
+            for path in faces
+        ]
     if modality == Modality.VISUAL:
         return [float(corpus.info.get("decode", {}).get("frames", FRAMES))] * len(rows)
     from erc_features.media import duration

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from erc_features.corpora.downmix import DOWNMIX, NAME, must_be_normalised
+from erc_features.corpora.faces import CROPS, FACE_CROP, FRAME_CROP, faces_in, faces_of
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.encoders import DEFAULTS, ENCODERS, clean_name, default_name
 from erc_features.encoders.base import Encoder, Measured, Recorded, Settings, measure
@@ -42,11 +43,13 @@ class Options(JobOptions, total=False):
         modality: one modality; without it, every modality that the corpus has.
         encoder: without it, the default of each modality.
         allow_empty: accept a `modality` that no utterance has; every row is then missing.
+        crop: what of the pictures is encoded: the whole `frame`, or the `face`.
     """
 
     modality: str | None
     encoder: str | None
     allow_empty: bool
+    crop: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Job:
             EncoderError: the encoder's folder has no telling name, and `name` is None.
         """
         name = clean_name(self.name) if self.name else default_name(self.encoder, self.modality)
-        return feature_stem(self.modality, name, self.settings)
+        return feature_stem(self.modality, name, self.settings, self.corpus.crop)
 
     def paths(self, features: Path) -> tuple[Path, Path]:
         """The feature file, and its name while it is unfinished."""
@@ -131,7 +134,11 @@ class Job:
             asked = {"reach": settings.reach, "prompt": settings.prompt}
             config |= {k: v for k, v in asked.items() if v != getattr(Settings(), k)}
         if self.modality == Modality.VISUAL:
-            config |= {"frames": decode.get("frames", FRAMES), "height": decode.get("height")}
+            config |= {"frames": decode.get("frames", FRAMES)}
+            if corpus.crop == FACE_CROP:  # cut out of the full frame, whatever the mosaic's height
+                config |= {"crop": FACE_CROP, **faces_in(corpus.info)}
+            else:
+                config |= {"height": decode.get("height")}
         if self.modality == Modality.AUDIO:
             config |= {"rate": 16_000, NAME: DOWNMIX}
         if isinstance(encoder, Recorded):
@@ -144,7 +151,7 @@ class Job:
         )
 
 
-def feature_stem(modality: Modality, name: str, settings: Settings) -> str:
+def feature_stem(modality: Modality, name: str, settings: Settings, crop: str = FRAME_CROP) -> str:
     """`text.minilm+layers-4-+poolmax`: only what differs from the defaults, in a fixed order."""
     default = Settings()
     if not settings.prompt.isidentifier() and settings.prompt:  # words have a short hash
@@ -155,6 +162,8 @@ def feature_stem(modality: Modality, name: str, settings: Settings) -> str:
         for field, label in _VARIANTS.items()
         if getattr(settings, field) != getattr(default, field)
     ]
+    if crop != FRAME_CROP:
+        variants.append(f"+{crop}")
     return f"{modality}.{name}{''.join(variants)}"
 
 
@@ -164,27 +173,33 @@ def make_jobs(
     modality: str | None = None,
     encoder: str | None = None,
     allow_empty: bool = False,
+    crop: str = FRAME_CROP,
     **options: Unpack[JobOptions],
 ) -> list[Job]:
     """A job for the requested modality, or for each modality that the corpus has.
 
     Raises:
         ErcError: there is no such corpus, or an option is unknown; the corpus lacks the modality,
-            or its sound was prepared by another rule of mixing down; or an encoder of one modality
-            was given without the modality.
+            was prepared without faces that are asked for, or its sound by another rule of mixing
+            down; or an encoder of one modality was given without the modality.
     """
     if not isinstance(corpus, Corpus):
         corpus = read_corpus(corpus)
     choose("dtype", options.get("dtype", "float16"), DTYPES)
     if options.get("batch_size", 1) < 1:
         raise ErcError("--batch-size is at least 1.")
+    if choose("crop", crop, CROPS) == FACE_CROP:
+        if modality != Modality.VISUAL:
+            raise ErcError("--crop face is for pictures: add --modality visual.")
+        corpus = faces_of(corpus)
     present = [m for m in Modality if any(u.cell(m) for u in corpus.utterances)]
     wanted = present
     if modality is not None:
         wanted = [Modality(choose("modality", modality, Modality))]
         if not allow_empty and wanted[0] not in present:
+            what = "a face" if crop == FACE_CROP else modality
             raise CorpusError(
-                f"{corpus.root}: no utterance has {modality}; it has "
+                f"{corpus.root}: no utterance has {what}; it has "
                 f"{', '.join(present) or 'no modality'}. `erc doctor` says why."
             )
     elif encoder not in (None, "baseline"):

@@ -15,6 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from erc_features.corpora.downmix import must_be_of_one_rule
+from erc_features.corpora.faces import FACE_CROP, faces_of
 from erc_features.corpora.manifest import Corpus, fingerprint, read_corpus
 from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Encoder, measure, settings_of
@@ -135,6 +136,7 @@ def verify(
     began = perf_counter()
     with FeatureFile(path) as file:
         job, loaded = _same_again(file, corpus, encoder, device)
+        corpus = job.corpus  # with faces in the place of frames, if it was made from those
         place = file.rows(keys=[u.key for u in corpus.utterances])  # corpus's row -> file's row
         status = file.status[place]
         probe = EncoderProbe(loaded, job.settings)
@@ -205,6 +207,8 @@ def _same_again(
             f"{file.path}: its encoder was in {name}, which is not there now. Say where it is "
             "with --encoder."
         )
+    if config.get("crop") == FACE_CROP:
+        corpus = faces_of(corpus)
     job = Job(corpus, modality, name, resolve(name, settings), file.dtype.name, batch_size=1)
     loaded = load_encoder(name, modality, job.settings)
     ours = job.provenance(loaded)

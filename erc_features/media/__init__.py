@@ -5,16 +5,20 @@ It knows paths and arrays; no utterance, corpus or encoder may enter.
 
 from erc_features.media.clip import RATE, Clip, read_clip
 from erc_features.media.endings import CLIPS, PICTURES, SOUNDS
-from erc_features.media.picture import read_frames, write_jpeg, write_mosaic
+from erc_features.media.faces import LICENCE, FaceCrop
+from erc_features.media.picture import count_frames, read_frames, write_jpeg, write_mosaic
 from erc_features.media.sound import clipped_share, duration, read_audio, write_wav
 
 __all__ = [
     "CLIPS",
+    "LICENCE",
     "PICTURES",
     "RATE",
     "SOUNDS",
     "Clip",
+    "FaceCrop",
     "clipped_share",
+    "count_frames",
     "duration",
     "read_audio",
     "read_clip",

@@ -4,7 +4,7 @@ PyAV decodes: moviepy 2.2 raises IndexError on the chapter track of real MELD cl
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Clip:
         no_picture, no_sound: why `frames` or `audio` is empty; "" where it is not.
         clipped: the share of samples at full scale in the source, before channels are mixed
             down, in the channel that has most of them.
+        crops: what `crop` made of the frames in their full size; fewer where it made nothing.
     """
 
     frames: tuple[np.ndarray, ...]
@@ -42,6 +43,11 @@ class Clip:
     no_picture: str
     no_sound: str
     clipped: float = 0.0
+    crops: tuple[np.ndarray, ...] = ()
+
+
+# Of a frame (H, W, 3) uint8, a part; or None.
+Crop = Callable[[np.ndarray], np.ndarray | None]
 
 
 class _Picker:
@@ -50,13 +56,16 @@ class _Picker:
     Frame i is the one on screen at `duration * i / (n - 1)`; a single frame is the middle one.
     """
 
-    def __init__(self, n: int, duration: float, height: int | None) -> None:
+    def __init__(
+        self, n: int, duration: float, height: int | None, crop: Crop | None = None
+    ) -> None:
         self._targets = [duration * (i / (n - 1) if n > 1 else 0.5) for i in range(n)]
-        self._height = height
+        self._height, self._crop = height, crop
         self._last: av.VideoFrame | None = None
         self._start = 0.0
         self.end = 0.0
         self.frames: list[np.ndarray] = []
+        self.crops: list[np.ndarray] = []
 
     def see(self, frame: av.VideoFrame, time: float) -> None:
         if self._last is None:
@@ -75,9 +84,18 @@ class _Picker:
     def _keep(self) -> None:
         assert self._last is not None
         self.frames.append(_to_rgb(self._last, self._height))
+        if self._crop and (part := self._crop(_to_rgb(self._last, None))) is not None:
+            self.crops.append(part)
 
 
-def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: bool = True) -> Clip:
+def read_clip(
+    path: Path,
+    *,
+    frames: int = 5,
+    height: int | None = 240,
+    sound: bool = True,
+    crop: Crop | None = None,
+) -> Clip:
     """Decode a clip once.
 
     A stream that is absent, damaged or cut off gives an empty result with its reason, so that one
@@ -87,6 +105,7 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
         frames: how many pictures, from the first to the last; 0 for none.
         height: the height of the pictures in pixels, in proportion; None keeps their size.
         sound: whether to decode the audio stream.
+        crop: called with each of the frames in its full size; None leaves that frame out.
 
     Raises:
         MediaError: the file cannot be opened at all, or lasts more than 30 minutes.
@@ -101,7 +120,7 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
             rate = audio.codec_context.sample_rate
             broken["audio"], audio = f"sound has {rate:,} samples per second", None
         duration = declared_duration(container, video)
-        picker = _Picker(frames, duration, height)
+        picker = _Picker(frames, duration, height, crop)
         mixer = Mixer(audio.codec_context.name if audio is not None else "")
         chunks: list[np.ndarray] = []
         count = 0  # of samples
@@ -146,6 +165,7 @@ def read_clip(path: Path, *, frames: int = 5, height: int | None = 240, sound: b
         no_picture,
         no_sound,
         0.0 if no_sound else mixer.clipped,
+        () if no_picture else tuple(picker.crops),
     )
 
 

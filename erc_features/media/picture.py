@@ -10,14 +10,15 @@ from erc_features.media.clip import brief, read_clip
 from erc_features.media.endings import PICTURES
 
 _FRAMES_FIELD = "frames"
+_MOST_SQUARES = 100  # a clip has no more frames; a line of pixels is no stack of them
 
 
-def read_frames(path: Path, *, stacked: int = 1, wanted: int = 5) -> tuple[np.ndarray, ...]:
+def read_frames(path: Path, *, stacked: int | None = 1, wanted: int = 5) -> tuple[np.ndarray, ...]:
     """The pictures of a mosaic, a picture or a clip: (H, W, 3) uint8 RGB each.
 
     Args:
         stacked: how many frames a picture holds, one above the other, if its PNG text field
-            `frames` does not say so.
+            `frames` does not say so; None means as many squares as it is made of, if it is.
         wanted: how many frames to take from a clip.
 
     Raises:
@@ -30,6 +31,7 @@ def read_frames(path: Path, *, stacked: int = 1, wanted: int = 5) -> tuple[np.nd
         return clip.frames
     try:
         with Image.open(path) as picture:
+            stacked = _squares(picture) if stacked is None else stacked
             field = str(getattr(picture, "text", {}).get(_FRAMES_FIELD, stacked))
             count = int(field) if field.isdigit() else 0
             pixels = np.asarray(picture.convert("RGB"))
@@ -43,6 +45,21 @@ def read_frames(path: Path, *, stacked: int = 1, wanted: int = 5) -> tuple[np.nd
     if count < 1 or pixels.shape[0] % count:
         raise MediaError(f"{pixels.shape[0]} rows of pixels are not {field} frames of one height")
     return tuple(np.split(pixels, count))
+
+
+def count_frames(path: Path) -> int:
+    """How many squares a picture is made of, one above the other, without decoding it; 1 where it
+    is not made of squares or cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return _squares(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 1
+
+
+def _squares(picture: Image.Image) -> int:
+    wide, high = picture.size
+    return 1 if high % wide or high > _MOST_SQUARES * wide else high // wide
 
 
 def write_mosaic(path: Path, frames: tuple[np.ndarray, ...]) -> None:

