@@ -49,14 +49,14 @@ class Work:
 
     def batches(self, encoder: Encoder) -> list[np.ndarray]:
         """The plan that `extract` makes."""
-        found = measure(encoder, known(self.corpus, self.modality, self.rows))
+        found = measure(encoder, known(self.corpus, self.modality, self.rows, Settings()))
         return plan(
             self.rows, found.sizes, groups=found.groups, batch_size=self.batch_size,
             cost=encoder.cost, cap=encoder.cap,
         )  # fmt: skip
 
     def load(self) -> Callable[[int], Any]:
-        return loader(self.corpus, self.modality)
+        return loader(self.corpus, self.modality, Settings())
 
     def settings(self, precision: str) -> Settings:
         return Settings(precision=precision, device=self.device)

@@ -214,7 +214,7 @@ def two_channels(root, info=None):
 
 def test_what_a_corpus_names_is_mixed_down_when_it_is_read(tmp_path):
     (job,) = make_jobs(two_channels(tmp_path / "c"), modality="audio", encoder="baseline")
-    load = loader(job.corpus, Modality.AUDIO)
+    load = loader(job.corpus, Modality.AUDIO, job.settings)
     assert np.abs(load(0) - voice(0.9)).max() < 1e-3
     assert np.abs(load(1)).max() < 0.95
 
