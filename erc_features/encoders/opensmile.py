@@ -6,7 +6,6 @@ several, and any rate as it comes. L is 1, and there is nothing to pool. openSMI
 its own, for research and not for products.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -45,7 +44,8 @@ class OpenSmile:
     layers: int = 1
     device: str = "cpu"
     cap: float = 3600.0  # seconds in a batch
-    _local: threading.local = field(default_factory=threading.local, compare=False, repr=False)
+    # Of those that threads have used and given back: to make one takes as long as a sound.
+    _idle: list[Any] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def recorded(self) -> Mapping[str, Any]:
@@ -69,16 +69,19 @@ class OpenSmile:
     def _functionals(self, sound: np.ndarray) -> np.ndarray:
         if len(sound) < _SHORTEST * _RATE or not np.isfinite(sound).all():
             return np.full(self.dim, np.nan, np.float32)
-        smile = getattr(self._local, "smile", None)
-        if smile is None:
-            smile = self._local.smile = _smile(self.features)
-        return smile(sound, _RATE).reshape(-1).astype(np.float32)
+        try:
+            smile = self._idle.pop()
+        except IndexError:
+            smile = _smile(self.features)
+        found = smile(sound, _RATE).reshape(-1).astype(np.float32)
+        self._idle.append(smile)
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_local"}
+        return {name: value for name, value in vars(self).items() if name != "_idle"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _local=threading.local())
+        vars(self).update(state, _idle=[])
 
 
 def load_opensmile(name: str, modality: Modality, settings: Settings) -> OpenSmile:
