@@ -1,10 +1,12 @@
-"""Real MELD text, a frozen MiniLM, all 2,610 test rows: prepare, extract, fuse, report.
+"""Real MELD text, frozen encoders, all 2,610 test rows: prepare, extract, fuse, report.
 
     python benchmarks/bench_meld.py                 # `make bench-meld`, with --to to keep it
+    ERC_ENCODERS=ENCODERS python benchmarks/bench_meld.py --ladder mpnet
 
-MiniLM has 22.7 M parameters and is never trained. Each rung changes one thing of the rung before
-and names it; each variant changes one thing of the last rung. The final model is what is best on
-dev of them all. Test is scored once a run, after selection, and decides nothing.
+MiniLM has 22.7 M parameters, MPNet base 110 M (where $ERC_ENCODERS names the folder that
+`../shared/tools/get-encoders` makes); neither is ever trained. Each rung changes one thing of the
+rung before and names it; each variant changes one thing of its ladder's last rung. The final model
+is what is best on dev of them all. Test is scored once a run, after selection, and decides nothing.
 """
 
 import argparse

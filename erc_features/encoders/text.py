@@ -87,7 +87,8 @@ class TextEncoder(Network):
         if numbers is None:
             return Measured(sizes, sizes, notes)
         rows = np.bincount(sequence.astype(int))[sequence.astype(int)]
-        return Measured(sizes / rows, sequence, notes)
+        # Those that are alone in theirs are grouped by size, as always.
+        return Measured(sizes / rows, np.where(rows > 1, -1 - sequence, sizes), notes)
 
     @torch.inference_mode()
     def encode(self, items: Sequence[str | Turn]) -> np.ndarray:

@@ -144,6 +144,22 @@ def test_an_encoder_that_moved_or_changed(words, tmp_path):
         shutil.move(folder / "models/moved", folder / "models/tiny-bert")
 
 
+def test_texts_read_in_the_whole_dialogue_and_in_a_prompt(words, tmp_path):
+    folder, _ = words
+    for settings in (
+        Settings(layers="last", history="all", reach="whole"),
+        Settings(layers="last", pool="mask", prompt="{speaker}: {text} no {mask}!"),
+    ):
+        features = tmp_path / settings.pool
+        extract(folder / "data/words", features=features / "features", modality="text",
+                encoder=str(folder / "models/tiny-bert"), settings=settings)  # fmt: skip
+        run = fused(features, "words", seeds=(0,))
+        found = predict(run, read_talk(folder / "data/words/test.csv"))
+        keys, probability = stored(run)
+        assert [row.key for row in found.rows] == keys
+        assert np.abs(found.probability - probability).max() < 1e-4
+
+
 def test_a_dialogue_keeps_its_context_and_the_order_asked(words):
     folder, run = words
     talk = read_talk(folder / "data/words/test.csv")
