@@ -3,8 +3,8 @@ against the package's own `Smile.process_files` over the same files with one.
 
     .venv/bin/python benchmarks/bench_opensmile.py                      about a minute
 
-Mono WAV files at 16 kHz of MELD's lengths; each turn measures every line. Target: at least 1.8 times
-`process_files` for each feature set (two cores).
+Mono WAV files at 16 kHz of MELD's lengths; each turn measures every line. Target: at least 1.8
+times `process_files` for each feature set (two cores).
 """
 
 import argparse
