@@ -95,14 +95,15 @@ def make_encoder(
     if settings.layers not in ("all", "last"):
         if not blocks:
             raise EncoderError(
-                f"--encoder {name}: --layers {settings.layers} asks for hidden states, which it lacks or has "
-                "of several widths: it gives one embedding a frame. Leave --layers out."
+                f"--encoder {name}: --layers {settings.layers} asks for hidden states, which it "
+                "lacks or has of several widths. It gives one embedding a frame; leave --layers "
+                "out."
             )
         hidden = tuple(pick_layers(settings.layers, blocks + 1))
     try:
         with torch.inference_mode():
             found = embed(model, torch.zeros(1, 3, *prepare.size), hidden)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise EncoderError(
             f"--encoder {name}: it does not take the pictures that its preprocessing makes, "
             f"{prepare.words} ({first_line(error)})."

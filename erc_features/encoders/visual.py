@@ -115,12 +115,14 @@ def _load(name: str) -> tuple[Any, Mapping[str, Any], Mapping[str, str]]:
             raise EncoderError(
                 f"--encoder {name}: its weights are a pickle, which is not read; {_FORMS} work."
             )
-        return *_tower(name, first, _fetch(name, repository, file or tags.WEIGHTS), config), {}
+        return *_tower(
+            name, first, stored.fetch(name, repository, file or tags.WEIGHTS, _FORMS), config
+        ), {}
     repository = name.removeprefix(HUB)
     if "/" not in repository:
         raise EncoderError(f"--encoder {name}: no visual model; {_FORMS} work.")
-    config = _fetch(name, repository, tags.CONFIG)
-    weights = _fetch(name, repository, tags.WEIGHTS)
+    config = stored.fetch(name, repository, tags.CONFIG, _FORMS)
+    weights = stored.fetch(name, repository, tags.WEIGHTS, _FORMS)
     return *_tower(name, f"{_FOLDER}{config.parent}", weights), {}
 
 
@@ -130,21 +132,6 @@ def _must_be_safe(name: str, weights: Path) -> None:
             f"--encoder {name}: no weights {weights}, as safetensors; a pickle (.bin, .pt) is not "
             f"read. {_FORMS} work."
         )
-
-
-def _fetch(name: str, repository: str, file: str) -> Path:
-    """A file of the hub, from the cache if it is there."""
-    place = stored.locate(repository, config=file, weights=(file,))
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(hf_hub_download(place.where, file, local_files_only=place.local))
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise EncoderError(
-            f"--encoder {name}: no {file} in {repository} ({stored.first_line(error)}). Weights as "
-            f"a pickle (.bin, .pt) are not read; {_FORMS} work."
-        ) from error
 
 
 def _tower(

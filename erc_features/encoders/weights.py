@@ -135,6 +135,28 @@ def has_file(name: str, file: str) -> bool:
         ) from error
 
 
+def fetch(name: str, repository: str, file: str, forms: str) -> Path:
+    """A file of the hub, from the cache if it is there.
+
+    Args:
+        forms: the names that work, for the error.
+
+    Raises:
+        EncoderError: the hub cannot be reached, or has no such file.
+    """
+    place = locate(repository, config=file, weights=(file,))
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(place.where, file, local_files_only=place.local))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise EncoderError(
+            f"--encoder {name}: no {file} in {repository} ({first_line(error)}). Weights as "
+            f"a pickle (.bin, .pt) are not read; {forms} work."
+        ) from error
+
+
 def is_random(name: str) -> bool:
     return name.startswith(RANDOM)
 
