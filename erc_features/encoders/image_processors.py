@@ -2,9 +2,9 @@
 
 The reference is transformers' image processor with `backend="pil"`: Pillow's resize is what the
 weights were trained on, and has the same bits everywhere. The library's default since version 5,
-torchvision's resize of tensors, is up to a few levels in 255 away from it, by the instructions of
-the processor. DINOv3 alone has no other: its pictures are scaled first and resized in floating
-point, and so they are here.
+torchvision's resize of tensors, puts up to one number in 200 a level of 255 beside it. DINOv3
+alone has no other: its pictures are scaled first and resized in floating point, and so they are
+here.
 """
 
 import math

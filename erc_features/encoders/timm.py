@@ -173,7 +173,9 @@ def _build(
                 "these weights?"
             )
         model.load_state_dict({key: state[key] for key in wanted})
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+    except (
+        OSError, ValueError, KeyError, RuntimeError, TypeError, AssertionError, SafetensorError,
+    ) as error:  # fmt: skip
         raise EncoderError(
             f"--encoder {name}: not a model of timm that can be loaded "
             f"({stored.first_line(error)}). {_FORMS} work."

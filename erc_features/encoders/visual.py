@@ -75,7 +75,7 @@ def _embed(tower: Any, pixels: torch.Tensor, hidden: tuple[int, ...] | None) -> 
 def _is_tower(name: str) -> bool:
     """Whether this is a network of transformers: it has no configuration of open_clip."""
     if stored.is_random(name):
-        return stored.is_architecture(name, Modality.VISUAL)
+        return name in stored.architectures(Modality.VISUAL)
     if name.startswith(HUB) or "=" in name:
         return False
     folder = Path(name)
@@ -96,6 +96,13 @@ def _load(name: str) -> tuple[Any, Mapping[str, Any], Mapping[str, str]]:
     architecture, has_file, file = name.partition("=")
     first, _, tag = name.removeprefix(stored.RANDOM).partition("/")
     if stored.is_random(name):
+        if first not in list_models():
+            known = ", ".join(stored.architectures(Modality.VISUAL))
+            raise EncoderError(
+                f"--encoder {name}: no random weights of {first!r}: it is no architecture of "
+                f"open_clip, as in random:ViT-B-32, and of transformers there are {known}. "
+                "random:timm:NAME makes those of timm."
+            )
         # Weights that nobody trained need no preprocessing but the architecture's own.
         return *_tower(name, tags.known(name, first), None), {}
     if Path(name).is_dir():

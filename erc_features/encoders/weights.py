@@ -161,9 +161,9 @@ def is_random(name: str) -> bool:
     return name.startswith(RANDOM)
 
 
-def is_architecture(name: str, modality: Modality) -> bool:
-    """Whether `random:` and this name is an architecture of transformers."""
-    return name.removeprefix(RANDOM).split("/")[-1] in _ARCHITECTURES[modality]
+def architectures(modality: Modality) -> list[str]:
+    """The names, `random:` included, whose architectures are those of transformers."""
+    return [f"{RANDOM}{kind}" for kind in _ARCHITECTURES[modality]]
 
 
 def _whole(config: Any) -> tuple[Any, Any, dict[str, Any]]:
