@@ -161,7 +161,16 @@ def _build(
         if weights is None:
             return model, weights_revision(model.state_dict())
         state, wanted = load_file(weights), model.state_dict()
-        if not _fits(state, wanted):
+        # timm's own functions would resample weights of another shape without a word.
+        both = set(wanted) & set(state)
+        other = sorted(key for key in both if state[key].shape != wanted[key].shape)
+        if other:
+            raise EncoderError(
+                f"--encoder {name}: {other[0]} has shape {tuple(state[other[0]].shape)} in its "
+                f"checkpoint and {tuple(wanted[other[0]].shape)} in the model. Is {stored.CONFIG} "
+                "that of these weights?"
+            )
+        if set(wanted) - set(state):
             # Weights of another layout, which the architecture's own function rewrites.
             rewrite = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
             state = rewrite(state, model) if rewrite else state
@@ -181,10 +190,6 @@ def _build(
             f"({stored.first_line(error)}). {_FORMS} work."
         ) from error
     return model, weights_revision(model.state_dict())
-
-
-def _fits(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> bool:
-    return all(key in state and state[key].shape == tensor.shape for key, tensor in wanted.items())
 
 
 def _preprocess(name: str, said: Mapping[str, Any]) -> Preprocess:
