@@ -82,7 +82,7 @@ def make_encoder(
     name: str, model: Any, revision: str, prepare: Preprocess, embed: Embed, settings: Settings,
     *, blocks: int,
 ) -> FrameEncoder:  # fmt: skip
-    """An encoder of a model on the CPU; a black frame is encoded, to see what comes out.
+    """An encoder of a model that was loaded; a black frame is encoded, to see what comes out.
 
     Args:
         blocks: the number of the last hidden state; 0 where there are none of one width.
@@ -100,9 +100,12 @@ def make_encoder(
                 "out."
             )
         hidden = tuple(pick_layers(settings.layers, blocks + 1))
+    dtype = DTYPES[settings.precision]
+    model = place_model(model, settings.precision, settings.device)
     try:
         with torch.inference_mode():
-            found = embed(model, torch.zeros(1, 3, *prepare.size), hidden)
+            black = torch.zeros(1, 3, *prepare.size, dtype=dtype, device=settings.device)
+            found = embed(model, black, hidden)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise EncoderError(
             f"--encoder {name}: it does not take the pictures that its preprocessing makes, "
@@ -118,10 +121,10 @@ def make_encoder(
         pooling=settings.pool,
         device=settings.device,
         prepare=prepare,
-        dtype=DTYPES[settings.precision],
+        dtype=dtype,
         embed=embed,
         hidden=hidden,
         at_once=most,
-        model=place_model(model, settings.precision, settings.device),
+        model=model,
         recorded={PREPROCESSING: prepare.words},
     )

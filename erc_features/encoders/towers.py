@@ -116,7 +116,10 @@ def embed_frames(
     found = model(pixels)
     if family.embedding in (CLASS, PATCHES):
         return _of_tokens(found.last_hidden_state, family.embedding)[:, None]
-    return getattr(found, family.embedding).flatten(1)[:, None]  # ResNet's is (F, D, 1, 1)
+    embedding = getattr(found, family.embedding)
+    if embedding is None:
+        raise ValueError(f"it has no {family.embedding}; --layers 0: takes its hidden states")
+    return embedding.flatten(1)[:, None]  # ResNet's is (F, D, 1, 1)
 
 
 def _of_tokens(state: torch.Tensor, tokens: str) -> torch.Tensor:

@@ -111,7 +111,7 @@ def test_it_equals_timm_and_rows_do_not_depend_on_their_batch(made, kind):
     with torch.no_grad():
         features = model.forward_head(model.forward_features(pixels), pre_logits=True)
     assert encoder.encode([frames]).shape == (1, 1, encoder.dim)
-    assert features.abs().max() > 0.1
+    assert features.abs().max() > 0.01
     assert np.abs(encoder.encode([frames])[0, 0] - features.mean(0).numpy()).max() < 1e-5
     alone = np.concatenate([encoder.encode([clip]) for clip in CLIPS])
     order = RANDOM.permutation(len(CLIPS))

@@ -224,6 +224,25 @@ def test_a_mask_token_that_a_checkpoint_may_lack(made, tmp_path):
     assert np.array_equal(one.encode(CLIPS[:2]), other.encode(CLIPS[:2]))
 
 
+def test_weights_that_are_stored_in_half_precision(made, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(made("Dinov2"), folder)
+    state = load_file(folder / "model.safetensors")
+    save_file({key: x.half() for key, x in state.items()}, folder / "model.safetensors",
+              {"format": "pt"})  # fmt: skip
+    whole, half = load(made("Dinov2")), load(folder)  # both computed in fp32
+    assert whole.revision != half.revision
+    assert 0 < np.abs(whole.encode(CLIPS[:2]) - half.encode(CLIPS[:2])).max() < 1e-2
+
+
+def test_a_siglip_without_its_head(tmp_path):
+    sizes = PICTURES["SiglipVision"][0]
+    folder = picture_family(tmp_path / "tiny", "SiglipVision", vision_use_head=False)
+    assert load(folder, layers="0:").dim == sizes["hidden_size"]
+    with pytest.raises(EncoderError, match="it has no pooler_output; --layers 0: takes its hidden"):
+        load(folder)
+
+
 @pytest.mark.parametrize(("name", "settings", "message"), [
     ("ViT", {"pool": "cls"}, "one of mean, max, mean"), ("ViT", {"history": 2}, "no --history"),
     ("ViT", {"layers": "4"}, "there are layers 0 to 3"),
