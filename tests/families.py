@@ -106,6 +106,11 @@ PICTURES: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "MetaClip2": ({**_HALVES, "projection_dim": 12}, "CLIP", _SHORT),
     "Siglip": (_HALVES, "Siglip", {"size": _SQUARE, "resample": 3}),
     "SiglipVision": (_SEES, "Siglip", {"size": _SQUARE, "resample": 2}),
+    "Siglip2": (
+        {**_HALVES, "vision_config": {**_SEES, "num_patches": 16}},
+        "Siglip2",
+        {"patch_size": 8, "max_num_patches": 20},
+    ),
     "ViT": (_SEES, "ViT", {"size": _SQUARE}),
     "DeiT": (_SEES, "DeiT", {"size": {"height": 36, "width": 36}, "crop_size": _SQUARE}),
     "Beit": (_SEES, "Beit", {"size": _SQUARE}),

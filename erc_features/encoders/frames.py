@@ -8,8 +8,8 @@ hidden state it is the class token, or the mean of its patches where there is no
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,15 @@ _AT_ONCE = 256 * 224 * 224  # pixels that go through a network together, without
 _WITH_LAYERS = 8  # which hold as much memory again for each of a dozen blocks
 
 
+class Fits(Protocol):
+    """From height and width of a frame to those that it is resized to; `words` says how."""
+
+    @property
+    def words(self) -> str: ...
+
+    def __call__(self, source: tuple[int, int]) -> tuple[int, int]: ...
+
+
 @dataclass(frozen=True)
 class FrameEncoder(Network):
     """A frozen network over frames, as an :class:`~erc_features.encoders.base.Encoder`.
@@ -37,7 +46,10 @@ class FrameEncoder(Network):
         prepare: what is done to a frame before.
         dtype: of the weights.
         embed: what the network makes of frames.
+        hidden: numbers of the hidden states to take; None for the embedding alone.
         at_once: the most frames that go through it together; None for all of a batch.
+        fit: the size to which a frame of some height and width is resized, where it is not always
+            that of `prepare`.
     """
 
     prepare: Preprocess
@@ -45,6 +57,7 @@ class FrameEncoder(Network):
     embed: Embed
     hidden: tuple[int, ...] | None = None
     at_once: int | None = None
+    fit: Fits | None = None
     modality: Modality = Modality.VISUAL
     cap: float = 256.0  # frames in a batch
 
@@ -61,8 +74,20 @@ class FrameEncoder(Network):
         return torch.stack(pooled).cpu().numpy()  # (B, L, D)
 
     def _embed(self, frames: Sequence[np.ndarray]) -> torch.Tensor:
-        pixels = self.prepare(frames, self.device).to(self.dtype)  # (F, 3, H, W)
-        return self.embed(self.model, pixels, self.hidden).float()
+        if self.fit is None:
+            return self._embed_alike(frames, self.prepare)
+        sizes = [self.fit((frame.shape[0], frame.shape[1])) for frame in frames]
+        found: dict[int, torch.Tensor] = {}
+        for size in dict.fromkeys(sizes):
+            numbers = [i for i, each in enumerate(sizes) if each == size]
+            prepare = replace(self.prepare, size=size, resized=size)
+            alike = self._embed_alike([frames[i] for i in numbers], prepare)
+            found.update(zip(numbers, alike, strict=True))
+        return torch.stack([found[i] for i in range(len(frames))])
+
+    def _embed_alike(self, frames: Sequence[np.ndarray], prepare: Preprocess) -> torch.Tensor:
+        pixels = prepare(frames, self.device).to(self.dtype)  # (F, 3, H, W)
+        return self.embed(self.model, pixels, self.hidden).float()  # (F, L, D)
 
 
 def must_apply(name: str, settings: Settings) -> None:
@@ -80,12 +105,13 @@ def must_apply(name: str, settings: Settings) -> None:
 
 def make_encoder(
     name: str, model: Any, revision: str, prepare: Preprocess, embed: Embed, settings: Settings,
-    *, blocks: int,
+    *, blocks: int, fit: Fits | None = None,
 ) -> FrameEncoder:  # fmt: skip
     """An encoder of a model that was loaded; a black frame is encoded, to see what comes out.
 
     Args:
         blocks: the number of the last hidden state; 0 where there are none of one width.
+        fit: see :class:`FrameEncoder`.
 
     Raises:
         EncoderError: the model takes other pictures than its preprocessing makes, or it has no
@@ -125,6 +151,7 @@ def make_encoder(
         embed=embed,
         hidden=hidden,
         at_once=most,
+        fit=fit,
         model=model,
-        recorded={PREPROCESSING: prepare.words},
+        recorded={PREPROCESSING: f"{prepare.words}, {fit.words}" if fit else prepare.words},
     )

@@ -5,8 +5,8 @@ The embedding of a frame is what each family documents:
 - CLIP (Radford et al. 2021), MetaCLIP 2: `get_image_features`, the projected class token, not
   normalised. A checkpoint of the vision half without a projection: `pooler_output`, the class
   token after the last norm.
-- SigLIP (Zhai et al. 2023), SigLIP 2 of fixed resolution (Tschannen et al. 2025): `pooler_output`,
-  the attention head over all patches; there is no projection.
+- SigLIP (Zhai et al. 2023), SigLIP 2 (Tschannen et al. 2025; of any resolution: `naflex.py`):
+  `pooler_output`, the attention head over all patches; there is no projection.
 - ViT (Dosovitskiy et al. 2021), DeiT, DINOv2 (Oquab et al. 2024), also with registers, DINOv3
   (Siméoni et al. 2025), MSN: the class token of `last_hidden_state`, after the last norm. ViT's
   `pooler_output` is not it: a dense layer that most checkpoints leave untrained.
@@ -27,6 +27,7 @@ from erc_features.encoders.base import Settings
 from erc_features.encoders.frames import FrameEncoder, make_encoder, must_apply
 from erc_features.encoders.hidden_states import layers_of
 from erc_features.encoders.image_processors import of_processor, read_processor
+from erc_features.encoders.naflex import KIND, Fit, of_naflex, patched
 from erc_features.encoders.pixels import Preprocess
 from erc_features.encoders.weights import load_transformer
 from erc_features.errors import EncoderError
@@ -58,6 +59,7 @@ class Family:
 
 _NO_POOLER = {"add_pooling_layer": False}
 _SIGLIP = Family("SiglipVisionModel", "pooler_output", PATCHES, "Siglip")
+_NAFLEX = Family("Siglip2VisionModel", "pooler_output", PATCHES, KIND)
 _CLIP = Family("CLIPVisionModelWithProjection", "image_embeds", CLASS, "CLIP")
 _META = Family("MetaClip2VisionModelWithProjection", "image_embeds", CLASS, "CLIP")
 _DINO = Family("", CLASS, CLASS, "Bit")
@@ -66,6 +68,7 @@ FAMILIES = {
     "clip": _CLIP, "clip_vision_model": _CLIP, "metaclip_2": _META,
     "metaclip_2_vision_model": _META,
     "siglip": _SIGLIP, "siglip_vision_model": _SIGLIP,
+    "siglip2": _NAFLEX, "siglip2_vision_model": _NAFLEX,
     "vit": Family("ViTModel", CLASS, CLASS, "ViT", _NO_POOLER),
     "deit": Family("DeiTModel", CLASS, CLASS, "DeiT", _NO_POOLER),
     "dinov2": _DINO, "dinov2_with_registers": _DINO,
@@ -95,25 +98,32 @@ def load_tower(name: str, modality: Modality, settings: Settings) -> FrameEncode
     )
     config = model.config
     family = _family(name, config, type(model).__name__.endswith("WithProjection"))
+    fit: Fit | None = None
     if place is None:
         size = config.image_size
         half = (0.5, 0.5, 0.5)  # nobody trained these weights, so any will do
         prepare = Preprocess((size, size), half, half, mode="squash")
+    elif family.processor == KIND:
+        prepare, fit = of_naflex(name, read_processor(name, place))
     else:
         prepare = of_processor(name, read_processor(name, place), family.processor)
-    embed = partial(embed_frames, family=family)
+    embed = partial(embed_frames, family=family, fit=fit)
     blocks = config.num_hidden_layers if family.tokens else 0
-    return make_encoder(name, model.eval(), revision, prepare, embed, settings, blocks=blocks)
+    return make_encoder(
+        name, model.eval(), revision, prepare, embed, settings, blocks=blocks, fit=fit
+    )
 
 
 def embed_frames(
-    model: Any, pixels: torch.Tensor, hidden: Sequence[int] | None, *, family: Family
-) -> torch.Tensor:
+    model: Any, pixels: torch.Tensor, hidden: Sequence[int] | None, *, family: Family,
+    fit: Fit | None = None,
+) -> torch.Tensor:  # fmt: skip
     """(F, 3, H, W) -> (F, 1, D) of embeddings, or (F, L, D) of hidden states."""
+    given = patched(pixels, fit.patch) if fit else {"pixel_values": pixels}
     if hidden is not None:
-        layers = layers_of(model(pixels, output_hidden_states=True))
+        layers = layers_of(model(**given, output_hidden_states=True))
         return torch.stack([_of_tokens(layers[i], family.tokens) for i in hidden], 1)
-    found = model(pixels)
+    found = model(**given)
     if family.embedding in (CLASS, PATCHES):
         return _of_tokens(found.last_hidden_state, family.embedding)[:, None]
     embedding = getattr(found, family.embedding)
@@ -149,11 +159,6 @@ def _pick(name: str, config: Any) -> tuple[Any, Any, dict[str, Any]]:
 def _family(name: str, config: Any, projects: bool) -> Family:
     """The family of a model's configuration; `projects` says whether a CLIP has its projection."""
     kind = config.model_type
-    if kind in ("siglip2", "siglip2_vision_model"):
-        raise EncoderError(
-            f"--encoder {name}: SigLIP 2 of any resolution (NaFlex) is not implemented; those of "
-            "fixed resolution work, such as google/siglip2-base-patch16-224."
-        )
     if kind == "timm_wrapper":
         raise EncoderError(f"--encoder {name}: it is a model of timm; --encoder timm:{name} works.")
     if kind not in FAMILIES:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from erc_features.encoders import default_name, load_encoder
 from erc_features.encoders.base import Settings
 from erc_features.encoders.image_processors import of_processor
+from erc_features.encoders.naflex import Fit, patched
 from erc_features.errors import EncoderError, FeatureFileError
 from erc_features.extraction.dry_run import preview
 from erc_features.extraction.extract import extract
@@ -27,7 +28,8 @@ from erc_features.utterance import Modality
 RANDOM = np.random.default_rng(0)
 FILE = "preprocessor_config.json"
 STAGED = ("DINOv3ConvNext", "Swin", "Swinv2", "ConvNext", "ConvNextV2", "ResNet")
-PATCHES = ("Siglip", "SiglipVision", "IJepa")
+PATCHES = ("Siglip", "SiglipVision", "Siglip2", "IJepa")
+TWO = ("CLIP", "MetaClip2", "Siglip", "Siglip2")
 TWINS = ("MetaClip2", "SiglipVision", "DeiT", "Beit-class", "Dinov2WithRegisters", "ViTMSN",
          "Swinv2", "ConvNextV2")  # fmt: skip
 
@@ -68,27 +70,31 @@ def plain(folder, name, frames):
     import transformers
 
     _, kind, given = PICTURES[name]
-    pixels = processor(kind, **given)(
+    batch = processor(kind, **given)(
         [Image.fromarray(frame) for frame in frames], return_tensors="pt"
-    )["pixel_values"]
+    )
     cls = getattr(transformers, f"{name.partition('-')[0]}Model")
     model = cls.from_pretrained(folder).eval()
     with torch.no_grad():
-        if name in ("CLIP", "MetaClip2", "Siglip"):
-            embedding = model.get_image_features(pixels).pooler_output
+        if name in TWO:
+            embedding = model.get_image_features(**batch).pooler_output
             model = model.vision_model
-        found = model(pixels)
-        if name not in ("CLIP", "MetaClip2", "Siglip"):
+        found = model(**batch)
+        if name not in TWO:
             last = found.last_hidden_state
             of_class = name in ("ViT", "DeiT", "ViTMSN")
             embedding = (last[:, 0] if of_class else last.mean(1) if name == "IJepa"
                          else found.pooler_output.flatten(1))  # fmt: skip
         if name in STAGED:
-            return pixels, embedding, None
-        inner = model(pixels, output_hidden_states=True).hidden_states[:-1]
+            return batch["pixel_values"], embedding, None
+        inner = model(**batch, output_hidden_states=True).hidden_states[:-1]
     states = [*inner, found.last_hidden_state]
-    pooled = [state.mean(1) if name in PATCHES else state[:, 0] for state in states]
-    return pixels, embedding, torch.stack(pooled, 1)
+    if name == "Siglip2":  # its patches, and what pads them to equal numbers
+        seen = batch["pixel_attention_mask"][..., None]
+        pooled = [(state * seen).sum(1) / seen.sum(1) for state in states]
+    else:
+        pooled = [state.mean(1) if name in PATCHES else state[:, 0] for state in states]
+    return batch["pixel_values"], embedding, torch.stack(pooled, 1)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +106,8 @@ def test_it_equals_the_library_and_rows_do_not_depend_on_their_batch(made, name)
     encoder = load(folder)
     frames = CLIPS[3]
     pixels, embedding, layers = plain(folder, name, frames)
-    ours = encoder.prepare(frames, "cpu")
-    assert torch.equal(ours, pixels)  # to the last bit
+    if name != "Siglip2":
+        assert torch.equal(encoder.prepare(frames, "cpu"), pixels)  # to the last bit
     found = encoder.encode([frames])
     assert found.shape == (1, 1, encoder.dim)
     assert embedding.abs().max() > 0.1
@@ -197,6 +203,34 @@ def test_preprocessing_that_is_not_said_or_not_known(made, tmp_path, change, mes
         load(folder)
 
 
+def test_naflex_fits_patches_as_transformers_does(made, tmp_path):
+    from transformers.models.siglip2 import image_processing_pil_siglip2 as theirs
+
+    sizes = [*RANDOM.integers(1, 3_000, (30, 2)).tolist(), [1, 1], [1, 4_000], [4_000, 3]]
+    for patch, most in ((16, 256), (14, 729), (8, 20)):
+        for high, wide in sizes:
+            wanted = theirs.get_image_size_for_max_num_patches(high, wide, patch, most)
+            assert Fit(patch, most)((high, wide)) == wanted
+    encoder = load(made("Siglip2"))
+    frame = picture(60, 41)
+    wanted = processor("Siglip2", patch_size=8, max_num_patches=20)(
+        Image.fromarray(frame), return_tensors="pt"
+    )
+    size = encoder.fit((60, 41))
+    pixels = replace(encoder.prepare, size=size, resized=size)([frame], "cpu")
+    ours = patched(pixels, 8)
+    assert torch.equal(ours["spatial_shapes"], wanted["spatial_shapes"])
+    count = ours["pixel_values"].shape[1]
+    assert torch.equal(ours["pixel_values"], wanted["pixel_values"][:, :count])  # the same bits
+    assert encoder.recorded["preprocessing"].endswith("up to 20 patches of 8x8")
+    folder = tmp_path / "tiny"
+    shutil.copytree(made("Siglip2"), folder)
+    said = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps(said | {"max_num_patches": None}))
+    with pytest.raises(EncoderError, match=r"lacks max_num_patches\. Add what"):
+        load(folder)
+
+
 @pytest.mark.parametrize("name", ["CLIP", "Siglip", "MetaClip2"])
 def test_only_the_half_that_sees_is_loaded_hashed_and_asked_for(made, tmp_path, name):
     folder = tmp_path / "tiny"
@@ -247,7 +281,6 @@ def test_a_siglip_without_its_head(tmp_path):
     ("ViT", {"pool": "cls"}, "one of mean, max, mean"), ("ViT", {"history": 2}, "no --history"),
     ("ViT", {"layers": "4"}, "there are layers 0 to 3"),
     ("ViTMAE", {}, "vit_mae is not a network over pictures that erc knows; clip, .* timm:NAME"),
-    ("Siglip2", {}, r"\(NaFlex\).*google/siglip2-base-patch16-224"),
     ("random:dinov9", {}, "no random weights of 'dinov9'.*random:dinov2-base.*random:timm"),
     ("nobody/such-vit", {}, "not in the cache"),
 ])  # fmt: skip
@@ -255,11 +288,11 @@ def test_errors(made, tmp_path, name, settings, message):
     folder = name
     if name in PICTURES:
         folder = made(name)
-    elif name in ("ViTMAE", "Siglip2"):
+    elif name == "ViTMAE":
         import transformers
 
         folder = tmp_path / "tiny"
-        getattr(transformers, f"{name}Config")().save_pretrained(folder)
+        transformers.ViTMAEConfig().save_pretrained(folder)
         save_file({"x": torch.zeros(1)}, folder / "model.safetensors")
     with pytest.raises(EncoderError, match=message):
         load(folder, **settings)
