@@ -30,8 +30,9 @@ FILE = "preprocessor_config.json"
 STAGED = ("DINOv3ConvNext", "Swin", "Swinv2", "ConvNext", "ConvNextV2", "ResNet")
 PATCHES = ("Siglip", "SiglipVision", "Siglip2", "IJepa")
 TWO = ("CLIP", "MetaClip2", "Siglip", "Siglip2")
-TWINS = ("MetaClip2", "SiglipVision", "DeiT", "Beit-class", "Dinov2WithRegisters", "ViTMSN",
-         "Swinv2", "ConvNextV2")  # fmt: skip
+# Their code is that of another in the list.
+TWINS = ("CLIPVision", "MetaClip2", "SiglipVision", "DeiT", "Beit", "Dinov2WithRegisters", "ViTMSN",
+         "Swinv2", "ConvNext", "ConvNextV2", "ResNet", "Dinov2", "Beit-class", "IJepa")  # fmt: skip
 
 
 def picture(high, wide):
@@ -39,7 +40,7 @@ def picture(high, wide):
 
 
 SIZES = [(40, 60), (60, 41), (32, 32), (33, 47), (24, 24)]
-CLIPS = [tuple(picture(*SIZES[(i + k) % 5]) for k in range(1 + i % 4)) for i in range(8)]
+CLIPS = [tuple(picture(*SIZES[(i + k) % 5]) for k in range(1 + i % 4)) for i in range(5)]
 GREY = np.full((30, 30, 3), 127, np.uint8)
 HOSTILE = [
     (picture(1, 1),),
@@ -126,7 +127,7 @@ def test_it_equals_the_library_and_rows_do_not_depend_on_their_batch(made, name)
     assert np.abs(every.encode([frames])[0] - wanted).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["CLIP", "Siglip", "DINOv3ViT"])
+@pytest.mark.parametrize("name", ["CLIP", "DINOv3ViT"])
 def test_some_layers_in_parts_and_in_half_precision(made, name):
     folder, frames = made(name), CLIPS[3]
     _, embedding, layers = plain(folder, name, frames)
@@ -155,7 +156,8 @@ def test_some_layers_in_parts_and_in_half_precision(made, name):
     ("ViT", {"size": 40, "resample": 1}), ("ViT", {"size": 40, "do_rescale": False}),
     ("DeiT", {"size": 40, "crop_size": 33}), ("Pvt", {"size": 32}), ("Blip", {"size": 32}),
     ("Beit", {"size": 40, "do_center_crop": True, "crop_size": 33}),
-    ("ConvNext", {"size": 48}), ("ConvNext", {"size": {"shortest_edge": 384}}),
+    ("ConvNext", {"size": 48}),
+    pytest.param("ConvNext", {"size": {"shortest_edge": 384}}, marks=pytest.mark.soak),
     ("DINOv3ViT", {"size": {"height": 32, "width": 48}, "resample": 3}),
 ])  # fmt: skip
 def test_pixels_have_the_bits_of_the_librarys_processor(tmp_path, kind, given):
@@ -231,7 +233,7 @@ def test_naflex_fits_patches_as_transformers_does(made, tmp_path):
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["CLIP", "Siglip", "MetaClip2"])
+@pytest.mark.parametrize("name", ["CLIP", "Siglip"])
 def test_only_the_half_that_sees_is_loaded_hashed_and_asked_for(made, tmp_path, name):
     folder = tmp_path / "tiny"
     shutil.copytree(made(name), folder)
