@@ -88,6 +88,75 @@ SOUND: dict[str, dict[str, Any]] = {
     "SEW-layer": {**_SEW, "squeeze_factor": 2, "feat_extract_norm": "layer"},
 }  # fmt: skip
 
+_SEES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32,
+         "intermediate_size": 32, "patch_size": 8, "initializer_range": 0.2}  # fmt: skip
+_READS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 60,
+          "intermediate_size": 32, "max_position_embeddings": 8, "bos_token_id": 1,
+          "eos_token_id": 2, "pad_token_id": 0}  # fmt: skip
+_HALVES = {"vision_config": _SEES, "text_config": _READS}
+_STAGES = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
+_WINDOWS = {"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1],
+            "num_heads": [1, 2], "window_size": 4}  # fmt: skip
+_SQUARE = {"height": 32, "width": 32}
+_SHORT = {"size": {"shortest_edge": 36}, "crop_size": _SQUARE}
+# The configuration; the processor, and what it is made with beside means and deviations.
+PICTURES: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "CLIP": ({**_HALVES, "projection_dim": 12}, "CLIP", {**_SHORT, "resample": 3}),
+    "CLIPVision": (_SEES, "CLIP", {"size": 32, "crop_size": 32}),
+    "MetaClip2": ({**_HALVES, "projection_dim": 12}, "CLIP", _SHORT),
+    "Siglip": (_HALVES, "Siglip", {"size": _SQUARE, "resample": 3}),
+    "SiglipVision": (_SEES, "Siglip", {"size": _SQUARE, "resample": 2}),
+    "Siglip2": (
+        {**_HALVES, "vision_config": {**_SEES, "num_patches": 16}},
+        "Siglip2",
+        {"patch_size": 8, "max_num_patches": 20},
+    ),
+    "ViT": (_SEES, "ViT", {"size": _SQUARE}),
+    "DeiT": (_SEES, "DeiT", {"size": {"height": 36, "width": 36}, "crop_size": _SQUARE}),
+    "Beit": (_SEES, "Beit", {"size": _SQUARE}),
+    "Beit-class": ({**_SEES, "use_mean_pooling": False}, "Beit", {"size": _SQUARE}),
+    "Dinov2": (_SEES, "Bit", _SHORT),
+    "Dinov2WithRegisters": (_SEES, "Bit", _SHORT),
+    "DINOv3ViT": ({**_SEES, "num_register_tokens": 2}, "DINOv3ViT", {"size": _SQUARE}),
+    "DINOv3ConvNext": ({**_STAGES, "image_size": 32}, "DINOv3ViT", {"size": _SQUARE}),
+    "ViTMSN": (_SEES, "ViT", {"size": _SQUARE}),
+    "IJepa": (_SEES, "ViT", {"size": _SQUARE}),
+    "Swin": (_WINDOWS, "ViT", {"size": _SQUARE}),
+    "Swinv2": (_WINDOWS, "ViT", {"size": _SQUARE}),
+    "ConvNext": (_STAGES, "ConvNext", {"size": {"shortest_edge": 32}, "crop_pct": 0.9}),
+    "ConvNextV2": (_STAGES, "ConvNext", {"size": {"shortest_edge": 32}}),
+    "ResNet": ({**_STAGES, "embedding_size": 8}, "ConvNext", {"size": {"shortest_edge": 32}}),
+}
+_COLOURS = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
+
+
+def processor(kind: str, **given: Any) -> Any:
+    """An image processor of transformers that calls Pillow; DINOv3's, which has no such."""
+    from importlib import import_module
+
+    import transformers
+
+    if kind == "DINOv3ViT":
+        return transformers.DINOv3ViTImageProcessor(**_COLOURS | given)
+    place = {"ChineseCLIP": "chinese_clip"}.get(kind, kind.lower())
+    module = import_module(f"transformers.models.{place}.image_processing_pil_{place}")
+    return getattr(module, f"{kind}ImageProcessorPil")(**_COLOURS | given)
+
+
+def picture_family(folder: Path, name: str, **more: Any) -> Path:
+    """A checkpoint of PICTURES, all of its halves, with its preprocessor_config.json."""
+    import transformers
+
+    sizes, kind, given = PICTURES[name]
+    plain = name.partition("-")[0]
+    config = getattr(transformers, f"{plain}Config")(**sizes, **more)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{plain}Model")(config)
+    move_norms(model)
+    model.save_pretrained(folder)
+    processor(kind, **given).save_pretrained(folder)
+    return folder
+
 
 def family(folder: Path, name: str, **more: Any) -> Path:
     """A checkpoint of TEXT or SOUND with what its modality needs beside it."""

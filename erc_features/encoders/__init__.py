@@ -7,7 +7,7 @@ No corpus, no HDF5 and no file but those of weights may enter.
 A factory takes (name, modality, settings) and returns an :class:`~.base.Encoder`. Packages add
 encoders through entry points of the group `erc.encoders`. A name that is not in the table is a
 Hugging Face id, a local folder, `random:` and an architecture, or for pictures an architecture
-of open_clip with a tag or a file.
+of open_clip with a tag or a file, or `timm:` and a model of timm.
 """
 
 import re
@@ -45,16 +45,21 @@ PRETRAINED = {
     Modality.AUDIO: "erc_features.encoders.audio:load_audio",
 }
 # Families by what stands before the colon: `opensmile:eGeMAPSv02`.
-PREFIXES = {"opensmile:": "erc_features.encoders.opensmile:load_opensmile"}
+PREFIXES = {
+    "opensmile:": "erc_features.encoders.opensmile:load_opensmile",
+    "timm:": "erc_features.encoders.timm:load_timm",
+    "random:timm:": "erc_features.encoders.timm:load_timm",
+}
 DEFAULTS = {
     Modality.TEXT: "bert-base-uncased",
     Modality.VISUAL: "ViT-B-32/laion2b_s34b_b79k",
     Modality.AUDIO: "facebook/wav2vec2-base",
 }
-_RANDOM, _HUB = "random:", "hf-hub:"
+_RANDOM, _HUB, _TIMM = "random:", "hf-hub:", "timm:"
 _ALSO = {
     Modality.TEXT: "a Hugging Face id or local folder of a text model",
-    Modality.VISUAL: "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or a local folder",
+    Modality.VISUAL: "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, timm:NAME, or a "
+    "Hugging Face id or local folder of a model of pictures",
     Modality.AUDIO: "a Hugging Face id or local folder of a model of sound",
 }
 _NAMELESS = re.compile(r"model|checkpoint.*|[0-9a-f]{40}|\.*")
@@ -80,7 +85,8 @@ def load_encoder(encoder: str, modality: Modality, settings: Settings) -> Encode
         return found
     for prefix, place in PREFIXES.items():
         if encoder.startswith(prefix):
-            return load(place)(encoder, modality, settings)
+            given = settings if _is_formula(encoder) else _resolved(settings)
+            return _of_window(load(place)(encoder, modality, given), settings)
     # Ids of the hub without an owner have a dash ("bert-base-uncased"); misspelt names have none.
     if not (set(encoder) & set("-/\\:=") or Path(encoder).exists()):
         raise EncoderError(
@@ -108,14 +114,18 @@ def resolve(encoder: str, settings: Settings) -> Settings:
     Raises:
         EncoderError: CUDA was asked for and there is none.
     """
-    if encoder == "baseline" or encoder.startswith("opensmile:"):
-        # Formulas, on the CPU; they refuse anything else themselves.
+    if _is_formula(encoder):
+        # On the CPU; they refuse anything else themselves.
         device = "cpu" if settings.device == "auto" else settings.device
         precision = "fp32" if settings.precision == "auto" else settings.precision
         return replace(settings, device=device, precision=precision)
     settings = _resolved(settings)
     warn_of_slow_precision(settings.precision, settings.device)
     return settings
+
+
+def _is_formula(encoder: str) -> bool:
+    return encoder == "baseline" or encoder.startswith("opensmile:")
 
 
 def _resolved(settings: Settings) -> Settings:
@@ -137,12 +147,16 @@ def default_name(encoder: str, modality: Modality | None = None) -> str:
     'ViT-B-32-tuned'
     >>> default_name("ViT-B-32/openai=clips/tuned.safetensors", Modality.VISUAL)
     'ViT-B-32-openai-tuned'
+    >>> default_name("timm:vit_tiny_patch16_224.augreg_in21k", Modality.VISUAL)
+    'timm-vit_tiny_patch16_224.augreg_in21k'
 
     Raises:
         EncoderError: that component is no name ("model", "checkpoint-500", a snapshot's hash).
     """
     if encoder.startswith(_RANDOM):
         return "random-" + default_name(encoder.removeprefix(_RANDOM), modality)
+    if encoder.startswith(_TIMM):
+        return "timm-" + default_name(encoder.removeprefix(_TIMM).removeprefix(_HUB))
     architecture, has_file, file = encoder.partition("=")
     if has_file and file.endswith(".safetensors"):
         return clean_name(f"{architecture}-{Path(file).stem}")

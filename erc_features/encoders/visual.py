@@ -5,18 +5,18 @@ It has one layer: the projected embedding of each frame, not normalised, pooled 
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from erc_features.encoders import open_clip_tags as tags
 from erc_features.encoders import weights as stored
-from erc_features.encoders.base import Network, Settings, pool, pooled_dim, weights_revision
-from erc_features.encoders.pixels import Preprocess, preprocess
+from erc_features.encoders.base import Settings, pooled_dim, weights_revision
+from erc_features.encoders.frames import FrameEncoder, must_apply
+from erc_features.encoders.pixels import preprocess
+from erc_features.encoders.towers import load_tower
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
 
@@ -29,46 +29,29 @@ _FORMS = (
 )
 
 
-@dataclass(frozen=True)
-class VisualEncoder(Network):
-    """A frozen CLIP tower over frames, as an :class:`~erc_features.encoders.base.Encoder`."""
-
-    prepare: Preprocess
-    dtype: torch.dtype
-    modality: Modality = Modality.VISUAL
-    cap: float = 256.0  # frames in a batch
-
-    @torch.inference_mode()
-    def encode(self, items: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
-        """Tuples of frames (H, W, 3) uint8, of any sizes -> (B, 1, D) float32."""
-        counts = [len(frames) for frames in items]
-        frames = [frame for item in items for frame in item]
-        pixels = self.prepare(frames, self.device).to(self.dtype)  # (F, 3, H, W)
-        found = _embed(self.model, pixels).float().split(counts)
-        pooled = [pool(of_item[None], None, self.pooling) for of_item in found]
-        return torch.stack(pooled).cpu().numpy()  # (B, 1, D)
-
-
-def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEncoder:
+def load_visual(name: str, modality: Modality, settings: Settings) -> FrameEncoder:
     """Load a CLIP by open_clip's architecture and tag, from a file, a folder or the hub, or as
-    `random:` and an architecture.
+    `random:` and an architecture; or a network of transformers, where it is one.
 
     Raises:
         EncoderError: a setting does not apply; it cannot be loaded, is no such model, or its
             weights are not safetensors.
     """
-    if settings.layers not in ("all", "last") or settings.pool == "cls" or settings.history:
+    if _is_tower(name):
+        return load_tower(name, modality, settings)
+    must_apply(name, settings)
+    if settings.layers not in ("all", "last"):
         raise EncoderError(
-            f"--encoder {name}: a CLIP gives one embedding a frame, so --layers is all, --pool "
-            "one of mean, max, mean+max and mean+std, and there is no --history."
+            f"--encoder {name}: a CLIP of open_clip gives one embedding a frame, so --layers is "
+            "all. The same CLIP in the format of transformers has hidden states."
         )
     tower, config, recorded = _load(name)
     prepare = preprocess(config)
     tower.eval()
     revision = weights_revision(tower.state_dict())
     with torch.inference_mode():
-        width = _embed(tower, torch.zeros(1, 3, *prepare.size)).shape[-1]
-    return VisualEncoder(
+        width = _embed(tower, torch.zeros(1, 3, *prepare.size), None).shape[-1]
+    return FrameEncoder(
         name=name,
         revision=revision,
         picked=(0,),
@@ -77,15 +60,33 @@ def load_visual(name: str, modality: Modality, settings: Settings) -> VisualEnco
         device=settings.device,
         dtype=stored.DTYPES[settings.precision],
         prepare=prepare,
+        embed=_embed,
         model=stored.place_model(tower, settings.precision, settings.device),
         recorded=recorded,
     )
 
 
-def _embed(tower: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """(F, 3, H, W) -> (F, D). CoCa's tower returns the tokens too."""
+def _embed(tower: Any, pixels: torch.Tensor, hidden: tuple[int, ...] | None) -> torch.Tensor:
+    """(F, 3, H, W) -> (F, 1, D). CoCa's tower returns the tokens too."""
     found = tower(pixels)
-    return found[0] if isinstance(found, tuple) else found
+    return (found[0] if isinstance(found, tuple) else found)[:, None]
+
+
+def _is_tower(name: str) -> bool:
+    """Whether this is a network of transformers: it has no configuration of open_clip."""
+    if stored.is_random(name):
+        return name in stored.architectures(Modality.VISUAL)
+    if name.startswith(HUB) or "=" in name:
+        return False
+    folder = Path(name)
+    if folder.is_dir():
+        return (folder / stored.CONFIG).is_file() and not (folder / tags.CONFIG).is_file()
+    architecture, _, tag = name.partition("/")
+    from open_clip import list_models
+
+    if not tag or "/" in tag or architecture in list_models():
+        return False
+    return not stored.has_file(name, tags.CONFIG)
 
 
 def _load(name: str) -> tuple[Any, Mapping[str, Any], Mapping[str, str]]:
@@ -95,6 +96,13 @@ def _load(name: str) -> tuple[Any, Mapping[str, Any], Mapping[str, str]]:
     architecture, has_file, file = name.partition("=")
     first, _, tag = name.removeprefix(stored.RANDOM).partition("/")
     if stored.is_random(name):
+        if first not in list_models():
+            known = ", ".join(stored.architectures(Modality.VISUAL))
+            raise EncoderError(
+                f"--encoder {name}: no random weights of {first!r}: it is no architecture of "
+                f"open_clip, as in random:ViT-B-32, and of transformers there are {known}. "
+                "random:timm:NAME makes those of timm."
+            )
         # Weights that nobody trained need no preprocessing but the architecture's own.
         return *_tower(name, tags.known(name, first), None), {}
     if Path(name).is_dir():
@@ -114,12 +122,14 @@ def _load(name: str) -> tuple[Any, Mapping[str, Any], Mapping[str, str]]:
             raise EncoderError(
                 f"--encoder {name}: its weights are a pickle, which is not read; {_FORMS} work."
             )
-        return *_tower(name, first, _fetch(name, repository, file or tags.WEIGHTS), config), {}
+        return *_tower(
+            name, first, stored.fetch(name, repository, file or tags.WEIGHTS, _FORMS), config
+        ), {}
     repository = name.removeprefix(HUB)
     if "/" not in repository:
         raise EncoderError(f"--encoder {name}: no visual model; {_FORMS} work.")
-    config = _fetch(name, repository, tags.CONFIG)
-    weights = _fetch(name, repository, tags.WEIGHTS)
+    config = stored.fetch(name, repository, tags.CONFIG, _FORMS)
+    weights = stored.fetch(name, repository, tags.WEIGHTS, _FORMS)
     return *_tower(name, f"{_FOLDER}{config.parent}", weights), {}
 
 
@@ -129,21 +139,6 @@ def _must_be_safe(name: str, weights: Path) -> None:
             f"--encoder {name}: no weights {weights}, as safetensors; a pickle (.bin, .pt) is not "
             f"read. {_FORMS} work."
         )
-
-
-def _fetch(name: str, repository: str, file: str) -> Path:
-    """A file of the hub, from the cache if it is there."""
-    place = stored.locate(repository, config=file, weights=(file,))
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(hf_hub_download(place.where, file, local_files_only=place.local))
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise EncoderError(
-            f"--encoder {name}: no {file} in {repository} ({stored.first_line(error)}). Weights as "
-            f"a pickle (.bin, .pt) are not read; {_FORMS} work."
-        ) from error
 
 
 def _tower(

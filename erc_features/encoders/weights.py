@@ -6,7 +6,7 @@ for benchmarks, and for machines without a network.
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,15 @@ _ARCHITECTURES = {
         "bert-base-uncased": ("BertConfig", {}),
         "gpt2": ("GPT2Config", {}),
     },
+    Modality.VISUAL: {
+        "clip-vit-base-patch32": (
+            "CLIPVisionConfig",
+            {"architectures": ["CLIPVisionModelWithProjection"]},
+        ),
+        "siglip-base-patch16-224": ("SiglipVisionConfig", {}),
+        "vit-base-patch16-224": ("ViTConfig", {}),
+        "dinov2-base": ("Dinov2Config", {"image_size": 518, "patch_size": 14}),
+    },
     Modality.AUDIO: {
         "wav2vec2-base": ("Wav2Vec2Config", {}),
         "hubert-base-ls960": ("HubertConfig", {}),
@@ -49,6 +58,8 @@ _ARCHITECTURES = {
 _UNUSED = ("pooler.", "masked_spec_embed")
 # Families of which one half encodes: the other is not kept, hashed or asked for.
 _HALF = {"whisper": "encoder"}
+# From a model's configuration: the class to load, its own configuration, what it is made with.
+Pick = Callable[[Any], tuple[Any, Any, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -103,18 +114,78 @@ def locate(name: str, config: str = CONFIG, weights: tuple[str, ...] = _SAFE) ->
     return Place(name, local=False)
 
 
+def has_file(name: str, file: str) -> bool:
+    """Whether a repository of the hub has a file: the cache decides, if the repository is in it.
+
+    Raises:
+        EncoderError: it is not, and the hub cannot be reached.
+    """
+    from huggingface_hub import file_exists, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(try_to_load_from_cache(name, file), str):
+        return True
+    if locate(name).local:
+        return False
+    try:
+        return file_exists(name, file)
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise EncoderError(
+            f"--encoder {name}: the hub does not answer ({first_line(error)})."
+        ) from error
+
+
+def fetch(name: str, repository: str, file: str, forms: str) -> Path:
+    """A file of the hub, from the cache if it is there.
+
+    Args:
+        forms: the names that work, for the error.
+
+    Raises:
+        EncoderError: the hub cannot be reached, or has no such file.
+    """
+    place = locate(repository, config=file, weights=(file,))
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(place.where, file, local_files_only=place.local))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise EncoderError(
+            f"--encoder {name}: no {file} in {repository} ({first_line(error)}). Weights as "
+            f"a pickle (.bin, .pt) are not read; {forms} work."
+        ) from error
+
+
 def is_random(name: str) -> bool:
     return name.startswith(RANDOM)
 
 
-def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | None]:
+def architectures(modality: Modality) -> list[str]:
+    """The names, `random:` included, whose architectures are those of transformers."""
+    return [f"{RANDOM}{kind}" for kind in _ARCHITECTURES[modality]]
+
+
+def _whole(config: Any) -> tuple[Any, Any, dict[str, Any]]:
+    from transformers import AutoModel
+
+    return AutoModel, config, {}
+
+
+def load_transformer(
+    name: str, modality: Modality, pick: Pick = _whole, unused: tuple[str, ...] = _UNUSED
+) -> tuple[Any, str, Place | None]:
     """A frozen model of transformers on the CPU, as stored; its revision; where it was found.
+
+    Args:
+        pick: what to load of a checkpoint; without it, what AutoModel does.
+        unused: how the names of weights begin that a checkpoint may lack.
 
     Raises:
         EncoderError: it cannot be reached, is no such model, or lacks weights of a layer.
     """
     import transformers
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
     from transformers.utils import logging as hub_logging
 
     hub_logging.set_verbosity_error()
@@ -127,23 +198,27 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
                 raise EncoderError(
                     f"--encoder {name}: random weights of {', '.join(sorted(known))} can be made."
                 )
-            cls, sizes = known[kind]
-            model = _half(AutoModel.from_config(getattr(transformers, cls)(**sizes)))
+            made, sizes = known[kind]
+            cls, config, given = pick(getattr(transformers, made)(**sizes))
+            build = cls.from_config if cls is transformers.AutoModel else cls
+            model = _half(build(config, **given))
         return model.eval(), weights_revision(model.state_dict()), None
     place = locate(name)
     try:
         config = AutoConfig.from_pretrained(
             place.where, local_files_only=place.local, trust_remote_code=False
         )
-        model, found = AutoModel.from_pretrained(
+        cls, of_model, given = pick(config)
+        model, found = cls.from_pretrained(
             place.where,
-            config=config,
+            config=of_model,
             revision=place.weights,
             local_files_only=place.local,
             use_safetensors=True,
             trust_remote_code=False,
             dtype="auto",
             output_loading_info=True,
+            **given,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         needs = "a tokenizer" if modality == Modality.TEXT else "preprocessor_config.json"
@@ -155,7 +230,7 @@ def load_transformer(name: str, modality: Modality) -> tuple[Any, str, Place | N
     half = f"{_HALF[config.model_type]}." if config.model_type in _HALF else ""
     model = _half(model)
     missing = {key.removeprefix(half) for key in found["missing_keys"] if key.startswith(half)}
-    needed = sorted(key for key in missing if not key.startswith(_UNUSED))
+    needed = sorted(key for key in missing if not key.startswith(unused))
     if needed:
         raise EncoderError(
             f"--encoder {name}: its checkpoint lacks {len(needed)} weights that the model has "

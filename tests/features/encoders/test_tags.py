@@ -114,6 +114,43 @@ def test_every_architecture_has_what_its_tags_agree_on_or_asks(architecture):
     assert torch.equal(ours, theirs(Image.fromarray(FRAME)))  # to the last bit
 
 
+def test_every_tag_of_siglip_squashes_and_scales_by_a_half():
+    import open_clip
+
+    tags = [(a, tag) for a, tag in open_clip.list_pretrained() if "siglip" in a.lower()]
+    assert {a for a, _ in tags if "SigLIP2" in a} and len(tags) >= 30
+    for architecture, tag in tags:
+        wanted = preprocess({**pretrained(architecture, tag), "size": 224})
+        assert (wanted.mode, wanted.mean, wanted.std) == ("squash", (0.5,) * 3, (0.5,) * 3)
+        built = open_clip.get_model_config(architecture)["vision_cfg"]
+        # A tower of timm: the same code loads it as the next test's.
+        assert built["timm_model_name"].startswith("vit_")
+        assert (built["timm_pool"], built["timm_proj"]) == ("map", "none")
+
+
+def test_a_tower_of_timm_in_open_clip_loads_as_any_other(tmp_path):
+    """As all of SigLIP's are, whose smallest has 93 M parameters: timm's ViT, an attention head."""
+    import open_clip
+
+    vision = {"image_size": 160, "timm_model_name": "test_vit", "timm_model_pretrained": False,
+              "timm_pool": "map", "timm_proj": "none"}  # fmt: skip
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    config = {"model_cfg": {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text},
+              "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic",
+                                 "resize_mode": "squash"}}  # fmt: skip
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(3)
+    model = open_clip.model.CLIP(64, vision, text)
+    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    theirs, transform = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}")
+    pixels = transform(Image.fromarray(FRAME))[None]
+    encoder = load(tmp_path)
+    assert torch.equal(encoder.prepare([FRAME], "cpu"), pixels)
+    with torch.no_grad():
+        embedding = theirs.eval().encode_image(pixels)[0].numpy()
+    assert np.abs(encoder.encode([(FRAME,)])[0, 0] - embedding).max() < 1e-5
+
+
 def test_what_the_table_holds():
     """The cases of the two faults, so that the table above can't agree on nothing."""
     found = of_file("x", "ViT-B-16-SigLIP", "w")
