@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from erc_features.encoders.base import PREPROCESSING, Network, Settings, pool, pooled_dim
+from erc_features.encoders.base import POOLS, PREPROCESSING, Network, Settings, pool, pooled_dim
 from erc_features.encoders.layers import pick_layers
 from erc_features.encoders.pixels import Preprocess
 from erc_features.encoders.weights import DTYPES, first_line, place_model
@@ -24,7 +24,7 @@ from erc_features.utterance import Modality
 # A model and pixels (F, 3, H, W), and the numbers of layers or None for the embedding alone
 # -> (F, L, D).
 Embed = Callable[[Any, torch.Tensor, tuple[int, ...] | None], torch.Tensor]
-_POOLS = ("mean", "max", "mean+max", "mean+std")
+
 _AT_ONCE = 256 * 224 * 224  # pixels that go through a network together, without hidden states
 _WITH_LAYERS = 8  # which hold as much memory again for each of a dozen blocks
 
@@ -96,10 +96,10 @@ def must_apply(name: str, settings: Settings) -> None:
     Raises:
         EncoderError: says which do.
     """
-    if settings.pool not in _POOLS or settings.history:
+    if settings.pool not in POOLS or settings.history:
         raise EncoderError(
             f"--encoder {name}: its network gives one embedding a frame and layer, so --pool is "
-            f"one of {', '.join(_POOLS)} over the frames, and there is no --history."
+            f"one of {', '.join(POOLS)} over the frames, and there is no --history."
         )
 
 
