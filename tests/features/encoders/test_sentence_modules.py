@@ -121,3 +121,41 @@ def test_errors(bases, tmp_path):
     next(folder.glob("*_Dense/model.safetensors")).unlink()
     with pytest.raises(EncoderError, match=r"has no model\.safetensors"):
         load(folder)
+
+
+@pytest.mark.soak
+def test_real_mpnet_on_real_texts(encoders, meld_annotations):
+    import csv
+
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel, AutoTokenizer
+
+    from erc_features.encoders.base import Turn
+
+    with (meld_annotations / "test_sent_emo.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    texts = [row["Utterance"] for row in rows[:60]]
+    folder = str(encoders / "mpnet")
+    wanted = SentenceTransformer(folder, device="cpu").encode(texts)
+    assert np.abs(load(folder).encode(texts)[:, 0] - wanted).max() < 1e-5
+    said = tuple((row["Speaker"], row["Utterance"]) for row in rows if row["Dialogue_ID"] == "0")
+    settings = Settings(history="all", reach="whole", pool="mean+max")
+    found = load_encoder(folder, Modality.TEXT, settings).encode(
+        [Turn(said, at) for at in range(len(said))]
+    )
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    joined = tokenizer.sep_token.join(f"{speaker}: {text}" for speaker, text in said)
+    tokens = tokenizer(joined, return_tensors="pt", return_offsets_mapping=True)
+    spans = tokens.pop("offset_mapping")[0].tolist()
+    with torch.no_grad():
+        states = model.eval()(**tokens, output_hidden_states=True).hidden_states
+    end = 0
+    for (speaker, text), x in zip(said, found, strict=True):
+        begin = joined.index(f"{speaker}: {text}", end) + len(speaker) + 2
+        end = begin + len(text)
+        own = [i for i, (a, b) in enumerate(spans) if begin <= a < b <= end]
+        plain = torch.stack(
+            [torch.cat([state[0, own].mean(0), state[0, own].amax(0)]) for state in states]
+        ).numpy()
+        assert np.abs(x - plain).max() < 1e-4
