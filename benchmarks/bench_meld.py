@@ -37,7 +37,8 @@ HISTORY = f"{BOTH}+history4"
 EVERY_SECOND = "0,2,4,6,8,10,12"
 MPNET = "text.mpnet+layers0-2-4-6-8-10-12+poolmean-max"
 WHOLE = f"{MPNET}+historyall+reachwhole"
-ASKED = "{text} {speaker} feels {mask}."
+PROMPT = "{text} {speaker} feels {mask}."
+ASKED = "text.mpnet+layers4-6-8-10-12+poolmask+prompt-37cdc118"
 # name, what it changes, settings added to those of the rungs before
 LADDER = (
     ("last-layer", "linear head on the last layer, mean", {
@@ -59,18 +60,20 @@ VARIANTS = (
 
 MPNET_LADDER = (
     ("mpnet", "MPNet base: layers 0, 2, …, 12, mean and maximum, a GRU over the dialogue", {
-        "modalities": (MPNET,), "head": "mlp", "context": "gru", "speakers": False}),
+        "modalities": (MPNET,), "head": "mlp", "context": "gru", "speakers": False,
+        "epochs": 25, "patience": 5}),
     ("mpnet-average", "+ weights averaged", {"average": 0.99}),
     ("mpnet-concat", "a projection for each layer in the place of a mix", {
         "layer_mix": "concat"}),
 )  # fmt: skip
 MPNET_VARIANTS = (
-    ("mpnet-whole", "each dialogue encoded at once", {"modalities": (WHOLE,)}),
+    ("mpnet-sqrt", "+ class weights", {"class_weights": "sqrt"}),
+    ("mpnet-whole", "each dialogue encoded at once instead", {"modalities": (WHOLE,)}),
     ("mpnet-two", "+ a second file, of each dialogue at once", {
         "modalities": (MPNET, WHOLE), "modality_dropout": 0.0}),
-    ("mpnet-sqrt", "+ class weights", {"class_weights": "sqrt"}),
-    ("mpnet-transformer", "a transformer in the GRU's place", {
-        "context": "transformer", "lr": 3e-4}),
+    ("mpnet-mask", "+ a second file, of a prompt's mask token", {
+        "modalities": (MPNET, ASKED), "modality_dropout": 0.0}),
+    ("mpnet-speakers", "+ the GRU knows who speaks", {"speakers": True}),
 )  # fmt: skip
 
 
@@ -88,7 +91,8 @@ def extract_mpnet(to: Path) -> None:
     if not model.is_dir():
         raise ErcError("$ERC_ENCODERS names no folder with mpnet; `get-encoders` makes one.")
     plain = Settings(EVERY_SECOND, "mean+max")
-    for settings in (plain, replace(plain, history="all", reach="whole")):
+    whole = replace(plain, history="all", reach="whole")
+    for settings in (plain, whole, Settings("4,6,8,10,12", "mask", prompt=PROMPT)):
         extract(to / "data/meld", features=to / "features", modality="text", encoder=str(model),
                 settings=settings)  # fmt: skip
 
