@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class FeatureTable:
         label: (N,) int64, an index of `labels`, -1 where unlabelled.
         x: stem -> (N, L, D) as stored, zero where not present.
         present: (N, M) bool, whether the row's status is ok.
+        more: other columns of the corpus, such as `session`: (N,) str each.
     """
 
     sources: tuple[Source, ...]
@@ -47,6 +48,7 @@ class FeatureTable:
     label: np.ndarray
     x: Mapping[str, np.ndarray]
     present: np.ndarray
+    more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.key)
