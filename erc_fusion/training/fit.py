@@ -14,6 +14,7 @@ from erc_fusion.model.fusion import Split as Rows
 from erc_fusion.model.fusion import build_model
 from erc_fusion.training.checkpoint import Weights
 from erc_fusion.training.losses import make_objective
+from erc_fusion.training.parts import Part
 from erc_fusion.training.train import Progress, Trained, predict, prototypes, train
 
 
@@ -58,8 +59,8 @@ def fit(
     speakers = len(data.standardiser.speakers)
     model = build_model(config.model, data.files, data.classes, config.seeds, data.device, speakers)
     trained = train(
-        model, config.seeds, data.train, data.dev, objective, config.training, config.monitor,
-        progress,
+        model, config.seeds, [Part(data.train, data.dev, objective)], config.training,
+        config.monitor, progress,
     )  # fmt: skip
     centres = None
     if objective.contrasts:
