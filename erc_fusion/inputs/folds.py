@@ -9,7 +9,7 @@ much in size.)
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,7 +112,14 @@ def _groups(table: FeatureTable, unit: str) -> np.ndarray:
     return groups
 
 
-def shared_dialogues(table: FeatureTable, folds: tuple[Fold, ...]) -> int:
+def clusters(table: FeatureTable, rule: str) -> np.ndarray:
+    """(N,) int64, what rows are resampled by: speakers where those are held out, else dialogues."""
+    unit, _ = parse_rule(rule)
+    of = _groups(table, "speaker" if unit == "speaker" else "dialogue")
+    return np.unique(of, return_inverse=True)[1]
+
+
+def shared_dialogues(table: FeatureTable, folds: Sequence[Fold]) -> int:
     """How many dialogues are in several folds: what is said there is learned from in others."""
     place = np.empty(len(table), np.int64)
     for number, fold in enumerate(folds):

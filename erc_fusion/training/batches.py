@@ -149,7 +149,7 @@ def gather(
     rows, real = batch.rows.to(device), batch.real.to(device)
     flat = rows.flatten()
     x = {
-        stem: values.index_select(0, flat).view(*rows.shape, *values.shape[1:])
+        stem: values.index_select(0, flat).unflatten(0, rows.shape)
         for stem, values in split.x.items()
     }
     present = split.present[rows] & real[..., None]
