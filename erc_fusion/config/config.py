@@ -253,6 +253,15 @@ def parse_list(text: str | None) -> tuple[str, ...] | None:
     return found
 
 
+def must_have_splits(config: FuseConfig, command: str) -> None:
+    """Refuse folds where a command chooses on the corpus's own dev split."""
+    if config.folds:
+        raise ErcError(
+            f"{command} chooses on the corpus's dev split and has no folds; leave --folds out, and "
+            "give what it finds to `erc fuse --folds`."
+        )
+
+
 def without_place(config: FuseConfig) -> dict[str, Any]:
     """The settings that make up a run's identity: all but where it happens.
 

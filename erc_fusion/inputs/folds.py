@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from erc_features.errors import ErcError
+from erc_features.utterance import Split
 from erc_fusion.inputs.table import FeatureTable
 
 UNITS = ("dialogue", "speaker")
@@ -49,6 +50,8 @@ def make_folds(table: FeatureTable, rule: str, dev: float = 0.1, seed: int = 0) 
         ErcError: the rule is none, a row lacks its unit, or there are too few of them.
     """
     unit, count = parse_rule(rule)
+    if len(table.rows(Split.NEW)):
+        raise ErcError(f"--folds {rule}: rows of the split new have no part in folds.")
     groups = _groups(table, unit)
     names, group = np.unique(groups, return_inverse=True)
     if len(names) < max(3, count or 0):

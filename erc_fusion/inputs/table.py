@@ -101,10 +101,11 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
             name: getattr(file, name)[order]
             for name in ("split", "dialogue", "sequence", "speaker", "text")
         }
-    x, present = {}, []
+    x, present, more = {}, [], {}
     for source in sources:
         with FeatureFile(source.path) as file:
             rows = _rows(file, key, first)
+            more = {name: values[rows] for name, values in file.more.items()} | more
             apart = np.flatnonzero(file.label[rows] != truth)
             if len(apart):
                 lines = (f"{key[i]}: {file.label[rows][i]!r}, {truth[i]!r} there" for i in apart)
@@ -136,6 +137,7 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
         label=np.array([places[label] for label in truth], dtype=np.int64),
         x=x,
         present=np.stack(present, axis=1),
+        more=more,
         **columns,
     )
 
