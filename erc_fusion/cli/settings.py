@@ -78,10 +78,10 @@ SETTINGS: dict[str, Setting] = {
     "seeds": Setting(TRAINING, f"Seeds to train: {SEEDS}", "N|N,…", "5"),
     "folds": Setting(
         TRAINING,
-        "Cross-validation in the place of the corpus's splits: leave out each speaker, session or "
-        "value of another column, or deal dialogues (or speaker:5, …) into folds. Every row is "
-        "predicted once.",
-        "speaker|session|dialogue:5|5|COLUMN",
+        "Cross-validation in the place of the corpus's splits, each row predicted once: speaker, "
+        "session or another column leaves out each of its values; dialogue:5 or speaker:5 deals "
+        "them to 5 folds.",
+        "UNIT",
         "the corpus's splits",
     ),
     "dev": Setting(
