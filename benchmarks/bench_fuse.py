@@ -32,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from erc_fusion.config.config import LossConfig, ModelConfig, TrainingConfig
 from erc_fusion.model.fusion import Split, build_model
 from erc_fusion.training.losses import make_objective
+from erc_fusion.training.parts import Part
 from erc_fusion.training.train import train
 
 FILES = {"text": 384, "visual": 512, "audio": 768}
@@ -78,7 +79,7 @@ def run_erc(case: Case, on_train: Split, on_dev: Split) -> float:
     began = time.perf_counter()
     files = {name: (1, dim) for name, dim in FILES.items()}
     model = build_model(config, files, CLASSES, seeds, case.device)
-    train(model, seeds, on_train, on_dev, objective, training, "accuracy")
+    train(model, seeds, [Part(on_train, on_dev, objective)], training, "accuracy")
     wait(case.device)
     return time.perf_counter() - began
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 import warnings as python_warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,9 +23,11 @@ from erc_fusion.config.config import (
     without_place,
 )
 from erc_fusion.config.seeds import seeds_warning
+from erc_fusion.evaluation.fold_scores import score_folds
 from erc_fusion.evaluation.score import score_splits
+from erc_fusion.inputs.folds import Fold, make_folds
 from erc_fusion.inputs.sources import Source, find_sources
-from erc_fusion.inputs.splits import check_splits
+from erc_fusion.inputs.splits import check_folds, check_splits
 from erc_fusion.inputs.table import FeatureTable, load_table
 from erc_fusion.runs import run as runs
 from erc_fusion.runs.predictions import PREDICTIONS, write_predictions
@@ -111,15 +113,19 @@ def fuse(
             events.write_events(found)
         told = (*found.metrics.get("warnings", ()), *_older(found))
         return FuseResult(found, True, told)
-    warnings = check_splits(table)
+    folds = make_folds(table, config.folds, config.dev) if config.folds else ()
+    if folds and log:
+        raise ErcError("--log tensorboard has no curves of folds; leave it out, or --folds.")
+    warnings = check_folds(table, folds, config) if folds else check_splits(table)
     with runs.claim(path), events.followed(log, path, config.seeds, progress) as follow:
-        return _run(config, asked, table, identity, path, warnings, began, follow)
+        return _run(config, asked, table, folds, identity, path, warnings, began, follow)
 
 
 def _run(
     config: FuseConfig,
     asked: FuseConfig,
     table: FeatureTable,
+    folds: tuple[Fold, ...],
     identity: str,
     path: Path,
     warnings: tuple[str, ...],
@@ -127,14 +133,27 @@ def _run(
     progress: "Callable[[Progress], None] | None",
 ) -> FuseResult:
     """Train and score, then write. An earlier run stays in its place until all is written."""
-    from erc_fusion.training.checkpoint import save_weights
-    from erc_fusion.training.fit import fit, make_data
+    from erc_fusion.training.checkpoint import FoldedWeights, save_weights
+    from erc_fusion.training.fit import fit_folds, make_data, make_folded_data
     from erc_fusion.training.learned_weights import weigh_files, weigh_layers
 
     started = time.perf_counter()
-    trained, weights = fit(config, make_data(table, config.place.device), progress)
+    device = config.place.device
+    data = make_folded_data(table, folds, device) if folds else [make_data(table, device)]
+    trained, fitted = fit_folds(config, data, progress)
     seconds = time.perf_counter() - started
-    scores, predictions = score_splits(table, config.seeds, weights.predict)
+    weights = FoldedWeights(tuple(fitted)) if folds else fitted[0]
+    if folds:
+        parts = ("test", "dev")
+        held_out, on_dev = (
+            [own.predict(table, getattr(fold, part))
+             for own, fold in zip(fitted, folds, strict=True)] for part in parts
+        )  # fmt: skip
+        scores, predictions = score_folds(
+            table, folds, config.folds, config.seeds, held_out, on_dev
+        )
+    else:
+        scores, predictions = score_splits(table, config.seeds, fitted[0].predict)
     metrics = {
         "seeds": list(config.seeds),
         "labels": list(table.labels),
@@ -148,18 +167,20 @@ def _run(
         "parameters": trained.model.parameters_per_seed,
         **scores,
         "warnings": list(warnings),
-        "layers": weigh_layers(weights.model),
-        "weighing": weigh_files(weights, table),
+        "layers": weigh_layers(trained.model),
+        "weighing": None if folds else weigh_files(fitted[0], table),
         "seconds": {"train": seconds, "total": time.perf_counter() - began},
     }
     # What was left to be decided stays so: another head, or another device, decides it anew.
     loss = replace(config.loss, contrastive=asked.loss.contrastive)
     training = replace(config.training, precision=asked.training.precision)
     recorded = as_recorded(replace(config, loss=loss, training=training))
-    speakers = weights.standardiser.speakers
+    speakers = [each.standardiser.speakers for each in fitted]
     try:
         runs.part(path, "config.toml").write_text(to_toml(recorded), encoding="utf-8")
-        _write_json(runs.part(path, "inputs.json"), _inputs(config, table, identity, speakers))
+        _write_json(
+            runs.part(path, "inputs.json"), _inputs(config, table, folds, identity, speakers)
+        )
         lines = (json.dumps(record) + "\n" for record in trained.history)
         runs.part(path, "history.jsonl").write_text("".join(lines), encoding="utf-8")
         _write_json(runs.part(path, "metrics.json"), metrics)
@@ -250,8 +271,9 @@ def _older(found: Run) -> Iterator[str]:
 
 
 def _inputs(
-    config: FuseConfig, table: FeatureTable, identity: str, speakers: tuple[str, ...]
-) -> dict[str, Any]:
+    config: FuseConfig, table: FeatureTable, folds: tuple[Fold, ...], identity: str,
+    speakers: Sequence[Sequence[str]],
+) -> dict[str, Any]:  # fmt: skip
     import torch
 
     from erc_fusion.training.fit import pick_device
@@ -270,10 +292,27 @@ def _inputs(
         "corpus": config.corpus,
         "fingerprint": table.fingerprint,
         "labels": list(table.labels),
-        "speakers": list(speakers),  # frequent in train, in the order of their embeddings
+        # Frequent in train, in the order of their embeddings.
+        "speakers": [] if folds else list(speakers[0]),
         "identity": identity,
         "counts": {split: count for split, count in counts.items() if count},
         "files": files,
+        **(
+            {
+                "folds": [
+                    {
+                        "name": fold.name,
+                        "speakers": list(known),
+                        "train": len(fold.train),
+                        "dev": len(fold.dev),
+                        "test": len(fold.test),
+                    }
+                    for fold, known in zip(folds, speakers, strict=True)
+                ]
+            }
+            if folds
+            else {}
+        ),
         "versions": _versions(),
         # The last bits depend on these too.
         "machine": {"device": device, "threads": torch.get_num_threads()},

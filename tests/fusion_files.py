@@ -64,7 +64,7 @@ def write_features(
     """`folder/<stem>.h5`, its rows in another `order` if one is given."""
     order = np.arange(len(corpus.rows)) if order is None else order
     status = np.full(len(corpus.rows), Status.OK) if status is None else status
-    columns = corpus.rows.__dataclass_fields__
+    columns = [name for name in corpus.rows.__dataclass_fields__ if name != "more"]
     rows = Rows(*([getattr(corpus.rows, name)[i] for i in order] for name in columns))
     modality, _, encoder = stem.partition(".")
     made = Provenance(folder.name, fingerprint, modality, encoder, "r" * 64, {"layers": "all"})

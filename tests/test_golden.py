@@ -32,6 +32,7 @@ FINISHED, PARTIAL = "audio.tiny.h5", "text.tiny+bf16.h5.partial"
 KEYS = ["train/d-0-seq-0", "train/d-0-seq-1", "train/d-2-seq-0", "dev/d-0-seq-0", "dev/d-0-seq-1",
         "test/d-0-seq-0", "test/d-1-seq-0"]  # fmt: skip
 TEXTS = ["Hello there.", "I got the job — really!", "NA", "何？ 😮", "", 'He said, "no".', "Fine."]
+COLUMNS = ("key", "split", "dialogue", "sequence", "speaker", "text", "label")
 LABELS = ("neutral", "joy", "Überraschung")
 
 
@@ -79,7 +80,7 @@ def test_an_unfinished_file_is_read_and_gone_on_with(tmp_path):
         assert file.status.tolist() == [1, 0, 1, 0, 2, 0, 0]
         assert file.reason[4] == "blank text"
         made = file.provenance
-        rows = Rows(*(getattr(file, name).tolist() for name in Rows.__dataclass_fields__))
+        rows = Rows(*(getattr(file, name).tolist() for name in COLUMNS))
     assert made == Provenance(
         "tiny", "0f" * 32, "text", "tiny-bert", "cd" * 32,
         {"layers": "all", "pool": "mean", "precision": "bf16", "dtype": "float32", "history": 2},
@@ -142,7 +143,7 @@ def test_an_unfinished_file_with_a_probe_is_gone_on_with_if_that_agrees(tmp_path
         check_columns(file)
         assert file.status.tolist() == [0, 1, 0, 0, 0, 1, 0]
         made = file.provenance
-        rows = Rows(*(getattr(file, name).tolist() for name in Rows.__dataclass_fields__))
+        rows = Rows(*(getattr(file, name).tolist() for name in COLUMNS))
     before = partial.read_bytes()
     what = (path, rows, LABELS, made, Shape(2, 3, "float32"), {})
     other = Given([1, 2, 3], [4, 5, 7])
@@ -184,7 +185,7 @@ def test_what_is_written_today_has_the_same_layout(tmp_path):
     """Else it is another format version, or the golden files lack what version 1 has."""
     with FeatureFile(GOLDEN / FINISHED) as file:
         made, x = file.provenance, file.x()
-        rows = Rows(*(getattr(file, name).tolist() for name in Rows.__dataclass_fields__))
+        rows = Rows(*(getattr(file, name).tolist() for name in COLUMNS))
         status, reasons = file.status, file.reason.tolist()
         more = {name: file.attributes[name] for name in ("device", "engine", "workers")}
     path = tmp_path / FINISHED

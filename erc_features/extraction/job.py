@@ -1,5 +1,6 @@
 """One extraction: its corpus, modality and encoder, and everything that follows from them."""
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -18,9 +19,12 @@ from erc_features.extraction.batch_plan import plan
 from erc_features.extraction.items import FRAMES, known
 from erc_features.plugins import with_plugins
 from erc_features.store import PARTIAL, SUFFIX, Provenance, Rows, Status
-from erc_features.utterance import Modality
+from erc_features.utterance import X_FACE, Modality
 
 DTYPES = ("float16", "float32")
+# Columns of a corpus that say where media are, and never with whom a row is held out.
+_NO_UNITS = {X_FACE, "start", "end"}
+_PLAIN = re.compile(r"[\w.-]{1,64}")  # HDF5 reads a slash as a folder
 # The settings that become part of a file's name, in this order, and what they are called there.
 _VARIANTS = {"layers": "layers", "pool": "pool", "history": "history", "precision": "",
              "window": "", "reach": "reach", "prompt": "prompt-"}  # fmt: skip
@@ -222,4 +226,9 @@ def rows_of(corpus: Corpus) -> Rows:
         speaker=[u.speaker for u in us],
         text=[u.x_text for u in us],
         label=[u.label for u in us],
+        more={
+            name: [u.more.get(name, "") for u in us]
+            for name in sorted({name for u in us for name in u.more} - _NO_UNITS)
+            if _PLAIN.fullmatch(name)
+        },
     )

@@ -17,6 +17,7 @@ from erc_features.errors import FeatureFileError
 from erc_features.store.layout import (
     FORMAT,
     FORMAT_VERSION,
+    MORE,
     REASON_BYTES,
     TEXT_COLUMNS,
     Provenance,
@@ -82,6 +83,8 @@ def create(
             for name in TEXT_COLUMNS:
                 texts = np.array(getattr(rows, name), dtype=object)
                 file.create_dataset(name, data=texts, dtype=utf8)
+            for name, texts in rows.more.items():
+                file.create_dataset(f"{MORE}{name}", data=np.array(texts, dtype=object), dtype=utf8)
             for name in ("dialogue", "sequence"):
                 file.create_dataset(name, data=np.array(getattr(rows, name), dtype=np.int32))
             status = h5py.enum_dtype({s.name.lower(): int(s) for s in Status}, basetype="u1")

@@ -107,11 +107,18 @@ class FeatureFile:
     def _read(self, name: str) -> np.ndarray:
         self._must_be_open()
         try:
-            if name in layout.TEXT_COLUMNS or name == "reason":
+            if name in (*layout.TEXT_COLUMNS, "reason") or name.startswith(layout.MORE):
                 return self._file[name].asstr()[()]
             return self._file[name][()]
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise _unreadable(self.path, error) from error
+
+    @cached_property
+    def more(self) -> dict[str, np.ndarray]:
+        """Further columns of the corpus, such as `session`: name -> (N,) str."""
+        self._must_be_open()
+        names = layout.more_names(self._file)
+        return {name.removeprefix(layout.MORE): self._read(name) for name in names}
 
     @cached_property
     def probe(self) -> np.ndarray | None:

@@ -11,6 +11,7 @@ A file can be used with h5py alone:
     /status   (N,) enum uint8: pending 0, ok 1, missing 2 (no medium, blank text),
               failed 3 (the decoder, the encoder, NaN, or past what float16 holds)
     /reason   (N,) utf-8 of at most 200 bytes: why a row is missing or failed
+    /column.… (N,) variable-length utf-8: other columns of the corpus, such as column.session
     /probe    (L, D) float32: what the encoder gave for a built-in input. Absent from imported
               files, and from those of an erc older than it
 
@@ -36,7 +37,7 @@ at a file that is being written.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ SUFFIX = ".h5"
 PARTIAL = ".h5.partial"
 
 TEXT_COLUMNS = ("key", "split", "speaker", "text", "label")
+MORE = "column."  # begins the names of datasets that hold further columns
 DATASETS = (*TEXT_COLUMNS, "dialogue", "sequence", "x", "status", "reason")
 
 
@@ -99,7 +101,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a feature file, column by column, in manifest order; each (N,)."""
+    """The rows of a feature file, column by column, in manifest order; each (N,).
+
+    `more` has further columns of the corpus, such as `session`, by name.
+    """
 
     key: Sequence[str]
     split: Sequence[str]
@@ -108,6 +113,7 @@ class Rows:
     speaker: Sequence[str]
     text: Sequence[str]
     label: Sequence[str]
+    more: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.key)
@@ -150,11 +156,19 @@ def check_layout(file: h5py.File, path: Path | str) -> None:
         raise FeatureFileError(
             f"{path}: damaged, shapes do not agree with key {rows}: {', '.join(wrong)}."
         )
+    for name in more_names(file):
+        if not check_dataset(file, name, path) or file[name].shape != rows:
+            raise FeatureFileError(f"{path}: damaged, its {name} is not a text for each row.")
     if check_dataset(file, "probe", path) and file["probe"].shape != file["x"].shape[1:]:
         raise FeatureFileError(
             f"{path}: damaged, its probe {file['probe'].shape} is not of the shape "
             f"{file['x'].shape[1:]} of a row."
         )
+
+
+def more_names(file: h5py.File) -> list[str]:
+    """The datasets of further columns."""
+    return sorted(name for name in file if name.startswith(MORE))
 
 
 def plain(value: Any) -> Any:

@@ -66,6 +66,10 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
     show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over "
          f"{seeds} seed{'s' if seeds > 1 else ''}:")  # fmt: skip
     table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
+    for fold in metrics.get("folds", ()):
+        score = fold["weighted_f1"]
+        show(f"without {fold['name']}: {fold['rows']:,} rows, weighted F1 "
+             f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}")  # fmt: skip
     if seeds > 1 and rows:
         show("Ensemble: the mean of the seeds' probabilities, taken as one model.")
     show(*(f"Warning: {warning}" for warning in result.warnings))

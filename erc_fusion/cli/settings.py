@@ -76,6 +76,17 @@ SETTINGS: dict[str, Setting] = {
     "margin": Setting(LOSS, "Margin of the triplet loss."),
     "temperature": Setting(LOSS, "Temperature of the supervised contrastive loss (supcon)."),
     "seeds": Setting(TRAINING, f"Seeds to train: {SEEDS}", "N|N,…", "5"),
+    "folds": Setting(
+        TRAINING,
+        "Cross-validation in the place of the corpus's splits, each row predicted once: speaker, "
+        "session or another column leaves out each of its values; dialogue:5 or speaker:5 deals "
+        "them to 5 folds.",
+        "UNIT",
+        "the corpus's splits",
+    ),
+    "dev": Setting(
+        TRAINING, "With --folds, the share of each fold's other rows to choose the epoch on."
+    ),
     "monitor": Setting(TRAINING, "Score on dev that stops training and selects the epoch."),
     "epochs": Setting(TRAINING, "Maximum number of epochs."),
     "patience": Setting(TRAINING, "Epochs without improvement on dev before a seed stops."),

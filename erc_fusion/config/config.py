@@ -152,6 +152,9 @@ class FuseConfig:
         layers: which layers of every file to use: `all`, `last`, `-4:` or `0,6,12`.
         seeds: all of them, trained side by side: `(100,)` is one seed, `range(100)` a hundred.
         monitor: the dev score for early stopping and selection: `accuracy` or `weighted_f1`.
+        folds: cross-validation in the place of the corpus's splits: `speaker`, `session` or another
+            column, `dialogue:5`, `5`; see :mod:`erc_fusion.inputs.folds`. Empty: the splits.
+        dev: with folds, the share of each fold's other rows to choose on.
     """
 
     corpus: str = "meld"
@@ -159,6 +162,8 @@ class FuseConfig:
     layers: str = "all"
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     monitor: str = "accuracy"
+    folds: str = ""
+    dev: float = 0.1
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -248,6 +253,15 @@ def parse_list(text: str | None) -> tuple[str, ...] | None:
     return found
 
 
+def must_have_splits(config: FuseConfig, command: str) -> None:
+    """Refuse folds where a command chooses on the corpus's own dev split."""
+    if config.folds:
+        raise ErcError(
+            f"{command} chooses on the corpus's dev split and has no folds; leave --folds out, and "
+            "give what it finds to `erc fuse --folds`."
+        )
+
+
 def without_place(config: FuseConfig) -> dict[str, Any]:
     """The settings that make up a run's identity: all but where it happens.
 
@@ -257,6 +271,8 @@ def without_place(config: FuseConfig) -> dict[str, Any]:
     for table, name in _LATER:
         if found[table][name] == DEFAULTS[name]:
             del found[table][name]
+    if not config.folds:
+        del found["folds"], found["dev"]
     return found
 
 

@@ -49,7 +49,7 @@ def score_splits(
         if not len(rows):
             continue
         found = predict(table, rows)
-        parts.append(_columns(table, rows, seeds, found))
+        parts.append(columns_of(table, rows, seeds, found))
         if split == Split.NEW:
             continue
         unseen = np.array([text not in seen for text in table.text[rows]])
@@ -63,7 +63,7 @@ def score_splits(
     return scores, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _columns(
+def columns_of(
     table: FeatureTable, rows: np.ndarray, seeds: Sequence[int], found: Predicted
 ) -> dict[str, np.ndarray]:
     """The rows' predictions, seed after seed."""

@@ -1,11 +1,13 @@
 """Whether a table's splits have what training, choosing and scoring need."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from erc_features.errors import ErcError
 from erc_features.utterance import Split
+from erc_fusion.config.config import FuseConfig
+from erc_fusion.inputs.folds import Fold, shared_dialogues
 from erc_fusion.inputs.table import FeatureTable
 
 DIALOGUES = 5
@@ -28,6 +30,36 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
                 f"{', '.join(source.stem for source in table.sources)}. See `erc inspect`."
             )
     return tuple(_warnings(table))
+
+
+def check_folds(table: FeatureTable, folds: Sequence[Fold], config: FuseConfig) -> tuple[str, ...]:
+    """Warnings; raises ErcError if a fold has nothing to learn from or to choose on, or a context
+    would read utterances of a dialogue that are held out."""
+    found = []
+    for fold in folds:
+        for rows, part in ((fold.train, "learn from"), (fold.dev, "choose on")):
+            labelled = (table.label[rows] >= 0).any()
+            if not labelled or not table.present[rows].any():
+                what = "an embedding" if labelled else "a label"
+                raise ErcError(
+                    f"--folds {config.folds}: without fold {fold.name} no row to {part} has {what}."
+                )
+        seen = set(table.label[fold.train].tolist())
+        absent = [label for c, label in enumerate(table.labels) if c not in seen]
+        if absent:
+            found.append(f"without fold {fold.name} there is no {', '.join(absent)} to learn")
+    if shared := shared_dialogues(table, folds):
+        if config.model.context != "none":
+            raise ErcError(
+                f"--folds {config.folds} --context {config.model.context}: {shared} dialogues are "
+                "in several folds, so what is held out would be read as context. Take --folds "
+                "dialogue or session, or --context none."
+            )
+        found.append(
+            f"{shared} dialogues are in several folds: features that read the dialogue (--history) "
+            "have seen what is held out"
+        )
+    return tuple(found)
 
 
 def _warnings(table: FeatureTable) -> Iterator[str]:

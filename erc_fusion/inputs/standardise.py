@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,30 @@ CLAMP = 3.0
 FREQUENT = 100  # utterances in train of a speaker that a model may know, like the friends of MELD
 SPEAKERS = 32  # maximum number of those
 CHUNK = 2048  # rows converted at a time: a float64 copy of a whole file takes four times its space
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Some rows of a file, standardised when they are taken: folds share one copy of the file.
+
+    Attributes:
+        raw: (N, L, D) as stored, of the whole table, on the device.
+        rows: (n,) int64, which of them these are.
+        ok: (n,) bool, which have an embedding.
+        mean, scale: (L, D) float32.
+    """
+
+    raw: Tensor
+    rows: Tensor
+    ok: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def index_select(self, _: int, index: Tensor) -> Tensor:
+        """(b, L, D) float32 of rows `index` (b,), with the bits of :meth:`Standardiser.apply`."""
+        x = self.raw.index_select(0, self.rows[index]).float()
+        x.sub_(self.mean).div_(self.scale).clamp_(-CLAMP, CLAMP)
+        return x.masked_fill_(~self.ok[index][:, None, None], 0)
 
 
 @dataclass(frozen=True)
@@ -49,14 +74,25 @@ class Standardiser:
         out[~ok] = 0
         return out
 
-    def split(self, table: FeatureTable, rows: np.ndarray, device: torch.device | str) -> Split:
-        """Some rows of a table, ready for the model on `device`; whole dialogues in order."""
-        x = {
-            source.stem: torch.from_numpy(
-                self.apply(source.stem, table.x[source.stem][rows], table.present[rows, m])
-            ).to(device)
-            for m, source in enumerate(table.sources)
-        }
+    def split(
+        self, table: FeatureTable, rows: np.ndarray, device: torch.device | str,
+        raw: Mapping[str, Tensor] | None = None,
+    ) -> Split:  # fmt: skip
+        """Some rows of a table, ready for the model on `device`; whole dialogues in order.
+
+        With `raw`, the table's files on the device, they are standardised when they are taken.
+        """
+        x: dict[str, Any] = {}
+        for m, source in enumerate(table.sources):
+            stem, ok = source.stem, table.present[rows, m]
+            if raw is None:
+                found = self.apply(stem, table.x[stem][rows], ok)
+                x[stem] = torch.from_numpy(found).to(device)
+            else:
+                own = (rows, ok, self.mean[stem], self.scale[stem])
+                x[stem] = Standardised(
+                    raw[stem], *(torch.from_numpy(each).to(device) for each in own)
+                )
         names = [*zip(table.split[rows].tolist(), table.dialogue[rows].tolist(), strict=True)]
         changes = [False, *(one != other for one, other in pairwise(names))][: len(rows)]
         dialogue = np.cumsum(changes, dtype=np.int64)

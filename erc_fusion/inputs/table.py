@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class FeatureTable:
         label: (N,) int64, an index of `labels`, -1 where unlabelled.
         x: stem -> (N, L, D) as stored, zero where not present.
         present: (N, M) bool, whether the row's status is ok.
+        more: other columns of the corpus, such as `session`: (N,) str each.
     """
 
     sources: tuple[Source, ...]
@@ -47,6 +48,7 @@ class FeatureTable:
     label: np.ndarray
     x: Mapping[str, np.ndarray]
     present: np.ndarray
+    more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.key)
@@ -99,10 +101,11 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
             name: getattr(file, name)[order]
             for name in ("split", "dialogue", "sequence", "speaker", "text")
         }
-    x, present = {}, []
+    x, present, more = {}, [], {}
     for source in sources:
         with FeatureFile(source.path) as file:
             rows = _rows(file, key, first)
+            more = {name: values[rows] for name, values in file.more.items()} | more
             apart = np.flatnonzero(file.label[rows] != truth)
             if len(apart):
                 lines = (f"{key[i]}: {file.label[rows][i]!r}, {truth[i]!r} there" for i in apart)
@@ -134,6 +137,7 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
         label=np.array([places[label] for label in truth], dtype=np.int64),
         x=x,
         present=np.stack(present, axis=1),
+        more=more,
         **columns,
     )
 

@@ -5,16 +5,21 @@ runs/<corpus>/<name>/
   inputs.json           format, format_version, corpus, fingerprint, labels, counts by split,
                         files: [{stem, modality, encoder, revision, config, shape, path,
                         versions, probe (see :class:`erc_features.store.Probe`, or null)}],
-                        speakers (frequent in train, by number), versions, command
+                        speakers (frequent in train, by number), versions, command, and with
+                        folds: [{name, speakers, train, dev, test}]
   history.jsonl         a line for each seed and epoch: {"seed": 0, "epoch": 1,
                         "train": {"loss", "accuracy"},
                         "dev": {"loss", "accuracy", "weighted_f1"}}
   metrics.json          see :mod:`erc_fusion.evaluation.metrics`
+                        With folds, `test` is over all rows, each held out once, and `folds` has
+                        each fold's scores: see :mod:`erc_fusion.evaluation.fold_scores`
   predictions.parquet   a row for each utterance of dev, test (and new) and each seed:
                         key, split, dialogue, sequence, speaker, text, label, seed, predicted,
                         the probability of each label in `p_<label>`, `missing` (the stems of files
-                        without its embedding, with commas), `pca_1`, `pca_2` of its embedding
-  model.safetensors     weights, every tensor with the seeds first: (S, …)
+                        without its embedding, with commas), `pca_1`, `pca_2` of its embedding;
+                        with folds, also `fold`, and every row is of the split test
+  model.safetensors     weights, every tensor with the seeds first: (S, …); with folds, those of
+                        each under `fold.<number>.`
   DONE                  written last: without it the run is unfinished and starts again
 
 The folder appears, or changes into another run, in one step: see :mod:`erc_fusion.runs.writing`.

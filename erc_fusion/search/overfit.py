@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from erc_features.threads import let_waiting_threads_sleep
-from erc_fusion.config.config import FuseConfig
+from erc_fusion.config.config import FuseConfig, must_have_splits
 from erc_fusion.fuse import resolve
 from erc_fusion.inputs.splits import check_splits
 from erc_fusion.inputs.table import load_table
@@ -67,6 +67,7 @@ def overfit(config: FuseConfig, *, progress: "Callable[[Progress], None] | None"
     let_waiting_threads_sleep()
     from erc_fusion.training.fit import fit, make_data
 
+    must_have_splits(config, "erc fuse --overfit")
     config, sources = resolve(config)
     table = load_table(sources, config.layers)
     check_splits(table)

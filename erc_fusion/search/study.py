@@ -19,7 +19,7 @@ import numpy as np
 from erc_features.errors import ErcError, RunError, listed
 from erc_features.threads import let_waiting_threads_sleep
 from erc_features.utterance import corpus_name
-from erc_fusion.config.config import FuseConfig, with_options
+from erc_fusion.config.config import FuseConfig, must_have_splits, with_options
 from erc_fusion.fuse import fuse, identity_of, resolve, sha256_of
 from erc_fusion.inputs.splits import check_splits
 from erc_fusion.inputs.table import load_table
@@ -170,6 +170,7 @@ def _identity(plan: Plan, step: Step, config: FuseConfig) -> str:
     grid = step.grid()
     inputs: dict[str, str] = {}
     for settings in ({}, *grid):  # `layers` may be searched over
+        must_have_splits(config, "erc study")
         candidate, sources = resolve(with_options(config, **settings))
         if candidate.layers not in inputs:
             table = load_table(sources, candidate.layers)
@@ -209,6 +210,7 @@ def _search(config: FuseConfig, step: Step, tell: Callable[[], None]) -> tuple[C
     data: dict[str, Data] = {}
     tried = []
     for settings in step.grid():
+        must_have_splits(config, "erc study")
         candidate, sources = resolve(with_options(config, **settings))
         if candidate.layers not in data:
             table = load_table(sources, candidate.layers)

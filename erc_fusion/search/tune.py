@@ -23,6 +23,7 @@ from erc_features.whole_file import whole_file
 from erc_fusion.config.config import (
     FuseConfig,
     as_recorded,
+    must_have_splits,
     to_toml,
     with_options,
     without_place,
@@ -109,6 +110,7 @@ def tune(
 
     began = monotonic()
     space = space or Space()
+    must_have_splits(config, "erc tune")
     config, sources = resolve(config)
     space.check()
     if trials < 1:

@@ -1,7 +1,9 @@
 """Which rows go through the network together: each seed has its own order.
 
 Every seed has the same number of batches in an epoch, and what a seed draws depends only on its
-own generator. All index tensors are made on the CPU.
+own generator. With folds, so has every fold, and batches are as large as those of the largest:
+both follow from all folds, never from which of them are still in training. All index tensors are
+made on the CPU.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,14 +36,24 @@ class Batch:
     place: Tensor | None = None
 
 
-def shuffled(pool: Tensor, size: int, generators: Sequence[torch.Generator]) -> Iterator[Batch]:
-    """Every row of `pool` once, in batches of at most `size` whose sizes differ by at most one."""
+def shuffled(
+    pool: Tensor, size: int, generators: Sequence[torch.Generator], count: int = 0
+) -> Iterator[Batch]:
+    """Every row of `pool` once, in batches of at most `size` whose sizes differ by at most one.
+
+    `count` is the number of batches, where another pool decides it.
+    """
     order = torch.stack([pool[torch.randperm(len(pool), generator=g)] for g in generators])
-    yield from map(_plain, order.tensor_split(max(1, -(-len(pool) // size)), dim=1))
+    yield from map(_plain, order.tensor_split(count or batches_of(len(pool), size), dim=1))
+
+
+def batches_of(rows: int, size: int) -> int:
+    """The number of batches of at most `size` rows."""
+    return max(1, -(-rows // size))
 
 
 def balanced(
-    pool: Tensor, label: Tensor, size: int, generators: Sequence[torch.Generator]
+    pool: Tensor, label: Tensor, size: int, generators: Sequence[torch.Generator], count: int = 0
 ) -> Iterator[Batch]:
     """Batches of P classes x K utterances (Hermans et al. 2017); as many as `shuffled` gives.
 
@@ -58,40 +70,67 @@ def balanced(
             f"--batch-size {size}: with a contrastive loss a batch holds at least two rows of each "
             f"of {len(classes)} classes; the minimum is {2 * len(classes)}."
         )
-    count = max(1, -(-len(pool) // size))
+    count = count or batches_of(len(pool), size)
     drawn = [_draw(classes, each, count, g) for g in generators]
     yield from map(_plain, torch.stack(drawn, dim=1))  # (count, S, P·K)
 
 
-def whole_dialogues(
-    split: Split, size: int, generators: Sequence[torch.Generator] | None
-) -> Iterator[Batch]:
-    """Whole dialogues, about `size` utterances per batch; in order without generators (S = 1).
+@dataclass(frozen=True)
+class Layout:
+    """What all batches of an epoch have in common.
 
-    All batches of an epoch are padded to the number of rows that no order can exceed, and not to
-    that of the largest at hand: a sum over more rows of zeros is rounded in another order, so a
-    seed's result would depend on the others'. Dialogues are padded to the longest of all, for the
-    same reason.
+    Attributes:
+        count: of batches.
+        most: rows that no order can exceed: batches are padded to it, and not to the largest at
+            hand, since a sum over more rows of zeros is rounded in another order, so that a seed's
+            result would depend on the others'.
+        longest: utterances of the longest dialogue, to which dialogues are padded, for the same
+            reason; 0 where batches are not made of dialogues.
     """
-    _, lengths = split.dialogue.cpu().unique_consecutive(return_counts=True)
-    starts = lengths.cumsum(0) - lengths
-    longest = int(lengths.max())
+
+    count: int
+    most: int
+    longest: int = 0
+
+
+def layout_of_dialogues(splits: Sequence[Split], size: int) -> Layout:
+    """For batches of about `size` utterances of each of the splits."""
+    longest = [int(_lengths(split).max()) for split in splits]
+    rows = [len(split) for split in splits]
     # A dialogue goes into the batch where it begins. Each batch is as long as the longest dialogue,
     # so none is empty.
-    batches = max(1, min(-(-len(split) // size), len(split) // longest))
+    fit = min(n // long for n, long in zip(rows, longest, strict=True))
+    count = max(1, min(batches_of(max(rows), size), fit))
+    most = max(-(-n // count) + long - 1 for n, long in zip(rows, longest, strict=True))
+    return Layout(count, most, max(longest))
+
+
+def whole_dialogues(
+    split: Split, size: int, generators: Sequence[torch.Generator] | None,
+    layout: Layout | None = None,
+) -> Iterator[Batch]:  # fmt: skip
+    """Whole dialogues, about `size` utterances per batch; in order without generators (S = 1)."""
+    lengths = _lengths(split)
+    starts = lengths.cumsum(0) - lengths
+    layout = layout or layout_of_dialogues([split], size)
+    batches = layout.count
     if generators is None:
         whole = torch.arange(len(lengths))
         for chosen in whole[None].tensor_split(min(batches, len(whole)), dim=1):
             yield _of_dialogues(starts[chosen], lengths[chosen])
         return
-    most = -(-len(split) // batches) + longest - 1
     orders = [torch.randperm(len(lengths), generator=g) for g in generators]
     begins = [(lengths[order].cumsum(0) - lengths[order]) * batches for order in orders]
     for batch in range(batches):
         chosen = [o[b // len(split) == batch] for o, b in zip(orders, begins, strict=True)]
         padded = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
         here = padded >= 0
-        yield _of_dialogues(starts[padded], lengths[padded] * here, most, longest)
+        yield _of_dialogues(starts[padded], lengths[padded] * here, layout.most, layout.longest)
+
+
+def _lengths(split: Split) -> Tensor:
+    """(G,) of the split's dialogues."""
+    return split.dialogue.cpu().unique_consecutive(return_counts=True)[1]
 
 
 def in_order(split: Split, size: int) -> Iterator[Batch]:
@@ -110,7 +149,7 @@ def gather(
     rows, real = batch.rows.to(device), batch.real.to(device)
     flat = rows.flatten()
     x = {
-        stem: values.index_select(0, flat).view(*rows.shape, *values.shape[1:])
+        stem: values.index_select(0, flat).unflatten(0, rows.shape)
         for stem, values in split.x.items()
     }
     present = split.present[rows] & real[..., None]

@@ -1,5 +1,6 @@
 """A trained model with everything it needs to read a table: `model.safetensors`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,24 @@ class Weights:
         return np.concatenate(found, axis=1)
 
 
+@dataclass(frozen=True)
+class FoldedWeights:
+    """What a run over folds has learned: :class:`Weights` of each fold, in order."""
+
+    folds: tuple[Weights, ...]
+
+    @property
+    def standardiser(self) -> Standardiser:
+        """Of the first fold."""
+        return self.folds[0].standardiser
+
+    def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
+        """Predict rows that no fold has seen: each seed's mean over the folds' probabilities."""
+        found = [weights.predict(table, rows) for weights in self.folds]
+        mean = np.stack([each.probability for each in found]).mean(0, dtype=np.float64)
+        return Predicted(np.asarray(mean, np.float32), None, found[0].pca)
+
+
 def principal(embedding: np.ndarray) -> np.ndarray:
     """The first two principal components of each seed's rows: (S, n, E) -> (S, n, 2) float32.
 
@@ -77,29 +96,60 @@ def principal(embedding: np.ndarray) -> np.ndarray:
     return found
 
 
-def save_weights(path: Path, weights: Weights) -> None:
-    """Write `model.…` and `prototypes` (S, …), and `input.<stem>.mean` and `.scale` (L, D)."""
+def save_weights(path: Path, weights: Weights | FoldedWeights) -> None:
+    """Write `model.…` and `prototypes` (S, …), and `input.<stem>.mean` and `.scale` (L, D).
+
+    Of folds, each under `fold.<number>.`, from 0.
+    """
+    if isinstance(weights, Weights):
+        kept = _tensors(weights)
+    else:
+        kept = {f"fold.{number}.{name}": value for number, own in enumerate(weights.folds)
+                for name, value in _tensors(own).items()}  # fmt: skip
+    # Not save_file: it leaves mode 600, and does not report a full disk as an OSError.
+    path.write_bytes(save(kept))
+
+
+def _tensors(weights: Weights) -> dict[str, Tensor]:
     tensors = {f"model.{name}": value.detach() for name, value in weights.model.named_parameters()}
     if weights.prototypes is not None:
         tensors["prototypes"] = weights.prototypes
     kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
-    # Not save_file: it leaves mode 600, and does not report a full disk as an OSError.
-    path.write_bytes(save(kept | weights.standardiser.tensors()))
+    return kept | weights.standardiser.tensors()
 
 
-def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights:
+def load_weights(run: Run, device: torch.device | str = "cpu") -> Weights | FoldedWeights:
     """A run's weights; raises RunError if they are absent, damaged, or do not fit its settings."""
     path = run.path / "model.safetensors"
-    config = from_tables(run.config, where=str(run.path / "config.toml"))
-    files = {file["stem"]: tuple(file["shape"][1:]) for file in run.inputs["files"]}
-    speakers, labels = run.inputs.get("speakers", ()), run.inputs["labels"]
-    model = build_model(config.model, files, len(labels), config.seeds, device, len(speakers))
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise RunError(
             f"{path} cannot be read ({error}). Run `erc fuse` again with --overwrite."
         ) from error
+    folds = run.inputs.get("folds")
+    if not folds:
+        return _load(run, tensors, run.inputs.get("speakers", ()), device)
+    parts = []
+    for number, fold in enumerate(folds):
+        prefix = f"fold.{number}."
+        own = {name.removeprefix(prefix): value for name, value in tensors.items()
+               if name.startswith(prefix)}  # fmt: skip
+        parts.append(_load(run, own, fold["speakers"], device))
+    return FoldedWeights(tuple(parts))
+
+
+def _load(
+    run: Run, tensors: dict[str, Tensor], speakers: Sequence[str], device: torch.device | str
+) -> Weights:
+    path = run.path / "model.safetensors"
+    config = from_tables(run.config, where=str(run.path / "config.toml"))
+    files = {file["stem"]: tuple(file["shape"][1:]) for file in run.inputs["files"]}
+    labels = run.inputs["labels"]
+    # A stack of folds knows as many as the fold that knows most.
+    known = max((len(fold["speakers"]) for fold in run.inputs.get("folds") or ()),
+                default=len(speakers))  # fmt: skip
+    model = build_model(config.model, files, len(labels), config.seeds, device, known)
     ours = [name for name in tensors if name.startswith("model.")]
     state = {name.removeprefix("model."): tensors[name] for name in ours}
     shapes = {name: value.shape for name, value in model.named_parameters()}

@@ -1,19 +1,22 @@
 """Everything up to selection: train and dev in, a trained model out. Test is never used here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from erc_features.errors import ErcError
 from erc_features.utterance import Split
 from erc_fusion.config.config import FuseConfig
+from erc_fusion.inputs.folds import Fold
 from erc_fusion.inputs.standardise import Standardiser, fit_standardiser
 from erc_fusion.inputs.table import FeatureTable
+from erc_fusion.model.fusion import FusionModel, build_model, load_state
 from erc_fusion.model.fusion import Split as Rows
-from erc_fusion.model.fusion import build_model
 from erc_fusion.training.checkpoint import Weights
-from erc_fusion.training.losses import make_objective
+from erc_fusion.training.losses import Objective, make_objective
+from erc_fusion.training.parts import Part
 from erc_fusion.training.train import Progress, Trained, predict, prototypes, train
 
 
@@ -31,13 +34,24 @@ class Data:
 
 def make_data(table: FeatureTable, device: str) -> Data:
     """What training sees of a table; raises ErcError where there is no such device."""
+    return _data(table, table.rows(Split.TRAIN), table.rows(Split.DEV), pick_device(device))
+
+
+def make_folded_data(table: FeatureTable, folds: Sequence[Fold], device: str) -> list[Data]:
+    """What training sees of each fold, over one copy of the table's features."""
     place = pick_device(device)
-    standardiser = fit_standardiser(table, table.rows(Split.TRAIN))
-    train, dev = (
-        standardiser.split(table, table.rows(split), place) for split in (Split.TRAIN, Split.DEV)
-    )
+    raw = {stem: torch.from_numpy(values).to(place) for stem, values in table.x.items()}
+    return [_data(table, fold.train, fold.dev, place, raw) for fold in folds]
+
+
+def _data(
+    table: FeatureTable, train: np.ndarray, dev: np.ndarray, place: torch.device,
+    raw: Mapping[str, torch.Tensor] | None = None,
+) -> Data:  # fmt: skip
+    standardiser = fit_standardiser(table, train)
+    learn, choose = (standardiser.split(table, rows, place, raw) for rows in (train, dev))
     files = {source.stem: source.shape[1:] for source in table.sources}
-    return Data(standardiser, train, dev, files, len(table.labels), place)
+    return Data(standardiser, learn, choose, files, len(table.labels), place)
 
 
 def fit(
@@ -52,19 +66,41 @@ def fit(
     Raises:
         ErcError: a loss that is not finite.
     """
+    trained, weights = fit_folds(config, [data], progress)
+    return trained, weights[0]
+
+
+def fit_folds(
+    config: FuseConfig, folds: Sequence[Data], progress: Callable[[Progress], None] | None = None
+) -> tuple[Trained, list[Weights]]:
+    """Train every seed on every fold, all in one stack; arguments and errors are those of `fit`."""
+    parts = [Part(each.train, each.dev, _objective(config, each)) for each in folds]
+    first = folds[0]
+    speakers = max(len(each.standardiser.speakers) for each in folds)
+
+    def build(seeds: tuple[int, ...]) -> FusionModel:
+        return build_model(config.model, first.files, first.classes, seeds, first.device, speakers)
+
+    model = build(config.seeds * len(folds))
+    trained = train(model, config.seeds, parts, config.training, config.monitor, progress)
+    weights, count = [], len(config.seeds)
+    for number, (data, part) in enumerate(zip(folds, parts, strict=True)):
+        own = model
+        if len(folds) > 1:
+            own, rows = build(config.seeds), slice(number * count, (number + 1) * count)
+            of_fold = {name: value.detach()[rows] for name, value in model.named_parameters()}
+            load_state(own, of_fold)
+            own.eval()
+        centres = None
+        if part.objective.contrasts:
+            centres = prototypes(predict(own, data.train), data.train.label, data.classes)
+        weights.append(Weights(own, data.standardiser, centres))
+    return trained, weights
+
+
+def _objective(config: FuseConfig, data: Data) -> Objective:
     labelled = data.train.label[data.train.label >= 0]
-    counts = torch.bincount(labelled, minlength=data.classes)
-    objective = make_objective(config.loss, counts)
-    speakers = len(data.standardiser.speakers)
-    model = build_model(config.model, data.files, data.classes, config.seeds, data.device, speakers)
-    trained = train(
-        model, config.seeds, data.train, data.dev, objective, config.training, config.monitor,
-        progress,
-    )  # fmt: skip
-    centres = None
-    if objective.contrasts:
-        centres = prototypes(predict(trained.model, data.train), data.train.label, data.classes)
-    return trained, Weights(trained.model, data.standardiser, centres)
+    return make_objective(config.loss, torch.bincount(labelled, minlength=data.classes))
 
 
 def pick_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 Rows with target -1 (unlabelled, or padding) are left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -112,7 +112,7 @@ class Objective:
 
     Attributes:
         config: with `contrastive` decided (not `auto`).
-        weight: (C,) of each class, for rows that are drawn as they occur.
+        weight: (C,) of each class, or (S, C), for rows that are drawn as they occur.
         balanced: (C,) the same for batches that draw every class equally often: rows are weighted
             by their class's frequency in train, so that the classifier still learns the
             distribution of the corpus.
@@ -149,6 +149,19 @@ def make_objective(config: LossConfig, counts: Tensor) -> Objective:
     return Objective(config, weight, weight * share * (counts > 0).sum())
 
 
+def of_members(objectives: Sequence[Objective], members: Sequence[int]) -> Objective:
+    """The objective of a stack whose parts have these objectives, and as many members each: its
+    weights are (M, C). That of the only part is itself."""
+    if len(objectives) == 1:
+        return objectives[0]
+    weights = (
+        torch.cat([getattr(each, name).expand(count, -1)
+                   for each, count in zip(objectives, members, strict=True)])
+        for name in ("weight", "balanced")
+    )  # fmt: skip
+    return Objective(objectives[0].config, *weights)
+
+
 def _mean_over_rows(log_p: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:
     """log_p (S, B, C) -> (S,): the smoothed target's mean of -log_p, then that over rows."""
     smoothing = config.label_smoothing
@@ -159,7 +172,10 @@ def _mean_over_rows(log_p: Tensor, target: Tensor, weight: Tensor, config: LossC
 
 
 def _row_weights(target: Tensor, weight: Tensor) -> Tensor:
-    return weight[target.clamp(min=0)] * (target != UNLABELLED)
+    """target (S, B), weight (C,) or (S, C) -> (S, B)."""
+    known = target.clamp(min=0)
+    own = weight[known] if weight.dim() == 1 else weight.gather(1, known)
+    return own * (target != UNLABELLED)
 
 
 def _pairs(target: Tensor) -> tuple[Tensor, Tensor]:

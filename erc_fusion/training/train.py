@@ -1,6 +1,6 @@
 """The Trainer: epochs, early stopping and best weights, all seeds at once. It never sees test."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,9 @@ from erc_fusion.evaluation.metrics import accuracy, confusions, weighted_f1
 from erc_fusion.model.fusion import FusionModel, Split, load_state
 from erc_fusion.model.layers import generator
 from erc_fusion.training.allocator import kept_memory
-from erc_fusion.training.batches import (
-    Batch,
-    balanced,
-    gather,
-    in_order,
-    shuffled,
-    whole_dialogues,
-)
-from erc_fusion.training.losses import UNLABELLED, Objective
+from erc_fusion.training.losses import UNLABELLED, Objective, of_members
 from erc_fusion.training.optimize import Descent, autocast
+from erc_fusion.training.parts import Part, batches_in_order, training_batches
 
 PREDICT_ROWS = 512  # fixed, so that a prediction does not depend on how many are asked for
 
@@ -58,12 +51,13 @@ class Trained:
     """A trained model.
 
     Attributes:
-        model: with each seed's best weights.
-        history: a record for each seed and epoch, as in `history.jsonl`. Train's figures are means
+        model: with each member's best weights: all seeds of the first part, then of the next.
+        history: a record for each seed and epoch, as in `history.jsonl`, and for each part, if
+            there are several (`fold`, from 0). Train's figures are means
             over the epoch's batches during training, with dropout; dev's are from the end of the
             epoch, without dropout, in fp32, and with averaged weights where weights are averaged.
             Loss is the classification loss in both.
-        best_epoch, epochs: of each seed, counted from 1.
+        best_epoch, epochs: of each member, counted from 1.
     """
 
     model: FusionModel
@@ -72,11 +66,11 @@ class Trained:
     epochs: tuple[int, ...]
 
     def best(self, metric: str) -> list[float]:
-        """Each seed's best dev score of any epoch."""
-        found: dict[int, float] = {}
+        """Each member's best dev score of any epoch."""
+        found: dict[tuple[int, int], float] = {}
         for record in self.history:
-            seed, score = record["seed"], record["dev"][metric]
-            found[seed] = max(found.get(seed, score), score)
+            member, score = (record.get("fold", 0), record["seed"]), record["dev"][metric]
+            found[member] = max(found.get(member, score), score)
         return list(found.values())
 
 
@@ -93,38 +87,46 @@ class Prediction:
 def train(
     model: FusionModel,
     seeds: Sequence[int],
-    train: Split,
-    dev: Split,
-    objective: Objective,
+    parts: Sequence[Part],
     config: TrainingConfig,
     monitor: str,
     progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
-    """Train every seed until `monitor` on dev has not improved for `patience` epochs.
+    """Train every seed of every part until `monitor` on its dev has not improved for `patience`
+    epochs.
 
-    A seed that has stopped leaves the stack, which does not affect the others. Where weights are
-    averaged, the average is scored on dev and kept.
+    A member of the stack that has stopped leaves it, which does not affect the others. Where
+    weights are averaged, the average is scored on dev and kept.
+
+    Args:
+        model: of len(parts) x len(seeds) members, part after part.
 
     Raises:
         ErcError: a loss that is not finite (names seed and epoch).
     """
     descent = Descent(model, config)
-    orders = [generator(seed, "order") for seed in seeds]
-    active = np.arange(len(seeds))
+    own = [*seeds] * len(parts)  # of each member
+    part_of = np.repeat(np.arange(len(parts)), len(seeds))
+    orders = [generator(seed, "order") for seed in own]
+    active = np.arange(len(own))
     best = {name: value.detach().clone() for name, value in model.named_parameters()}
-    score, best_score = np.zeros(len(seeds)), np.full(len(seeds), -1.0)
-    best_epoch, last_epoch = np.zeros(len(seeds), int), np.zeros(len(seeds), int)
-    history: list[dict[str, Any]] = []
+    score, best_score = np.zeros(len(own)), np.full(len(own), -1.0)
+    best_epoch, last_epoch = np.zeros(len(own), int), np.zeros(len(own), int)
+    history: list[tuple[int, dict[str, Any]]] = []
     for epoch in range(1, config.epochs + 1):
-        on_train = _epoch(model, descent, train, objective, config, orders, epoch)
+        by_part = [[orders[m] for m in active if part_of[m] == p] for p in range(len(parts))]
+        on_train = _epoch(model, descent, parts, config, by_part, epoch)
         with descent.averaged():
-            on_dev = _evaluate(model, dev, objective)
+            on_dev = _evaluate(model, parts, [len(of_part) for of_part in by_part])
             better = on_dev[monitor] > best_score[active]
             here, there = torch.as_tensor(np.flatnonzero(better)), torch.as_tensor(active[better])
             for name, value in model.named_parameters():
                 best[name][there.to(value.device)] = value.detach()[here.to(value.device)]
-        for row, seed in enumerate(active):
-            record: dict[str, Any] = {"seed": int(seeds[int(seed)]), "epoch": epoch}
+        records: list[dict[str, Any]] = []
+        for row, member in enumerate(active.tolist()):
+            record: dict[str, Any] = {"seed": int(own[member]), "epoch": epoch}
+            if len(parts) > 1:
+                record["fold"] = int(part_of[member])
             for split, figures in (("train", on_train), ("dev", on_dev)):
                 record[split] = {name: float(values[row]) for name, values in figures.items()}
                 if not np.isfinite([*record[split].values()]).all():
@@ -132,52 +134,63 @@ def train(
                         f"The loss is no longer finite (seed {record['seed']}, epoch {epoch}), and "
                         "a mean over the other seeds would flatter. Try a smaller --lr."
                     )
-            history.append(record)
+            records.append(record)
+        history += zip(active.tolist(), records, strict=True)
         score[active] = on_dev[monitor]
         last_epoch[active] = epoch
         best_score[active[better]] = score[active[better]]
         best_epoch[active[better]] = epoch
         going = epoch - best_epoch[active] < config.patience
         if progress is not None:
-            on = np.isin(np.arange(len(seeds)), active[going])
+            on = np.isin(np.arange(len(own)), active[going])
             progress(
                 Progress(
                     epoch,
                     config.epochs,
                     monitor,
-                    tuple(seeds),
+                    tuple(own),
                     tuple(score.tolist()),
                     tuple(best_score.tolist()),
                     tuple((last_epoch - best_epoch).tolist()),
                     tuple(on.tolist()),
-                    tuple(history[-len(active) :]),
+                    tuple(records),
                 )
             )
         if not going.any():
             break
         if not going.all():
             descent.keep(torch.as_tensor(np.flatnonzero(going)))
-            orders = [order for order, on in zip(orders, going, strict=True) if on]
             active = active[going]
     load_state(model, best)
     model.eval()
-    history.sort(key=lambda record: (seeds.index(record["seed"]), record["epoch"]))
-    return Trained(model, history, tuple(best_epoch.tolist()), tuple(last_epoch.tolist()))
+    history.sort(key=lambda entry: (entry[0], entry[1]["epoch"]))
+    found = [record for _, record in history]
+    return Trained(model, found, tuple(best_epoch.tolist()), tuple(last_epoch.tolist()))
+
+
+def predict(model: FusionModel, split: Split) -> Prediction:
+    """Every row, labelled or not, in evaluation mode."""
+    return predict_parts(model, [split], [model.seeds])[0]
 
 
 @torch.inference_mode()
-def predict(model: FusionModel, split: Split) -> Prediction:
-    """Every row, labelled or not, in evaluation mode."""
+def predict_parts(
+    model: FusionModel, splits: Sequence[Split], members: Sequence[int]
+) -> list[Prediction]:
+    """Each part's rows, by its own members: as many of the stack as `members` says, in order."""
     model.eval()
-    found = []
-    for batch in _batches(model, split, PREDICT_ROWS):
-        x, present, _, dialogues = gather(split, batch)  # of one set of rows for all seeds
-        x = {stem: values.expand(model.seeds, *values.shape[1:]) for stem, values in x.items()}
-        present = present.expand(model.seeds, *present.shape[1:])
-        found.append(model(x, present, dialogues and dialogues.expand(model.seeds)))
-    # Dialogues come in order and without padding, so rows do too.
-    logits, embedding = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
-    return Prediction(logits.softmax(-1), embedding, logits)
+    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in splits]
+    dialogues = model.context.dialogues
+    for batch, counts in batches_in_order(splits, PREDICT_ROWS, members, dialogues=dialogues):
+        logits, embedding = model(batch.x, batch.present, batch.dialogues)
+        first = 0
+        for own, count, rows in zip(found, members, counts, strict=True):
+            part = slice(first, first + count)
+            # Dialogues come in order and without padding between them, so rows do too.
+            own.append((logits[part, :rows], embedding[part, :rows]))
+            first += count
+    whole = [tuple(torch.cat(each, dim=1) for each in zip(*own, strict=True)) for own in found]
+    return [Prediction(logits.softmax(-1), embedding, logits) for logits, embedding in whole]
 
 
 def prototypes(found: Prediction, label: Tensor, classes: int) -> Tensor:
@@ -197,35 +210,32 @@ def nearest(found: Prediction, centres: Tensor) -> np.ndarray:
 def _epoch(
     model: FusionModel,
     descent: Descent,
-    split: Split,
-    objective: Objective,
+    parts: Sequence[Part],
     config: TrainingConfig,
-    orders: list[torch.Generator],
+    orders: Sequence[Sequence[torch.Generator]],
     epoch: int,
 ) -> dict[str, np.ndarray]:
-    """One pass over the rows; each figure (S,) is a running mean over them."""
+    """One pass over the rows; each figure (M,) is a running mean over them."""
     model.train()
+    objective = of_members([part.objective for part in parts], [len(own) for own in orders])
     classes = objective.contrasts and not model.context.dialogues
-    device = split.label.device
+    device = parts[0].train.label.device
     sums = torch.zeros(4, model.seeds, device=device)  # loss, contrastive, right, labelled
-    if classes:
-        label = split.label.cpu()
-        pool = torch.nonzero(label != UNLABELLED)[:, 0]
-        batches = [*balanced(pool, label, config.batch_size, orders)]
-    else:
-        batches = [*_batches(model, split, config.batch_size, orders)]  # only row numbers: small
+    count, batches = training_batches(
+        [part.train for part in parts], config.batch_size, orders,
+        dialogues=model.context.dialogues, classes=classes,
+    )  # fmt: skip
     for step, batch in enumerate(batches):
-        x, present, label, dialogues = gather(split, batch)
         model.noise.counts = batch.counts
         with autocast(config.precision, device):
-            logits, embedding = model(x, present, dialogues)
+            logits, embedding = model(batch.x, batch.present, batch.dialogues)
         logits, embedding = logits.float(), embedding.float()
-        loss = objective.classification(logits, label, balanced=classes)
-        contrast = objective.contrastive(embedding, label)
+        loss = objective.classification(logits, batch.label, balanced=classes)
+        contrast = objective.contrastive(embedding, batch.label)
         whole = loss + objective.config.contrastive_weight * contrast
-        descent.step(whole, epoch - 1 + (step + 0.5) / len(batches))
-        labelled = (label != UNLABELLED).sum(1)
-        right = (logits.detach().argmax(-1) == label).sum(1)
+        descent.step(whole, epoch - 1 + (step + 0.5) / count)
+        labelled = (batch.label != UNLABELLED).sum(1)
+        right = (logits.detach().argmax(-1) == batch.label).sum(1)
         losses = loss.detach() * labelled, contrast.detach() * labelled
         sums += torch.stack([*losses, right, labelled])
     model.noise.counts = None
@@ -234,22 +244,23 @@ def _epoch(
     return found | ({"contrastive": means[1]} if objective.contrasts else {})
 
 
-def _batches(
-    model: FusionModel, split: Split, size: int, orders: list[torch.Generator] | None = None
-) -> Iterator[Batch]:
-    """What the context needs, in each seed's own order; every row in order without `orders`."""
-    if model.context.dialogues:
-        return whole_dialogues(split, size, orders)
-    if orders is None:
-        return in_order(split, size)
-    return shuffled(torch.nonzero(split.label.cpu() != UNLABELLED)[:, 0], size, orders)
+def _evaluate(
+    model: FusionModel, parts: Sequence[Part], members: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Loss and scores on dev of each member still in the stack."""
+    found = predict_parts(model, [part.dev for part in parts], members)
+    scored = [
+        _scores(predicted.logits, part.dev.label, part.objective)
+        for predicted, part, count in zip(found, parts, members, strict=True)
+        if count
+    ]
+    return {name: np.concatenate([each[name] for each in scored]) for name in scored[0]}
 
 
-def _evaluate(model: FusionModel, split: Split, objective: Objective) -> dict[str, np.ndarray]:
-    logits = predict(model, split).logits
-    loss = objective.classification(logits, split.label.expand(model.seeds, -1))
+def _scores(logits: Tensor, label: Tensor, objective: Objective) -> dict[str, np.ndarray]:
+    loss = objective.classification(logits, label.expand(len(logits), -1))
     predicted = logits.argmax(-1).cpu().numpy()
-    counts = confusions(split.label.cpu().numpy(), predicted, logits.shape[-1])
+    counts = confusions(label.cpu().numpy(), predicted, logits.shape[-1])
     return {
         "loss": loss.cpu().double().numpy(),
         "accuracy": accuracy(counts),

@@ -28,7 +28,8 @@ from erc_fusion.model.fusion import FusionModel, Split, build_model
 from erc_fusion.model.layers import generator
 from erc_fusion.training.checkpoint import load_weights
 from erc_fusion.training.losses import make_objective
-from erc_fusion.training.train import predict, train
+from erc_fusion.training.parts import Part
+from erc_fusion.training.train import predict, predict_parts, train
 
 FILES = {"text.t": (2, 9), "audio.a": (1, 5)}
 REAL = [name for name in CONTEXTS if name != "none"]
@@ -78,7 +79,9 @@ def test_past_is_past_and_whole_is_whole(context: str, reach: str) -> None:
     x = split.x["text.t"].requires_grad_()
     first, at = 7, 9  # the third dialogue begins there; an utterance in the midst of it
     with torch.enable_grad():
-        logits = predict.__wrapped__(model, split).logits  # without inference mode
+        logits = predict_parts.__wrapped__(model, [split], [model.seeds])[
+            0
+        ].logits  # without inference mode
         (grad,) = torch.autograd.grad(logits[:, first + at].square().sum(), x)
     reached = grad.abs().sum((1, 2)) > 0
     assert not reached[:first].any() and not reached[first + 19 :].any()
@@ -195,7 +198,7 @@ def test_a_seed_alone_is_the_same_among_ten(
     found = []
     for seeds in (tuple(range(10)), (7,)):
         model = build_model(config, FILES, 4, seeds, speakers=KNOWN)
-        found.append(train(model, seeds, split, dev, objective, training, "accuracy"))
+        found.append(train(model, seeds, [Part(split, dev, objective)], training, "accuracy"))
     ten, one = found
     assert len(split) // 64 * training.epochs >= 20  # steps
     assert one.history == [record for record in ten.history if record["seed"] == 7]
@@ -229,7 +232,7 @@ def dev_accuracy(own: bool, context: str, **options: object) -> float:
     objective = make_objective(LossConfig(contrastive="none"), torch.ones(2, dtype=torch.int64))
     training = TrainingConfig(batch_size=100, epochs=5, lr=6e-3)
     learn, dev = task(120, own, "learn"), task(40, own, "dev")
-    trained = train(model, (0,), learn, dev, objective, training, "accuracy")
+    trained = train(model, (0,), [Part(learn, dev, objective)], training, "accuracy")
     right = predict(trained.model, dev).logits.argmax(-1) == dev.label
     return right[:, dev.label >= 0].float().mean().item()
 

@@ -17,6 +17,7 @@ from erc_fusion.model.heads.base import Head, HeadShape
 from erc_fusion.model.heads.gated import sigmoid
 from erc_fusion.model.layers import Stack, generator
 from erc_fusion.training.losses import make_objective
+from erc_fusion.training.parts import Part
 from erc_fusion.training.train import Trained, predict, train
 
 FILES = {"text.t": (3, 10), "audio.a": (1, 6)}
@@ -200,7 +201,7 @@ def fit(
     model = build_model(config, files, 4, seeds)
     objective = make_objective(LossConfig(contrastive="none"), torch.ones(4))
     settings = TrainingConfig(batch_size=size, epochs=count, patience=count, lr=5e-3)
-    return train(model, seeds, split, split, objective, settings, "accuracy")
+    return train(model, seeds, [Part(split, split, objective)], settings, "accuracy")
 
 
 @pytest.mark.parametrize("name", ["late", "gated", "lowrank"])

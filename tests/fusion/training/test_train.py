@@ -17,6 +17,7 @@ from erc_fusion.training import optimize
 from erc_fusion.training.batches import balanced, shuffled, whole_dialogues
 from erc_fusion.training.losses import make_objective
 from erc_fusion.training.optimize import Descent, rate
+from erc_fusion.training.parts import Part
 from erc_fusion.training.train import Progress, Trained, nearest, predict, prototypes, train
 
 FILES = {"text.t": (2, 12), "audio.a": (1, 5)}
@@ -58,7 +59,7 @@ def fit(
     counts = torch.bincount(TRAIN.label[TRAIN.label >= 0])
     objective = make_objective(replace(loss, contrastive=contrastive), counts)
     show = None if seen is None else seen.append
-    return train(model, seeds, TRAIN, DEV, objective, config, "weighted_f1", show)
+    return train(model, seeds, [Part(TRAIN, DEV, objective)], config, "weighted_f1", show)
 
 
 class TorchsAdamW:
@@ -154,7 +155,7 @@ def test_a_seed_alone_is_the_same_at_full_width(head: str, context: str, contras
     found = []
     for seeds in ((4, 0, 1), (1,)):
         model = build_model(ModelConfig(head=head, context=context), WIDE, 7, seeds)
-        found.append(train(model, seeds, split, split, objective, config, "accuracy"))
+        found.append(train(model, seeds, [Part(split, split, objective)], config, "accuracy"))
     together, alone = found
     assert alone.history == [r for r in together.history if r["seed"] == 1]
     for (name, one), three in zip(
@@ -334,7 +335,7 @@ def test_a_contrastive_loss_alone_separates_classes(contrastive: str) -> None:
         config = replace(MODEL, dropout=0.0, width=32)
         model = build_model(config, {"text.t": (1, 12)}, 2, (0, 1))
         once = TrainingConfig(batch_size=64, epochs=1, lr=1e-2)
-        train(model, (0, 1), on_train, on_dev, silent, once, "accuracy")
+        train(model, (0, 1), [Part(on_train, on_dev, silent)], once, "accuracy")
         centres = prototypes(predict(model, on_train), on_train.label, 2)
         found = nearest(predict(model, on_dev), centres)
         right[kind] = (found == on_dev.label.numpy()).mean(1)
@@ -372,7 +373,7 @@ def test_unlabelled_rows_teach_nothing() -> None:
     model = build_model(MODEL, FILES, 3, (0,))
     counts = torch.bincount(TRAIN.label[TRAIN.label >= 0])
     objective = make_objective(LossConfig(contrastive="none"), counts)
-    other = train(model, (0,), wild, DEV, objective, SHORT, "weighted_f1")
+    other = train(model, (0,), [Part(wild, DEV, objective)], SHORT, "weighted_f1")
     assert other.history == trained.history
 
 

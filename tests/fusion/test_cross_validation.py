@@ -1,0 +1,157 @@
+"""`erc fuse --folds` on feature files, and everything that reads such a run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+from typer.testing import CliRunner
+
+import cli
+from erc_features.errors import ErcError
+from erc_features.extraction.extract import extract
+from erc_features.preparation.live_dialogue import read_talk
+from erc_fusion.config.config import FuseConfig, with_options
+from erc_fusion.fuse import fuse
+from erc_fusion.inputs.folds import make_folds
+from erc_fusion.inputs.sources import find_sources
+from erc_fusion.inputs.standardise import Standardised, fit_standardiser
+from erc_fusion.inputs.table import load_table
+from erc_fusion.predict import predict
+from erc_fusion.search.overfit import overfit
+from erc_fusion.search.tune import tune
+
+WORDS = {"joy": "great lovely yay", "anger": "hate stupid angry", "neutral": "the a text"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Three sessions of two speakers each, without splits: all rows are of train."""
+    folder = tmp_path_factory.mktemp("sessions")
+    random = np.random.default_rng(0)
+    rows = []
+    for dialogue in range(18):
+        for sequence in range(6):
+            label = random.choice(list(WORDS))
+            said = random.choice([*WORDS[label].split(), "no"], 4)
+            rows.append({
+                "dialogue": dialogue, "sequence": sequence, "label": label,
+                "speaker": f"s{dialogue % 3}{'fm'[sequence % 2]}", "x_text": " ".join(said),
+                "session": f"s{dialogue % 3}",
+            })  # fmt: skip
+    (folder / "data/talks").mkdir(parents=True)
+    pd.DataFrame(rows).assign(x_visual="", x_audio="").to_csv(folder / "data/talks/train.csv")
+    extract(folder / "data/talks", features=folder / "features", encoder="baseline")
+    return folder
+
+
+def fold(root, rule, **options):
+    config = with_options(
+        FuseConfig(corpus="talks"), features=str(root / "features"), runs=str(root / "runs"),
+        device="cpu", folds=rule, width=16, epochs=4, seeds=(0, 1), **options,
+    )  # fmt: skip
+    return fuse(config).run
+
+
+@pytest.mark.parametrize("rule", ["session", "speaker", "dialogue:4"])
+def test_every_row_is_predicted_once_and_scored_over_all(root, rule):
+    run = fold(root, rule, head="linear")
+    frame = run.predictions()
+    assert len(frame) == 2 * 108 and set(frame.split) == {"test"}
+    assert frame.groupby("seed").key.nunique().tolist() == [108, 108]
+    test = run.metrics["test"]
+    for seed, own in frame.groupby("seed"):
+        assert test["accuracy"]["seeds"][seed] == accuracy_score(own.label, own.predicted)
+        assert test["weighted_f1"]["seeds"][seed] == pytest.approx(
+            f1_score(own.label, own.predicted, average="weighted"), abs=1e-12)  # fmt: skip
+    table = load_table(find_sources(root / "features/talks", ()))
+    folds = make_folds(table, rule)
+    assert [each["name"] for each in run.metrics["folds"]] == [each.name for each in folds]
+    for each, mine in zip(folds, run.metrics["folds"], strict=True):
+        own = frame[frame.fold == each.name]
+        assert sorted(own.key.unique()) == sorted(table.key[each.test].tolist())
+        right = own.groupby("seed").apply(lambda f: (f.label == f.predicted).mean())
+        assert mine["accuracy"]["mean"] == pytest.approx(right.mean(), abs=1e-12)
+    assert test["accuracy"]["mean"] > 0.8
+    assert fuse(with_options(_config(root, rule), head="linear")).already
+
+
+def _config(root, rule):
+    return with_options(
+        FuseConfig(corpus="talks"), features=str(root / "features"), runs=str(root / "runs"),
+        device="cpu", folds=rule, width=16, epochs=4, seeds=(0, 1),
+    )  # fmt: skip
+
+
+def test_rows_that_are_held_out_decide_nothing(root, tmp_path):
+    """Garbage in a fold's held-out rows changes neither its weights nor its epochs."""
+    import shutil
+
+    import h5py
+
+    shutil.copytree(root / "features", tmp_path / "features")
+    path = next((tmp_path / "features/talks").iterdir())
+    table = load_table(find_sources(root / "features/talks", ()))
+    first = make_folds(table, "session")[0]
+    with h5py.File(path, "r+") as file:
+        keys = [key.decode() for key in file["key"]]
+        rows = [keys.index(key) for key in table.key[first.test]]
+        x = file["x"][()]
+        x[rows] = np.random.default_rng(1).normal(size=x[rows].shape)
+        file["x"][...] = x
+    plain = fold(root, "session", head="mlp", name="plain")
+    wild = fold(tmp_path, "session", head="mlp", name="wild")
+    from safetensors.numpy import load_file
+
+    one, other = (load_file(run.path / "model.safetensors") for run in (plain, wild))
+    same = [name for name in one if np.array_equal(one[name], other[name])]
+    assert {name for name in one if name.startswith("fold.0.")} <= set(same)
+    assert not {name for name in one if name.startswith("fold.1.model.hidden")} & set(same)
+
+
+def test_predicting_new_rows_asks_every_fold(root, tmp_path):
+    run = fold(root, "dialogue:3", head="mlp", context="gru")
+    talk = read_talk(root / "data/talks/train.csv")[:12]
+    new = [replace(u, split="new") for u in talk]
+    found = predict(run, new)
+    assert found.probability.shape == (2, 12, 3)
+    assert np.allclose(found.probability.sum(-1), 1, atol=1e-5)
+    assert (np.array([row.emotion for row in found.rows]) == [u.label for u in talk]).mean() > 0.8
+
+
+def test_standardising_when_taken_has_the_same_bits(root):
+    import torch
+
+    table = load_table(find_sources(root / "features/talks", ()))
+    rows = np.array([5, 3, 40, 7])
+    standardiser = fit_standardiser(table, np.arange(60))
+    (stem,) = table.x
+    for dtype in (np.float16, np.float32):
+        part = replace(table, x={stem: table.x[stem].astype(dtype)})
+        plain = standardiser.split(part, rows, "cpu").x[stem]
+        raw = {stem: torch.from_numpy(part.x[stem])}
+        lazy = standardiser.split(part, rows, "cpu", raw).x[stem]
+        assert isinstance(lazy, Standardised)
+        index = torch.tensor([2, 0, 0, 3])
+        assert torch.equal(lazy.index_select(0, index), plain[index])
+
+
+def test_report_lists_a_run_of_folds(root):
+    fold(root, "session", head="linear")
+    done = CliRunner().invoke(
+        cli.app, ["report", "--corpus", "talks", "--runs", str(root / "runs")]
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_errors(root):
+    with pytest.raises(ErcError, match="would be read as context"):
+        fold(root, "speaker", context="gru")
+    with pytest.raises(ErcError, match="dialogue, session, speaker work"):
+        fold(root, "rater")
+    with pytest.raises(ErcError, match="curves of folds"):
+        fuse(_config(root, "session"), log="tensorboard")
+    for command in (tune, overfit):
+        with pytest.raises(ErcError, match="has no folds; leave --folds out"):
+            command(_config(root, "session"))
