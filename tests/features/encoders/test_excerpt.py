@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc_features.encoders.excerpt import excerpt
@@ -19,6 +19,7 @@ def test_an_excerpt_holds_its_utterance_and_fits(lengths, room, data):
         assert first == 0 or sum(lengths[first - 1 : stop]) > room
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 10), min_size=200, max_size=300))
 def test_a_long_dialogue_costs_about_twice_its_tokens(lengths):
     found = [excerpt(lengths, at, 100) for at in range(len(lengths))]

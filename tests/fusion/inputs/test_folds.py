@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from erc_features.errors import ErcError
@@ -30,6 +30,7 @@ def tables(draw):
     return table_of([f"p{n}" for n in draw(each)], draw(each), draw(labels))
 
 
+@settings(max_examples=40)
 @given(tables(), st.sampled_from(["speaker", "dialogue", "session", "speaker:3", "4", "session:2"]),
        st.sampled_from([0.1, 0.3, 0.5]))  # fmt: skip
 def test_every_row_is_held_out_once_and_nobody_is_on_two_sides(table, rule, dev):

@@ -12,8 +12,9 @@ from erc_fusion.training.losses import make_objective
 from erc_fusion.training.parts import Part
 from erc_fusion.training.train import Trained, predict_parts, train
 
-CASES = [("mlp", "none", "none"), ("attention", "gru", "none"), ("triplet", "none", "triplet"),
-         ("linear", "transformer", "supcon")]  # fmt: skip
+CASES = [("mlp", "gru", "none"), ("triplet", "none", "triplet")]
+MORE = [("attention", "none", "none"), ("linear", "transformer", "supcon")]
+CASES += [pytest.param(*case, marks=pytest.mark.soak) for case in MORE]
 SIZES = {"a": 64, "b": 50, "c": 57}
 
 
