@@ -164,7 +164,17 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
             f"--encoder {name} --pool model: its sentence_bert_config.json makes texts lower case "
             "before its tokenizer, which is not done here; --pool mean works."
         )
+    if own_way and told.odd:
+        raise EncoderError(
+            f"--encoder {name} --pool model: its {told.odd}, which is not done here; --pool mean "
+            "works."
+        )
     tokenizer = _with_prompt(name, tokenizer, settings, told, modules)
+    if settings.history and tokenizer.prompt and not tokenizer.prompt.pooled:
+        raise EncoderError(
+            f"--encoder {name} --pool model --history {settings.history}: its pooling leaves its "
+            "prompt out, which is not done with a history; leave --history out."
+        )
     picked = (
         (len(widths) - 1,) if modules else tuple(pick_layers(settings.layers, len(widths)))
     )  # fmt: skip
@@ -242,7 +252,7 @@ def _with_prompt(
             "text's; one with a tokenizer.json can."
         )
     pooled = modules.pools_prompt if modules else True
-    made = replace(tokenizer, prompt=Prompt(template, mask, pooled))
+    made = replace(tokenizer, prompt=Prompt(template, mask, pooled), alone=not settings.history)
     length = len(made([""])[0].ids)
     if length > tokenizer.longest // 2:
         raise EncoderError(
