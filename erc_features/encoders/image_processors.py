@@ -24,7 +24,8 @@ _SILENT = ("image_processor_type", "feature_extractor_type", "processor_class", 
            "disable_grouping", "do_reduce_labels", "reduce_labels", "auto_map",
            "_valid_processor_keys", "use_fast", "backend", "image_seq_length")  # fmt: skip
 _READ = ("size", "resample", "crop_size", "crop_pct", "do_resize", "do_center_crop", "do_rescale",
-         "rescale_factor", "do_normalize", "image_mean", "image_std", "default_to_square")  # fmt: skip
+         "rescale_factor", "do_normalize", "image_mean", "image_std",
+         "default_to_square")  # fmt: skip
 
 
 @dataclass(frozen=True)

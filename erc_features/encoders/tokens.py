@@ -12,7 +12,7 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from zlib import crc32
 
 from erc_features.encoders.base import Turn
@@ -64,8 +64,8 @@ class Tokenizer:
         prefix, suffix: special tokens around a sequence.
         between: tokens between the utterances of a history.
         prompt: the words around each text to be encoded, not around those of its history.
-        alone: whether turns, too, are encoded without their dialogue, for the speaker's name that
-            the prompt asks for.
+        alone: whether there is no history, so that a turn of one utterance is a text whose prompt
+            asks for its speaker's name; otherwise it is the first of its dialogue.
     """
 
     inner: Any
@@ -88,7 +88,7 @@ class Tokenizer:
         lines = self._lines(items)
         found = []
         for item in items:
-            if isinstance(item, Turn) and not self.alone:
+            if self._has_dialogue(item):
                 found.append(self._in_dialogue(item, lines))
             elif self.prompt:
                 found.append(self._prompted(self._filled(item), lines))
@@ -100,7 +100,7 @@ class Tokenizer:
         """Every line that is part of a sequence, tokenised once."""
         wanted: dict[str, None] = {}
         for item in items:
-            if isinstance(item, Turn) and not self.alone:
+            if self._has_dialogue(item):
                 wanted |= dict.fromkeys(map(_line, item.dialogue))
                 wanted[self._own(item)[0].line] = None
             elif self.prompt:
@@ -116,6 +116,9 @@ class Tokenizer:
         # A decoder's tokenizer has no token for an empty text, so padding stands for it.
         whole = [*self.prefix, *ids[: self.room], *self.suffix] or [self.pad]
         return Tokens(array("i", whole), (0, len(whole)), cut, False)
+
+    def _has_dialogue(self, item: str | Turn) -> TypeGuard[Turn]:
+        return isinstance(item, Turn) and not (self.alone and len(item.dialogue) == 1)
 
     def _filled(self, item: str | Turn) -> Filled:
         assert self.prompt is not None
