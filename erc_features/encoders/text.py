@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from erc_features.encoders.base import (
+    MODULES,
+    WORDS,
     Measured,
     Network,
     Settings,
@@ -198,8 +200,8 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
         modules=modules,
         recorded={
             **recorded_last(model.config, picked, len(widths)),
-            **({"modules": modules.revision[:16]} if modules else {}),
-            **({"words": tokenizer.prompt.template} if tokenizer.prompt else {}),
+            **({MODULES: modules.revision[:16]} if modules else {}),
+            **({WORDS: tokenizer.prompt.template} if tokenizer.prompt else {}),
         },
     )
 
