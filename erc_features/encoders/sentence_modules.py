@@ -222,18 +222,16 @@ class Instructions:
         prompts: by name ("query", "document").
         default: the name of the one that is used if none is asked for, or None.
         longest: the number of tokens at which its authors cut texts, or None.
-        lower: whether texts are made lower case first.
-        odd: what else the folder asks for that is not done here; empty if nothing.
+        odd: what it asks for that is not done here; empty if nothing.
     """
 
     prompts: Mapping[str, str]
     default: str | None
     longest: int | None
-    lower: bool
     odd: str = ""
 
 
-NOTHING = Instructions({}, None, None, lower=False)
+NOTHING = Instructions({}, None, None)
 
 
 def read_instructions(place: Place) -> Instructions:
@@ -245,7 +243,7 @@ def read_instructions(place: Place) -> Instructions:
         longest = told.get("max_seq_length")
         return Instructions(
             prompts, named.get("default_prompt_name"), None if longest is None else int(longest),
-            bool(told.get("do_lower_case")), _odd(named, told),
+            _odd(named, told),
         )  # fmt: skip
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, EncoderError):
@@ -257,6 +255,8 @@ def read_instructions(place: Place) -> Instructions:
 
 def _odd(named: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     """What sentence-transformers would do beyond a plain forward of the text."""
+    if told.get("do_lower_case"):
+        return f"{_LIMITS[0]} makes texts lower case before its tokenizer"
     if named.get("truncate_dim"):
         return f"{_NAMED} has truncate_dim {named['truncate_dim']}"
     if told.get("transformer_task") not in (None, "feature-extraction"):

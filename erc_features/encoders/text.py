@@ -161,11 +161,6 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
         _load_tokenizer(name, place, model.config, settings, longest) if place
         else hashed(longest, model.config.vocab_size)
     )  # fmt: skip
-    if own_way and told.lower:
-        raise EncoderError(
-            f"--encoder {name} --pool model: its sentence_bert_config.json makes texts lower case "
-            "before its tokenizer, which is not done here; --pool mean works."
-        )
     if own_way and told.odd:
         raise EncoderError(
             f"--encoder {name} --pool model: its {told.odd}, which is not done here; --pool mean "
