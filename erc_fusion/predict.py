@@ -12,7 +12,7 @@ import numpy as np
 
 from erc_features.corpora.downmix import must_be_made_alike
 from erc_features.corpora.faces import FACE_CROP, FRAME_CROP
-from erc_features.encoders.base import LAST_LAYER, PREPROCESSING, settings_of
+from erc_features.encoders.base import LAST_LAYER, MODULES, PREPROCESSING, WORDS, settings_of
 from erc_features.errors import ErcError, RunError, choose, listed
 from erc_features.extraction.extract import extract
 from erc_features.extraction.job import feature_stem
@@ -256,11 +256,12 @@ def _decode(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:
 
 
 def _must_mean_the_same(stem: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse embeddings that mean something else than the run's: those of another last layer, or
-    of pictures that were preprocessed in another way."""
+    """Refuse embeddings that mean something else than the run's: those of another last layer, of
+    pictures that were preprocessed in another way, or of other words or another pooling that a
+    model's folder names."""
     lines = [
         f"{name} is {before.get(name)!r} there, {now.get(name)!r} now"
-        for name in (LAST_LAYER, PREPROCESSING)
+        for name in (LAST_LAYER, PREPROCESSING, MODULES, WORDS)
         if before.get(name) != now.get(name)
     ]
     if lines:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 # What `Recorded` encoders of erc record in a feature file's config.
-LAST_LAYER, PREPROCESSING = "last_layer", "preprocessing"
+LAST_LAYER, PREPROCESSING, MODULES, WORDS = "last_layer", "preprocessing", "modules", "words"
 POOLS = ("mean", "max", "mean+max", "mean+std")  # over tokens, frames or time
 TEXT_POOLS = ("cls", "last", "mask", "model")  # of texts only
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

@@ -9,7 +9,7 @@ here.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from erc_features.encoders.pixels import Preprocess
@@ -20,11 +20,12 @@ FILE = "preprocessor_config.json"
 _FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 # What says nothing about pixels, and what is read below.
 _SILENT = ("image_processor_type", "feature_extractor_type", "processor_class", "do_convert_rgb",
-           "default_to_square", "data_format", "input_data_format", "device", "return_tensors",
+           "data_format", "input_data_format", "device", "return_tensors",
            "disable_grouping", "do_reduce_labels", "reduce_labels", "auto_map",
            "_valid_processor_keys", "use_fast", "backend", "image_seq_length")  # fmt: skip
 _READ = ("size", "resample", "crop_size", "crop_pct", "do_resize", "do_center_crop", "do_rescale",
-         "rescale_factor", "do_normalize", "image_mean", "image_std")  # fmt: skip
+         "rescale_factor", "do_normalize", "image_mean", "image_std",
+         "default_to_square")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ _KINDS = {
     "CLIP": _Kind(square=False, crops=True),
     "ChineseCLIP": _Kind(square=False, crops=True),
     "Bit": _Kind(square=False, crops=True),
-    "Siglip": _Kind(square=True, crops=False),
+    "Siglip": _Kind(square=False, crops=False),
     "ViT": _Kind(square=True, crops=False, resample=2),
     "DeiT": _Kind(square=True, crops=True),
     "Beit": _Kind(square=True, crops=False),
@@ -122,6 +123,8 @@ def of_processor(name: str, said: Mapping[str, Any], family: str) -> Preprocess:
         unknown.append("do_resize false")
     if unknown:
         raise _refuse(name, f"asks for {', '.join(unknown)}, which is not implemented")
+    if said.get("default_to_square") is not None:
+        kind = replace(kind, square=bool(said["default_to_square"]))
     filter_ = _FILTERS.get(kind.resample if said.get("resample") is None else said["resample"])
     if filter_ is None:
         raise _refuse(name, f"has resample {said['resample']}; 1, 2 and 3 work")

@@ -74,7 +74,7 @@ def as_template(prompt: str) -> str:
     """The prompt with a `{text}`.
 
     Raises:
-        ErcError: it has a field that is unknown, or one twice that may be there once.
+        ErcError: it has a field that is unknown or half, or one twice that may be there once.
     """
     fields = _FIELD.findall(prompt)
     if unknown := [field for field in fields if field not in FIELDS]:
@@ -82,6 +82,8 @@ def as_template(prompt: str) -> str:
             f"--prompt {prompt!r}: {{{unknown[0]}}} is not known; {{text}}, {{speaker}} and "
             "{mask} are."
         )
+    if set(_FIELD.sub("", prompt)) & set("{}"):
+        raise ErcError(f"--prompt {prompt!r}: it has a brace without its other half.")
     if twice := [field for field in ("text", "mask") if fields.count(field) > 1]:
         raise ErcError(f"--prompt {prompt!r}: {{{twice[0]}}} may be there once.")
     return prompt if "text" in fields else prompt + "{text}"

@@ -75,10 +75,18 @@ class SentenceModules:
         self, states: torch.Tensor, tokens: Sequence[Tokens], rows: Sequence[int]
     ) -> torch.Tensor:
         """The last layer (B, T, D) -> (B, E) float32, in the terms of `pool_tokens`."""
-        x = torch.cat([_pooled(states, tokens, rows, how) for how in self.poolings], -1)
+        x = torch.cat([self._pooled(states, tokens, rows, how) for how in self.poolings], -1)
         for each in self.after:
             x = each(x) if each else functional.normalize(x, dim=-1)
         return x
+
+    def _pooled(
+        self, states: torch.Tensor, tokens: Sequence[Tokens], rows: Sequence[int], how: str
+    ) -> torch.Tensor:
+        if how == "cls" and not self.pools_prompt:  # the first token after the prompt
+            places = torch.tensor([t.own[0] for t in tokens], device=states.device)
+            return states[torch.tensor(rows, device=states.device), places].float()
+        return _pooled(states, tokens, rows, how)
 
 
 def _pooled(
@@ -106,7 +114,7 @@ def read_modules(name: str, place: Place, width: int) -> SentenceModules:
         if steps is None:
             steps = [{"type": "Pooling", "path": _POOLING}] if _json(
                 place, f"{_POOLING}/{_CONFIG}") else []  # fmt: skip
-        kinds = [str(step["type"]).rpartition(".")[2] for step in steps]
+        kinds = [_kind(str(step["type"])) for step in steps]
         kept = [(kind, str(step["path"])) for kind, step in zip(kinds, steps, strict=True)
                 if kind not in ("Transformer", "Dropout")]  # fmt: skip
         if not kept:
@@ -115,13 +123,15 @@ def read_modules(name: str, place: Place, width: int) -> SentenceModules:
                 f"{_CONFIG}, so it doesn't say how it pools; --pool mean, cls or last may be right."
             )
         known = {"Pooling", "Dense", "Normalize"}
-        if (unknown := [kind for kind, _ in kept if kind not in known]) or kept[0][0] != "Pooling":
+        unknown = [kind for kind, _ in kept if kind not in known]
+        if unknown or kinds.count("Pooling") != 1 or kept[0][0] != "Pooling":
             raise EncoderError(
                 f"--encoder {name} --pool model: {_MODULES} has {', '.join(unknown or kinds)}; a "
                 "pooling, then dense layers and a norm, are known. --pool mean works."
             )
-        config = _json(place, f"{kept[0][1]}/{_CONFIG}") or {}
-        after = [_dense(place, path) if kind == "Dense" else None for kind, path in kept[1:]]
+        config = _needed(place, kept[0][1])
+        after = [_dense(place, path) if kind == "Dense" else _norm(place, path)
+                 for kind, path in kept[1:]]  # fmt: skip
         poolings = _poolings(config)
         return _checked(
             SentenceModules(poolings, bool(config.get("include_prompt", True)), tuple(after),
@@ -134,6 +144,24 @@ def read_modules(name: str, place: Place, width: int) -> SentenceModules:
             f"--encoder {name} --pool model: {_MODULES} or a folder that it names cannot be read "
             f"({error!r}); --pool mean works."
         ) from error
+
+
+def _kind(type_: str) -> str:
+    """`Pooling` of sentence-transformers' own; the whole name of a class that came with the model,
+    whose code is not run whatever it is called."""
+    ours = type_.partition(".")[0] == "sentence_transformers"
+    return type_.rpartition(".")[2] if ours else type_
+
+
+def _must_be_of_the_embedding(config: Mapping[str, Any], path: str) -> None:
+    """A step may be of the tokens instead."""
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, "sentence_embedding"):
+            raise ValueError(f"{path} has {key} {config[key]!r}; sentence_embedding works")
+
+
+def _norm(place: Place, path: str) -> None:
+    _must_be_of_the_embedding(_json(place, f"{path}/{_CONFIG}") or {}, path)
 
 
 def _poolings(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -149,15 +177,20 @@ def _poolings(config: Mapping[str, Any]) -> tuple[str, ...]:
 def _dense(place: Place, path: str) -> Dense:
     from safetensors.torch import load_file
 
-    config = _json(place, f"{path}/{_CONFIG}") or {}
-    activation = str(config.get("activation_function") or "Identity").rpartition(".")[2]
-    if activation not in _ACTIVATIONS:
+    config = _needed(place, path)
+    _must_be_of_the_embedding(config, path)
+    if config.get("use_residual"):
+        raise ValueError(f"{path} has use_residual, which is not known")
+    # Without the entry it is tanh there.
+    activation = str(config.get("activation_function", "torch.nn.Tanh"))
+    package, _, plain = activation.rpartition(".")
+    if plain not in _ACTIVATIONS or not package.startswith("torch"):
         raise ValueError(f"activation {activation} is not known")
     file = _file(place, f"{path}/model.safetensors")
     if file is None:
         raise ValueError(f"{path} has no model.safetensors")
     state = {key.rpartition(".")[2]: value.float() for key, value in load_file(file).items()}
-    return Dense(state["weight"], state.get("bias"), activation)
+    return Dense(state["weight"], state.get("bias"), plain)
 
 
 def _checked(modules: SentenceModules, width: int) -> SentenceModules:
@@ -189,26 +222,59 @@ class Instructions:
         prompts: by name ("query", "document").
         default: the name of the one that is used if none is asked for, or None.
         longest: the number of tokens at which its authors cut texts, or None.
-        lower: whether texts are made lower case first.
+        odd: what it asks for that is not done here; empty if nothing.
     """
 
     prompts: Mapping[str, str]
     default: str | None
     longest: int | None
-    lower: bool
+    odd: str = ""
 
 
-NOTHING = Instructions({}, None, None, lower=False)
+NOTHING = Instructions({}, None, None)
 
 
 def read_instructions(place: Place) -> Instructions:
     """What the folder says; nothing, for a model that is not of sentence-transformers."""
-    named = _json(place, _NAMED) or {}
-    limits: Mapping[str, Any] = next(filter(None, (_json(place, file) for file in _LIMITS)), {})
-    return Instructions(
-        named.get("prompts") or {}, named.get("default_prompt_name"),
-        limits.get("max_seq_length"), bool(limits.get("do_lower_case")),
-    )  # fmt: skip
+    try:
+        named = dict(_json(place, _NAMED) or {})
+        told = dict(next(filter(None, (_json(place, file) for file in _LIMITS)), {}))
+        prompts = {str(key): str(words) for key, words in (named.get("prompts") or {}).items()}
+        longest = told.get("max_seq_length")
+        return Instructions(
+            prompts, named.get("default_prompt_name"), None if longest is None else int(longest),
+            _odd(named, told),
+        )  # fmt: skip
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, EncoderError):
+            raise
+        raise EncoderError(
+            f"--encoder {place.where}: its {_NAMED} or {_LIMITS[0]} cannot be read ({error!r})."
+        ) from error
+
+
+def _odd(named: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    """What sentence-transformers would do beyond a plain forward of the text."""
+    if told.get("do_lower_case"):
+        return f"{_LIMITS[0]} makes texts lower case before its tokenizer"
+    if named.get("truncate_dim"):
+        return f"{_NAMED} has truncate_dim {named['truncate_dim']}"
+    if told.get("transformer_task") not in (None, "feature-extraction"):
+        return f"{_LIMITS[0]} has transformer_task {told['transformer_task']!r}"
+    if any((told.get("processing_kwargs") or {}).values()):
+        return f"{_LIMITS[0]} has processing_kwargs"
+    plain = {"method": "forward", "method_output_name": "last_hidden_state"}
+    text = (told.get("modality_config") or {"text": plain}).get("text") or {}
+    if any(text.get(key) != value for key, value in plain.items()):
+        return f"{_LIMITS[0]} has a modality_config of text other than last_hidden_state"
+    return ""
+
+
+def _needed(place: Place, path: str) -> Mapping[str, Any]:
+    """A step's config.json, without which its way would be guessed."""
+    if not (found := _json(place, f"{path}/{_CONFIG}")):
+        raise ValueError(f"{path} has no {_CONFIG}")
+    return found
 
 
 def _json(place: Place, file: str) -> Any:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from erc_features.encoders.base import (
+    MODULES,
+    WORDS,
     Measured,
     Network,
     Settings,
@@ -159,12 +161,17 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
         _load_tokenizer(name, place, model.config, settings, longest) if place
         else hashed(longest, model.config.vocab_size)
     )  # fmt: skip
-    if own_way and told.lower:
+    if own_way and told.odd:
         raise EncoderError(
-            f"--encoder {name} --pool model: its sentence_bert_config.json makes texts lower case "
-            "before its tokenizer, which is not done here; --pool mean works."
+            f"--encoder {name} --pool model: its {told.odd}, which is not done here; --pool mean "
+            "works."
         )
     tokenizer = _with_prompt(name, tokenizer, settings, told, modules)
+    if settings.history and tokenizer.prompt and not tokenizer.prompt.pooled:
+        raise EncoderError(
+            f"--encoder {name} --pool model --history {settings.history}: its pooling leaves its "
+            "prompt out, which is not done with a history; leave --history out."
+        )
     picked = (
         (len(widths) - 1,) if modules else tuple(pick_layers(settings.layers, len(widths)))
     )  # fmt: skip
@@ -188,8 +195,8 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
         modules=modules,
         recorded={
             **recorded_last(model.config, picked, len(widths)),
-            **({"modules": modules.revision[:16]} if modules else {}),
-            **({"words": tokenizer.prompt.template} if tokenizer.prompt else {}),
+            **({MODULES: modules.revision[:16]} if modules else {}),
+            **({WORDS: tokenizer.prompt.template} if tokenizer.prompt else {}),
         },
     )
 
@@ -242,7 +249,7 @@ def _with_prompt(
             "text's; one with a tokenizer.json can."
         )
     pooled = modules.pools_prompt if modules else True
-    made = replace(tokenizer, prompt=Prompt(template, mask, pooled))
+    made = replace(tokenizer, prompt=Prompt(template, mask, pooled), alone=not settings.history)
     length = len(made([""])[0].ids)
     if length > tokenizer.longest // 2:
         raise EncoderError(

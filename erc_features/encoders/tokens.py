@@ -12,7 +12,7 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from zlib import crc32
 
 from erc_features.encoders.base import Turn
@@ -64,6 +64,8 @@ class Tokenizer:
         prefix, suffix: special tokens around a sequence.
         between: tokens between the utterances of a history.
         prompt: the words around each text to be encoded, not around those of its history.
+        alone: whether there is no history, so that a turn of one utterance is a text whose prompt
+            asks for its speaker's name; otherwise it is the first of its dialogue.
     """
 
     inner: Any
@@ -73,6 +75,7 @@ class Tokenizer:
     suffix: tuple[int, ...] = ()
     between: tuple[int, ...] = ()
     prompt: Prompt | None = None
+    alone: bool = False
 
     @property
     def room(self) -> int:
@@ -85,10 +88,10 @@ class Tokenizer:
         lines = self._lines(items)
         found = []
         for item in items:
-            if isinstance(item, Turn):
+            if self._has_dialogue(item):
                 found.append(self._in_dialogue(item, lines))
             elif self.prompt:
-                found.append(self._prompted(item, lines))
+                found.append(self._prompted(self._filled(item), lines))
             else:
                 found.append(self._alone(next(encoded)))
         return found
@@ -97,11 +100,11 @@ class Tokenizer:
         """Every line that is part of a sequence, tokenised once."""
         wanted: dict[str, None] = {}
         for item in items:
-            if isinstance(item, Turn):
+            if self._has_dialogue(item):
                 wanted |= dict.fromkeys(map(_line, item.dialogue))
                 wanted[self._own(item)[0].line] = None
             elif self.prompt:
-                wanted[self.prompt.fill(item, "").line] = None
+                wanted[self._filled(item).line] = None
         if not wanted:
             return {}
         found = self.inner([*wanted], add_special_tokens=False, return_offsets_mapping=True)
@@ -114,16 +117,24 @@ class Tokenizer:
         whole = [*self.prefix, *ids[: self.room], *self.suffix] or [self.pad]
         return Tokens(array("i", whole), (0, len(whole)), cut, False)
 
-    def _prompted(self, text: str, lines: Mapping[str, _Line]) -> Tokens:
+    def _has_dialogue(self, item: str | Turn) -> TypeGuard[Turn]:
+        return isinstance(item, Turn) and not (self.alone and len(item.dialogue) == 1)
+
+    def _filled(self, item: str | Turn) -> Filled:
         assert self.prompt is not None
-        filled = self.prompt.fill(text, "")
-        ids, mask, cut = self._fitted(lines[filled.line], filled)
+        if isinstance(item, Turn):
+            return self.prompt.fill(item.text, item.speaker)
+        return self.prompt.fill(item, "")
+
+    def _prompted(self, filled: Filled, lines: Mapping[str, _Line]) -> Tokens:
+        assert self.prompt is not None
+        line = lines[filled.line]
+        ids, mask, cut, lost = self._fitted(line, filled)
         whole = [*self.prefix, *ids, *self.suffix] or [self.pad]
         start = 0
         if not self.prompt.pooled:
-            spans = lines[filled.line].spans
-            start = len(self.prefix) + sum(end <= filled.text[0] for _, end in spans)
-            start = min(start, len(whole) - 1)
+            before = sum(end <= filled.text[0] for _, end in line.spans)
+            start = min(len(self.prefix) + max(0, before - lost), len(whole) - 1)
         return Tokens(
             array("i", whole), (start, len(whole)), cut, False,
             mask if mask < 0 else mask + len(self.prefix),
@@ -142,25 +153,31 @@ class Tokenizer:
         mask = filled.mask if filled.mask < 0 else filled.mask + name
         return Filled(line[:name] + filled.line, (begin, end), mask), name
 
-    def _fitted(self, line: _Line, filled: Filled) -> tuple[list[int], int, bool]:
+    def _fitted(self, line: _Line, filled: Filled) -> tuple[list[int], int, bool, int]:
         """The line's tokens, without the end of its text if there are too many; which of them is
-        the mask, or -1; and whether there were too many."""
+        the mask, or -1; whether there were too many; and how many were lost at the beginning, if a
+        speaker's name is so long that all of the text was not enough."""
         first, last = (sum(end <= limit for _, end in line.spans) for limit in filled.text)
         # Spans may be empty at the end of a text; a token of the text ends inside it.
         excess = max(0, len(line.ids) - self.room)
         gone = min(excess, last - first)
-        ids = [*line.ids[: last - gone], *line.ids[last:]][: self.room]
+        ids = [*line.ids[: last - gone], *line.ids[last:]]
         mask = -1
         if filled.mask >= 0:
             mask = next(i for i, (begin, end) in enumerate(line.spans) if end > filled.mask)
             mask -= gone if mask >= last else 0
-        return ids, mask, excess > 0
+        # The end of a prompt may be what it asks for, and its mask always is.
+        lost = max(0, len(ids) - self.room) if self.prompt else 0
+        lost = lost if mask < 0 else min(lost, mask)
+        ids = ids[lost:][: self.room]
+        mask -= lost if mask >= 0 else 0
+        return ids, mask, excess > 0, lost
 
     def _in_dialogue(self, turn: Turn, lines: Mapping[str, _Line]) -> Tokens:
         filled, name = self._own(turn)
-        own, mask, cut = self._fitted(lines[filled.line], filled)
+        own, mask, cut, lost = self._fitted(lines[filled.line], filled)
         # A token is the text's own where it ends after the speaker's name.
-        named = sum(end <= name for _, end in lines[filled.line].spans)
+        named = max(0, sum(end <= name for _, end in lines[filled.line].spans) - lost)
         parts = [lines[_line(said)].ids for said in turn.dialogue]
         parts[turn.at] = own
         gap = len(self.between)

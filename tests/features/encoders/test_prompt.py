@@ -78,6 +78,28 @@ def test_a_long_text_loses_its_end_and_never_the_mask(bert):
         assert np.abs(encoder.encode([turn])[0] - both[0]).max() < 1e-5
 
 
+@pytest.mark.parametrize(
+    "prompt", [ASK, "{mask} {speaker}: {text}", "{speaker} {mask} {speaker} {text}"]
+)
+@pytest.mark.parametrize("history", [0, 2])
+def test_a_speakers_long_name_never_costs_the_mask(bert, prompt, history):
+    encoder = load(bert, prompt=prompt, pool="mask", history=history)
+    word = encoder.tokenizer.inner.convert_ids_to_tokens
+    for count in (*range(40, 66), 500):
+        for tokens in encoder.tokenizer(
+            [Turn((("x" * count, text),), 0) for text in ("a", "a no")]
+        ):
+            assert len(tokens.ids) <= 64 and word(tokens.ids[tokens.mask]) == "[MASK]"
+
+
+def test_a_speakers_name_without_history_is_words_like_others(bert):
+    """So what is pooled is the same, special tokens included."""
+    named = load(bert, prompt="{speaker} the: {text}").encode([Turn((("ann", "great"),), 0)])
+    plain_ = load(bert, prompt="ann the: ").encode(["great"])
+    assert np.abs(named - plain_).max() < 1e-6
+    assert np.abs(named[0] - plain(bert, "ann the: great")[0].mean(1)).max() < 1e-5
+
+
 def test_last_token_of_a_decoder(tmp_path):
     for make in (tiny_gpt2, tiny_llama):
         folder = make(tmp_path / make.__name__)
@@ -108,6 +130,9 @@ def test_what_is_wrong_with_a_prompt(bert, tmp_path):
     for wrong in ("{emotion} {text}", "{text} {text}", "{mask} {text} {mask}"):
         with pytest.raises(ErcError, match="is not known|may be there once"):
             load(bert, prompt=wrong)
+    for half in ("{text} I feel {mask", "text} no", "{text} }"):
+        with pytest.raises(ErcError, match="without its other half"):
+            load(bert, prompt=half)
     with pytest.raises(EncoderError, match="it names no such prompt"):
         load(bert, prompt="query")
     with pytest.raises(EncoderError, match="it needs a prompt with"):

@@ -57,10 +57,12 @@ def bases(tmp_path_factory):
         ("bert", {"pooling_mode": ("mean", "max", "mean_sqrt_len_tokens"), "dense": 2}),
         ("bert", {"pooling_mode": "mean", "prompts": QUERY, "default": "document",
                   "include_prompt": False}),
+        ("bert", {"pooling_mode": ("lasttoken", "cls"), "prompts": QUERY, "default": "query",
+                  "include_prompt": False}),
         ("llama", {"pooling_mode": "lasttoken", "normalise": True, "prompts": QUERY}),
         ("llama", {"pooling_mode": "weightedmean"}),
     ],
-    ids=["mean", "cls", "joined", "without-prompt", "last", "weighted"],
+    ids=["mean", "cls", "joined", "without-prompt", "cls-without-prompt", "last", "weighted"],
 )  # fmt: skip
 def test_it_equals_sentence_transformers(bases, tmp_path, base, how):
     theirs = written(tmp_path / "model", bases[base], **how)
@@ -112,7 +114,7 @@ def test_errors(bases, tmp_path):
     modules = json.loads((folder / "modules.json").read_text())
     odd = [*modules, {"idx": 3, "name": "3", "path": "3_LSTM", "type": "models.LSTM"}]
     (folder / "modules.json").write_text(json.dumps(odd))
-    with pytest.raises(EncoderError, match="has LSTM"):
+    with pytest.raises(EncoderError, match=r"has models\.LSTM"):
         load(folder)
     (folder / "modules.json").write_text("{")
     with pytest.raises(EncoderError, match="cannot be read"):
@@ -159,3 +161,59 @@ def test_real_mpnet_on_real_texts(encoders, meld_annotations):
             [torch.cat([state[0, own].mean(0), state[0, own].amax(0)]) for state in states]
         ).numpy()
         assert np.abs(x - plain).max() < 1e-4
+
+
+def edit(file, **changes):
+    """Change entries of a JSON file; None takes them out."""
+    told = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in told.items() if value is not None}))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_what_is_not_said_is_as_in_sentence_transformers_or_refused(bases, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    folder = tmp_path / "model"
+    written(folder, bases["bert"], pooling_mode="mean", dense=2)
+    dense = next(folder.glob("*_Dense")) / "config.json"
+    edit(sorted(folder.glob("*_Dense"))[1] / "config.json", activation_function=None)  # tanh
+    wanted = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    assert np.abs(load(folder).encode(TEXTS)[:, 0] - wanted).max() < 1e-5
+    told, named = folder / "sentence_bert_config.json", folder / "config_sentence_transformers.json"
+    for file, changes in [
+        (dense, {"use_residual": True}),
+        (dense, {"module_input_name": "token_embeddings"}),
+        (dense, {"activation_function": "their.own.Tanh"}),
+        (folder / "1_Pooling" / "config.json", {"pooling_mode": "attention"}),
+        (named, {"truncate_dim": 4}),
+        (named, {"prompts": ["query: "]}),
+        (told, {"transformer_task": "text-generation"}),
+        (told, {"max_seq_length": "many"}),
+        (told, {"modality_config": {"text": {"method": "get_text_features",
+                                             "method_output_name": "pooler_output"}}}),
+    ]:  # fmt: skip
+        before = file.read_text()
+        edit(file, **changes)
+        with pytest.raises(EncoderError, match="|".join([*changes, "cannot be read"])):
+            load(folder)
+        file.write_text(before)
+    modules = json.loads((folder / "modules.json").read_text())
+    for wrong in (
+        [modules[0] | {"type": "custom_st.Transformer"}, *modules[1:]],  # may read texts in its way
+        [*modules, modules[1]],  # pools twice
+    ):
+        (folder / "modules.json").write_text(json.dumps(wrong))
+        with pytest.raises(EncoderError, match=r"modules\.json has"):
+            load(folder)
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(EncoderError, match=r"1_Pooling has no config\.json"):
+        load(folder)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_pooling_without_the_prompt_takes_no_history(bases, tmp_path):
+    written(tmp_path / "model", bases["bert"], pooling_mode="mean", include_prompt=False)
+    load(tmp_path / "model", history=2)
+    with pytest.raises(EncoderError, match="leaves its prompt out"):
+        load(tmp_path / "model", history=2, prompt="query: ")

@@ -353,3 +353,17 @@ def test_sizes_are_foretold_a_kill_loses_nothing_and_verify_is_clean(made, tmp_p
     (folder / FILE).write_text(json.dumps(said | {"image_mean": [0.5, 0.5, 0.5]}))
     with pytest.raises(FeatureFileError, match="preprocessing: 'squash.*mean 0.48.* now"):
         extract(root, features=tmp_path / "f", batch_size=2, **what)
+
+
+def test_one_number_as_size_is_what_the_library_takes_it_for():
+    """Both edges or the shortest, by the kind and by `default_to_square`."""
+    colours = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 32}
+    for kind, said in (("Siglip", {}), ("ViT", {"default_to_square": False})):
+        with pytest.raises(EncoderError, match="so pictures differ in size"):
+            of_processor("x", colours | said, kind)
+    assert of_processor("x", colours | {"default_to_square": True}, "Siglip").mode == "squash"
+    crop = colours | {"do_center_crop": True, "crop_size": 24, "default_to_square": False}
+    picture = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
+    wanted = processor("Beit", **crop)(Image.fromarray(picture), return_tensors="np")
+    found = of_processor("x", crop, "Beit")([picture], "cpu").numpy()
+    assert np.abs(found - wanted["pixel_values"]).max() < 1e-5
