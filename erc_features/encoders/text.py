@@ -195,7 +195,9 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
         modules=modules,
         recorded={
             **recorded_last(model.config, picked, len(widths)),
-            **({MODULES: modules.revision[:16]} if modules else {}),
+            **(
+                {MODULES: f"{modules.revision[:16]}, {tokenizer.longest} tokens"} if modules else {}
+            ),
             **({WORDS: tokenizer.prompt.template} if tokenizer.prompt else {}),
         },
     )

@@ -86,10 +86,13 @@ class Tokenizer:
         plain = [item for item in items if isinstance(item, str) and not self.prompt]
         encoded = iter(self.inner(plain, add_special_tokens=False)["input_ids"] if plain else [])
         lines = self._lines(items)
+        # Turns of one dialogue hold the same tuple, and each line of it is looked up once.
+        of = {id(item.dialogue): item.dialogue for item in items if self._has_dialogue(item)}
+        parts = {key: [lines[_line(said)].ids for said in of[key]] for key in of}
         found = []
         for item in items:
             if self._has_dialogue(item):
-                found.append(self._in_dialogue(item, lines))
+                found.append(self._in_dialogue(item, lines, parts[id(item.dialogue)]))
             elif self.prompt:
                 found.append(self._prompted(self._filled(item), lines))
             else:
@@ -99,9 +102,12 @@ class Tokenizer:
     def _lines(self, items: Sequence[str | Turn]) -> Mapping[str, _Line]:
         """Every line that is part of a sequence, tokenised once."""
         wanted: dict[str, None] = {}
+        known: set[int] = set()
         for item in items:
             if self._has_dialogue(item):
-                wanted |= dict.fromkeys(map(_line, item.dialogue))
+                if id(item.dialogue) not in known:
+                    known.add(id(item.dialogue))
+                    wanted |= dict.fromkeys(map(_line, item.dialogue))
                 wanted[self._own(item)[0].line] = None
             elif self.prompt:
                 wanted[self._filled(item).line] = None
@@ -173,15 +179,17 @@ class Tokenizer:
         mask -= lost if mask >= 0 else 0
         return ids, mask, excess > 0, lost
 
-    def _in_dialogue(self, turn: Turn, lines: Mapping[str, _Line]) -> Tokens:
+    def _in_dialogue(
+        self, turn: Turn, lines: Mapping[str, _Line], parts: Sequence[list[int]]
+    ) -> Tokens:
         filled, name = self._own(turn)
         own, mask, cut, lost = self._fitted(lines[filled.line], filled)
         # A token is the text's own where it ends after the speaker's name.
         named = max(0, sum(end <= name for _, end in lines[filled.line].spans) - lost)
-        parts = [lines[_line(said)].ids for said in turn.dialogue]
-        parts[turn.at] = own
         gap = len(self.between)
-        first, stop = excerpt([len(part) + gap for part in parts], turn.at, self.room + gap)
+        lengths = [len(part) + gap for part in parts]
+        lengths[turn.at] = len(own) + gap
+        first, stop = excerpt(lengths, turn.at, self.room + gap)
         before = [token for part in parts[first : turn.at] for token in (*part, *self.between)]
         after = [token for part in parts[turn.at + 1 : stop] for token in (*self.between, *part)]
         ids = [*self.prefix, *before, *own, *after, *self.suffix] or [self.pad]
