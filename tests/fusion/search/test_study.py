@@ -91,13 +91,13 @@ def fits(monkeypatch):
     """How often something was trained; the real training goes on."""
     import erc_fusion.training.fit
 
-    real, seen = erc_fusion.training.fit.fit, []
+    real, seen = erc_fusion.training.fit.fit_folds, []
 
     def counted(config, *rest):
         seen.append(config)
         return real(config, *rest)
 
-    monkeypatch.setattr(erc_fusion.training.fit, "fit", counted)
+    monkeypatch.setattr(erc_fusion.training.fit, "fit_folds", counted)
     return seen
 
 
