@@ -49,6 +49,10 @@ def show_extracted(files: Sequence["Extracted"]) -> None:
         else:
             shares = ", ".join(f"{share:.0%} {what}" for what, share in file.shares.items())
             show(f"  {file.rate:,.0f} utterances/s over {file.seconds:.1f} s: {shares}")
+        if file.recordings:
+            what = "recording was" if file.recordings == 1 else "recordings were"
+            more = f", into {size(file.decoded)} of a temporary file" if file.decoded else ""
+            show(f"  {file.recordings:,} {what} decoded once for all utterances{more}")
         if file.unchecked:
             show(f"  {file.unchecked}")
         for reason, count in list(file.failures.items())[:5]:

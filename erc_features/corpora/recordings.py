@@ -1,0 +1,133 @@
+"""The sound and the frames of utterances: of whole files, or of segments of recordings.
+
+Each recording is decoded once, when the first of its utterances is needed, into a temporary file;
+its other utterances are read from there, in any order. Nothing else is kept in memory.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from erc_features.corpora.manifest import Corpus
+from erc_features.corpora.segments import FRAMES, HEIGHT, Segment, Segments
+from erc_features.errors import MediaError
+from erc_features.media import (
+    RATE,
+    Pictures,
+    Sound,
+    Spool,
+    duration,
+    read_audio,
+    read_frames,
+    sample_at,
+)
+from erc_features.utterance import Modality
+
+
+class Recordings:
+    """What rows of a corpus sound or look like, for any number of threads.
+
+    Args:
+        rows: the numbers of the rows that may be asked for; by default all of them.
+    """
+
+    def __init__(
+        self, corpus: Corpus, modality: Modality, rows: Iterable[int] | None = None
+    ) -> None:
+        self._corpus, self._modality = corpus, modality
+        self._segments = Segments(corpus)
+        self._spool = Spool()
+        decode = corpus.info.get("decode")
+        settings = decode if isinstance(decode, dict) else {}
+        self._frames, self._height = settings.get("frames", FRAMES), settings.get("height", HEIGHT)
+        self._cut: dict[Path, dict[Segment, None]] = {}
+        for row in range(len(corpus.utterances)) if rows is None else rows:
+            utterance = corpus.utterances[row]
+            path = corpus.media_path(utterance, modality)
+            try:
+                segment = self._segments.of(utterance, modality)
+            except MediaError:
+                continue
+            if path is not None and segment is not None:
+                self._cut.setdefault(path, {})[segment] = None
+        self._sounds = {path: Sound(path, self._spool) for path in self._cut}
+        self._pictures = {
+            path: Pictures(path, [(s.start, s.end) for s in segments], self._frames, self._height,
+                           self._spool)
+            for path, segments in self._cut.items()
+        }  # fmt: skip
+
+    @property
+    def count(self) -> int:
+        """How many files are cut."""
+        return len(self._cut)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the temporary file, so far."""
+        return self._spool.size
+
+    @property
+    def hours(self) -> float:
+        """The hours of all files that are cut, as they declare them."""
+        return sum(duration(path, longest=float("inf")) for path in self._cut) / 3600
+
+    def sound(self, row: int) -> np.ndarray:
+        """Mono at 16 kHz: float32 (n,), n >= 1.
+
+        Raises:
+            MediaError: there is no sound, or its times are wrong; says why.
+        """
+        path, segment = self._find(row)
+        if segment is None:
+            return read_audio(path)
+        return self._sounds[path].segment(segment.start, segment.end)
+
+    def frames(self, row: int, stacked: int | None) -> tuple[np.ndarray, ...]:
+        """Its pictures: (H, W, 3) uint8 RGB each.
+
+        Args:
+            stacked: see :func:`erc_features.media.read_frames`; only for pictures.
+
+        Raises:
+            MediaError: there is no picture, or its times are wrong; says why.
+        """
+        path, segment = self._find(row)
+        if segment is None:
+            return read_frames(path, stacked=stacked, wanted=FRAMES)
+        return self._pictures[path].segment(segment.start, segment.end)
+
+    def _find(self, row: int) -> tuple[Path, Segment | None]:
+        utterance = self._corpus.utterances[row]
+        path = self._corpus.media_path(utterance, self._modality)
+        assert path is not None  # rows without a medium are not asked for
+        return path, self._segments.of(utterance, self._modality)
+
+
+def seconds_of(corpus: Corpus, rows: Iterable[int]) -> list[float]:
+    """The seconds of sound of each row, as its times and its file say, without decoding; 0 where
+    neither does, or times are wrong."""
+    segments = Segments(corpus)
+    lengths: dict[Path, float] = {}
+    found = []
+    for row in rows:
+        utterance = corpus.utterances[row]
+        path = corpus.media_path(utterance, Modality.AUDIO)
+        assert path is not None  # rows without a medium are not asked for
+        try:
+            segment = segments.of(utterance, Modality.AUDIO)
+        except MediaError:
+            found.append(0.0)
+            continue
+        if segment is None:
+            found.append(duration(path))
+            continue
+        if path not in lengths:
+            lengths[path] = duration(path, longest=float("inf"))
+        length = lengths[path]
+        end = segment.end if segment.end is not None else length
+        end = min(end, length) if length else end
+        samples = sample_at(end) - sample_at(min(segment.start, end))
+        found.append(samples / RATE)
+    return found
