@@ -20,7 +20,7 @@ from erc_features.corpora.times import read_time
 from erc_features.errors import CorpusError, MediaError
 from erc_features.utterance import Modality, Split, Utterance
 
-START, END = "start", "end"
+START, END = TIMES = ("start", "end")
 FRAMES, HEIGHT = 5, 240  # taken of a clip or recording, and their height in pixels
 NAME = "segments"  # in `corpus.json`, and in `config` of a feature file
 _TRIED = 20  # files that are looked at to see whether times are positions in them
@@ -89,7 +89,7 @@ class Segments:
         for u in sorted(self._corpus.utterances, key=lambda u: u.key):
             if self.has(u, modality):
                 some = True
-                start, end = (u.more.get(name, "").strip() for name in (START, END))
+                start, end = (u.more.get(name, "").strip() for name in TIMES)
                 times = (read_cell(start), read_cell(end))
                 line = f"{u.key}\t{times[0] if times[0] is not None else start}"
                 line += f"\t{times[1] if times[1] is not None else end}\n"
@@ -139,7 +139,7 @@ class Segments:
 
 def read_segment(utterance: Utterance) -> tuple[Segment | None, str]:
     """The segment that the columns `start` and `end` name, or None and what is wrong with them."""
-    start, end = (utterance.more.get(name, "").strip() for name in (START, END))
+    start, end = (utterance.more.get(name, "").strip() for name in TIMES)
     first = read_cell(start) if start else 0.0
     last = read_cell(end) if end else None
     if first is None or (end and last is None):
@@ -164,7 +164,7 @@ def without_times(utterances: Iterable[Utterance]) -> list[Utterance]:
     """The utterances without their columns `start` and `end`."""
     return [
         replace(
-            u, more=MappingProxyType({k: v for k, v in u.more.items() if k not in (START, END)})
+            u, more=MappingProxyType({k: v for k, v in u.more.items() if k not in TIMES})
         )
         for u in utterances
     ]

@@ -169,7 +169,8 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         if way.watch:
             way.watch(Work(stem, done_before, total, work_done, work))
         every = np.concatenate([np.empty(0, np.int64), *batches])
-        cut = recordings(job.corpus, job.modality, every)
+        # With Ray, each worker decodes the recordings that it needs.
+        cut = recordings(job.corpus, job.modality, every) if way.engine == "local" else None
         for batch in _run(batches, job, probe, way.engine, workers, cut):
             ready = perf_counter()
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)
