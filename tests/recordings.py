@@ -32,7 +32,9 @@ def record(path: Path, seconds: float = 12.0, *, fps: int = 0, skip: float = 0.0
     codec, form, rate, layout = SOUNDS[path.suffix[1:]]
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as out:
-        video = out.add_stream("libx264", rate=fps, options={"preset": "ultrafast"}) if fps else None
+        video = (
+            out.add_stream("libx264", rate=fps, options={"preset": "ultrafast"}) if fps else None
+        )
         audio = out.add_stream(codec, rate=rate, layout=layout)
         if video is not None:
             video.width, video.height, video.pix_fmt, video.gop_size = 64, 48, "yuv420p", 25

@@ -22,28 +22,35 @@ from erc_features.media import (
     read_frames,
     sample_at,
 )
-from erc_features.utterance import Modality
+from erc_features.utterance import Modality, Utterance
 
 
 class Recordings:
     """What rows of a corpus sound or look like, for any number of threads.
 
     Args:
-        rows: the numbers of the rows that may be asked for; by default all of them.
+        utterances: those that may be asked for; by default all of the corpus.
+        frames: how many frames are taken of a clip or segment, instead of the corpus's own number.
     """
 
     def __init__(
-        self, corpus: Corpus, modality: Modality, rows: Iterable[int] | None = None
+        self,
+        corpus: Corpus,
+        modality: Modality,
+        utterances: Iterable[Utterance] | None = None,
+        *,
+        frames: int | None = None,
     ) -> None:
         self._corpus, self._modality = corpus, modality
         self._segments = Segments(corpus)
         self._spool = Spool()
         decode = corpus.info.get("decode")
         settings = decode if isinstance(decode, dict) else {}
-        self._frames, self._height = settings.get("frames", FRAMES), settings.get("height", HEIGHT)
+        each = frames or _whole(settings.get("frames"), FRAMES)
+        height = _whole(settings.get("height"), HEIGHT)
+        self._wanted = frames or FRAMES
         self._cut: dict[Path, dict[Segment, None]] = {}
-        for row in range(len(corpus.utterances)) if rows is None else rows:
-            utterance = corpus.utterances[row]
+        for utterance in corpus.utterances if utterances is None else utterances:
             path = corpus.media_path(utterance, modality)
             try:
                 segment = self._segments.of(utterance, modality)
@@ -53,8 +60,7 @@ class Recordings:
                 self._cut.setdefault(path, {})[segment] = None
         self._sounds = {path: Sound(path, self._spool) for path in self._cut}
         self._pictures = {
-            path: Pictures(path, [(s.start, s.end) for s in segments], self._frames, self._height,
-                           self._spool)
+            path: Pictures(path, [(s.start, s.end) for s in segments], each, height, self._spool)
             for path, segments in self._cut.items()
         }  # fmt: skip
 
@@ -73,18 +79,18 @@ class Recordings:
         """The hours of all files that are cut, as they declare them."""
         return sum(duration(path, longest=float("inf")) for path in self._cut) / 3600
 
-    def sound(self, row: int) -> np.ndarray:
+    def sound(self, utterance: Utterance) -> np.ndarray:
         """Mono at 16 kHz: float32 (n,), n >= 1.
 
         Raises:
             MediaError: there is no sound, or its times are wrong; says why.
         """
-        path, segment = self._find(row)
+        path, segment = self._find(utterance)
         if segment is None:
             return read_audio(path)
         return self._sounds[path].segment(segment.start, segment.end)
 
-    def frames(self, row: int, stacked: int | None) -> tuple[np.ndarray, ...]:
+    def frames(self, utterance: Utterance, stacked: int | None) -> tuple[np.ndarray, ...]:
         """Its pictures: (H, W, 3) uint8 RGB each.
 
         Args:
@@ -93,28 +99,30 @@ class Recordings:
         Raises:
             MediaError: there is no picture, or its times are wrong; says why.
         """
-        path, segment = self._find(row)
+        path, segment = self._find(utterance)
         if segment is None:
-            return read_frames(path, stacked=stacked, wanted=FRAMES)
+            return read_frames(path, stacked=stacked, wanted=self._wanted)
         return self._pictures[path].segment(segment.start, segment.end)
 
-    def _find(self, row: int) -> tuple[Path, Segment | None]:
-        utterance = self._corpus.utterances[row]
+    def _find(self, utterance: Utterance) -> tuple[Path, Segment | None]:
         path = self._corpus.media_path(utterance, self._modality)
-        assert path is not None  # rows without a medium are not asked for
+        assert path is not None  # utterances without a medium are not asked for
         return path, self._segments.of(utterance, self._modality)
 
 
-def seconds_of(corpus: Corpus, rows: Iterable[int]) -> list[float]:
-    """The seconds of sound of each row, as its times and its file say, without decoding; 0 where
+def _whole(found: object, otherwise: int) -> int:
+    return found if isinstance(found, int) and found > 0 else otherwise
+
+
+def seconds_of(corpus: Corpus, utterances: Iterable[Utterance]) -> list[float]:
+    """The seconds of sound of each utterance, as its times and its file say, without decoding; 0 where
     neither does, or times are wrong."""
     segments = Segments(corpus)
     lengths: dict[Path, float] = {}
     found = []
-    for row in rows:
-        utterance = corpus.utterances[row]
+    for utterance in utterances:
         path = corpus.media_path(utterance, Modality.AUDIO)
-        assert path is not None  # rows without a medium are not asked for
+        assert path is not None  # utterances without a medium are not asked for
         try:
             segment = segments.of(utterance, Modality.AUDIO)
         except MediaError:

@@ -46,7 +46,7 @@ class Segments:
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
         self.said = corpus.info.get(NAME)
-        if self.said not in (None, True, False):
+        if self.said is not None and not isinstance(self.said, bool):
             raise CorpusError(
                 f"{corpus.root / INFO}: {NAME!r} is {self.said!r}; true, where the columns start "
                 "and end cut utterances out of recordings, and false, where every file is one "
@@ -163,9 +163,7 @@ def made_by_erc(info: Mapping[str, Any]) -> bool:
 def without_times(utterances: Iterable[Utterance]) -> list[Utterance]:
     """The utterances without their columns `start` and `end`."""
     return [
-        replace(
-            u, more=MappingProxyType({k: v for k, v in u.more.items() if k not in TIMES})
-        )
+        replace(u, more=MappingProxyType({k: v for k, v in u.more.items() if k not in TIMES}))
         for u in utterances
     ]
 

@@ -37,10 +37,10 @@ def loader(
 
     found = cut or Recordings(corpus, modality)
     if modality == Modality.AUDIO:
-        return found.sound
+        return lambda row: found.sound(corpus.utterances[row])
     # As many squares as there are frames with a face, for faces.
     stacked = None if corpus.crop == FACE_CROP else corpus.info.get("decode", {}).get("frames", 1)
-    return lambda row: found.frames(row, stacked)
+    return lambda row: found.frames(corpus.utterances[row], stacked)
 
 
 def recordings(corpus: Corpus, modality: Modality, rows: np.ndarray) -> "Recordings | None":
@@ -49,7 +49,7 @@ def recordings(corpus: Corpus, modality: Modality, rows: np.ndarray) -> "Recordi
         return None
     from erc_features.corpora.recordings import Recordings
 
-    return Recordings(corpus, modality, rows.tolist())
+    return Recordings(corpus, modality, [corpus.utterances[row] for row in rows])
 
 
 def turns(corpus: Corpus, history: int | str, reach: str = "past") -> list[Turn]:
@@ -87,4 +87,4 @@ def known(corpus: Corpus, modality: Modality, rows: np.ndarray, settings: Settin
         return [float(corpus.info.get("decode", {}).get("frames", FRAMES))] * len(rows)
     from erc_features.corpora.recordings import seconds_of
 
-    return seconds_of(corpus, rows.tolist())
+    return seconds_of(corpus, [corpus.utterances[row] for row in rows])

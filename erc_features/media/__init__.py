@@ -3,7 +3,7 @@
 It knows paths and arrays; no utterance, corpus or encoder may enter.
 """
 
-from erc_features.media.clip import RATE, Clip, read_clip
+from erc_features.media.clip import LONGEST, RATE, Clip, read_clip
 from erc_features.media.endings import CLIPS, PICTURES, SOUNDS
 from erc_features.media.faces import LICENCE, FaceCrop
 from erc_features.media.picture import count_frames, read_frames, write_jpeg, write_mosaic
@@ -15,6 +15,7 @@ from erc_features.media.spool import Spool
 __all__ = [
     "CLIPS",
     "LICENCE",
+    "LONGEST",
     "PICTURES",
     "RATE",
     "SLACK",

@@ -15,17 +15,23 @@ from erc_features.errors import ErcError
 class Spool:
     """Pieces of bytes on disk, written once and read by any thread.
 
+    Args:
+        keep: False drops them, where only a pass over a file is wanted.
+
     Raises:
         ErcError: `add` finds no space, or no temporary file can be made; names the folder.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = True) -> None:
+        self._keep = keep
         self._lock = Lock()
         self._handle: int | None = None
         self.size = 0
 
     def add(self, data: bytes | memoryview) -> int:
         """Write a piece; returns where it is."""
+        if not self._keep:
+            return 0
         data = memoryview(data).cast("B")
         try:
             with self._lock:
