@@ -68,6 +68,13 @@ def show_preview(files: Sequence["Preview"]) -> None:
         show(f"  {file.rows:,} of {n:,} rows have {file.modality}, {file.done:,} are done; "
              f"{_amount(file)} {file.unit}")  # fmt: skip
         show(f"  {file.batches[0]:,} of {file.batches[1]:,} batches to encode")
+        if file.recordings:
+            what = "recording" if file.recordings == 1 else "recordings"
+            more = ""
+            if file.temporary:
+                more = f", into about {size(file.temporary)} of a temporary file (TMPDIR)"
+            show(f"  cut out of {file.recordings:,} {what} of {file.hours:.2f} hours, each decoded "
+                 f"once{more}")  # fmt: skip
         if file.seconds is not None:
             rows = "utterance" if file.timed == 1 else "utterances"
             show(

@@ -5,13 +5,17 @@ its other utterances are read from there, in any order. Nothing else is kept in 
 """
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from shutil import disk_usage
+from tempfile import gettempdir
 
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus
 from erc_features.corpora.segments import FRAMES, HEIGHT, Segment, Segments
-from erc_features.errors import MediaError
+from erc_features.errors import ErcError, MediaError
 from erc_features.media import (
     RATE,
     Pictures,
@@ -23,6 +27,8 @@ from erc_features.media import (
     sample_at,
 )
 from erc_features.utterance import Modality, Utterance
+
+_PNG_SHARE = 0.49  # of the bytes of pixels, in real MELD clips
 
 
 class Recordings:
@@ -46,8 +52,8 @@ class Recordings:
         self._spool = Spool()
         decode = corpus.info.get("decode")
         settings = decode if isinstance(decode, dict) else {}
-        each = frames or _whole(settings.get("frames"), FRAMES)
-        height = _whole(settings.get("height"), HEIGHT)
+        self._each = frames or _whole(settings.get("frames"), FRAMES)
+        self._height = _whole(settings.get("height"), HEIGHT)
         self._wanted = frames or FRAMES
         self._cut: dict[Path, dict[Segment, None]] = {}
         for utterance in corpus.utterances if utterances is None else utterances:
@@ -60,7 +66,8 @@ class Recordings:
                 self._cut.setdefault(path, {})[segment] = None
         self._sounds = {path: Sound(path, self._spool) for path in self._cut}
         self._pictures = {
-            path: Pictures(path, [(s.start, s.end) for s in segments], each, height, self._spool)
+            path: Pictures(path, [(s.start, s.end) for s in segments], self._each,
+                           self._height, self._spool)
             for path, segments in self._cut.items()
         }  # fmt: skip
 
@@ -78,6 +85,41 @@ class Recordings:
     def hours(self) -> float:
         """The hours of all files that are cut, as they declare them."""
         return sum(duration(path, longest=float("inf")) for path in self._cut) / 3600
+
+    @property
+    def expected_size(self) -> float:
+        """Bytes of the temporary file when all is decoded, about."""
+        if self._modality == Modality.AUDIO:
+            return sum(sound.expected_size for sound in self._sounds.values())
+        spans = sum(map(len, self._cut.values()))
+        return spans * self._each * _PNG_SHARE * self._height**2 * 16 / 9 * 3
+
+    def must_fit(self) -> None:
+        """Refuse to begin where the temporary file has far too little space.
+
+        Raises:
+            ErcError: names the folder, and how much it needs.
+        """
+        need, folder = self.expected_size, gettempdir()
+        if need and (free := disk_usage(folder).free) < need / 2:
+            raise ErcError(
+                f"{folder}: recordings are decoded once into a temporary file there, which needs "
+                f"about {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. TMPDIR=FOLDER names "
+                "another folder."
+            )
+
+    def decode(self, threads: int) -> None:
+        """Decode every recording now; one that fails says so when it is asked for."""
+
+        def one(path: Path) -> None:
+            with suppress(MediaError):
+                if self._modality == Modality.AUDIO:
+                    self._sounds[path].prepare()
+                else:
+                    self._pictures[path].decode()
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, self._cut))
 
     def sound(self, utterance: Utterance) -> np.ndarray:
         """Mono at 16 kHz: float32 (n,), n >= 1.
@@ -115,8 +157,8 @@ def _whole(found: object, otherwise: int) -> int:
 
 
 def seconds_of(corpus: Corpus, utterances: Iterable[Utterance]) -> list[float]:
-    """The seconds of sound of each utterance, as its times and its file say, without decoding; 0 where
-    neither does, or times are wrong."""
+    """The seconds of sound of each utterance, as its times and its file say, without decoding; 0
+    where neither does, or times are wrong."""
     segments = Segments(corpus)
     lengths: dict[Path, float] = {}
     found = []

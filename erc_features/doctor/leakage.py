@@ -12,6 +12,7 @@ from statistics import median
 
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.raw import Defect
+from erc_features.corpora.segments import read_segment
 from erc_features.doctor.census import span
 from erc_features.doctor.shared_media import CONTENT, MediaNames, SharedFile, cells_of
 from erc_features.utterance import Split, Utterance
@@ -180,13 +181,15 @@ def _overlapping(
     first: Sequence[Utterance], second: Sequence[Utterance], media: MediaNames
 ) -> tuple[str, ...] | None:
     """Rows of `second` whose time overlaps a time of `first` by 0.1 s or more."""
-    if not {"season", "episode", "start", "end"} <= first[0].more.keys() & second[0].more.keys():
-        if not any(media.recording_of(u) is not None for u in second):
-            return None
+    columns = {"season", "episode", "start", "end"}
+    if not columns <= first[0].more.keys() & second[0].more.keys() and not any(
+        media.recording_of(u) is not None for u in second
+    ):
+        return None
     covered = _covered(first, media)
     found = []
     for u in second:
-        start, end = span(u)
+        start, end = _span(u, media)
         times = covered.get(_episode(u, media), [])
         if start is None or end is None:
             continue
@@ -205,13 +208,23 @@ def _episode(u: Utterance, media: MediaNames) -> tuple[object, object]:
     return u.more.get("season", "").strip(), u.more.get("episode", "").strip()
 
 
+def _span(u: Utterance, media: MediaNames) -> tuple[float | None, float | None]:
+    """From when to when it lasts; of a recording, an empty end is that of the file."""
+    if media.recording_of(u) is None:
+        return span(u)
+    segment, _ = read_segment(u)
+    if segment is None:
+        return None, None
+    return segment.start, float("inf") if segment.end is None else segment.end
+
+
 def _covered(
     utterances: Sequence[Utterance], media: MediaNames
 ) -> dict[tuple[object, object], list[tuple[float, float]]]:
     """The union of all times of an episode, as disjoint intervals in order."""
     times = []
     for u in utterances:
-        start, end = span(u)
+        start, end = _span(u, media)
         if start is not None and end is not None and end > start and any(_episode(u, media)):
             times.append((start, end, _episode(u, media)))
     covered: dict[tuple[object, object], list[tuple[float, float]]] = defaultdict(list)

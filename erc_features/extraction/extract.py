@@ -171,6 +171,8 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         every = np.concatenate([np.empty(0, np.int64), *batches])
         # With Ray, each worker decodes the recordings that it needs.
         cut = recordings(job.corpus, job.modality, every) if way.engine == "local" else None
+        if cut:
+            cut.must_fit()
         for batch in _run(batches, job, probe, way.engine, workers, cut):
             ready = perf_counter()
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)

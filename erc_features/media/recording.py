@@ -30,7 +30,7 @@ from erc_features.media.clip import (
     open_clip_file,
 )
 from erc_features.media.mix import Mixer
-from erc_features.media.sound import open_prepared
+from erc_features.media.sound import duration, open_prepared
 from erc_features.media.spool import Spool
 
 # Annotated times are rounded, so a segment may end this much after its recording; it is then cut
@@ -73,6 +73,21 @@ class Sound:
                 self._decoded = True
         if self._failed:
             raise MediaError(self._failed)
+
+    @property
+    def expected_size(self) -> float:
+        """Bytes that it will take in the spool, by the length that the file declares."""
+        if (prepared := open_prepared(self._path)) is not None:
+            prepared.close()
+            return 0.0
+        return duration(self._path, "audio", longest=math.inf) * RATE * 4
+
+    def prepare(self) -> None:
+        """Decode it, unless it is a WAV that need not be decoded."""
+        if (prepared := open_prepared(self._path)) is not None:
+            prepared.close()
+        else:
+            self.decode()
 
     def segment(self, start: float, end: float | None) -> np.ndarray:
         """The samples from `start` to `end`, or to the recording's end: float32 (n,), n >= 1.
