@@ -114,7 +114,9 @@ class Segments:
             path = self._corpus.media_path(u, modality)
             assert path is not None  # `has` says so
             length = duration(path, longest=float("inf"))
-            if not segment.start >= length > 0:
+            if not length:  # a file that cannot be read says nothing
+                continue
+            if segment.start < length:
                 return
             seen.append(f"{u.key} starts at {segment.start:.2f} s, and {path.name} lasts "
                         f"{length:.2f} s")  # fmt: skip
