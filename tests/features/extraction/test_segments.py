@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -171,16 +170,36 @@ def test_a_dry_run_counts_the_hours_of_segments(tmp_path):
     assert shown.hours * 3600 == pytest.approx(6.0) and shown.seconds is not None
 
 
-@pytest.mark.parametrize("kind", ["baseline", pytest.param("Wav2Vec2", marks=pytest.mark.soak)])
-def test_killed_and_resumed_it_ends_as_undisturbed(tmp_path, kind):
-    record(tmp_path / "c" / "r.ogg", 20.0)
-    record(tmp_path / "c" / "s.flac", 20.0)
-    order = random.Random(0)
-    spans = [(name, i * 0.3, i * 0.3 + order.uniform(0.2, 2)) for i in range(60)
+def mixed_up(folder, count):
+    """Segments of two recordings in random order, some of which overlap."""
+    record(folder / "r.ogg", 8.0)
+    record(folder / "s.flac", 8.0)
+    dice = random.Random(0)
+    spans = [(name, i * 6 / count, i * 6 / count + dice.uniform(0.2, 2)) for i in range(count)
              for name in ("r.ogg", "s.flac")]  # fmt: skip
-    order.shuffle(spans)
-    root = cut_corpus(tmp_path / "c", [(n, f"{a:.3f}", f"{b:.3f}") for n, a, b in spans])
-    encoder = kind if kind == "baseline" else str(tiny_sound(tmp_path / "w2v", kind))
+    dice.shuffle(spans)
+    return cut_corpus(folder, [(n, f"{a:.3f}", f"{b:.3f}") for n, a, b in spans])
+
+
+def test_interrupted_and_resumed_it_ends_as_undisturbed(tmp_path):
+    root = mixed_up(tmp_path / "c", 10)
+    what = {"modality": "audio", "encoder": "baseline", "batch_size": 2, "workers": 2}
+    (whole,) = extract(root, features=tmp_path / "whole", **what)
+
+    def stop(stem, done, total):
+        if done >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(root, features=tmp_path / "f", progress=stop, **what)
+    (resumed,) = extract(root, features=tmp_path / "f", **what)
+    same_file(whole.path, resumed.path)
+
+
+@pytest.mark.soak
+def test_killed_and_resumed_it_ends_as_undisturbed(tmp_path):
+    root = mixed_up(tmp_path / "c", 60)
+    encoder = str(tiny_sound(tmp_path / "w2v", "Wav2Vec2"))
     what = {"modality": "audio", "encoder": encoder, "batch_size": 2, "workers": 2}
     (whole,) = extract(root, features=tmp_path / "whole", **what)
     code = (
@@ -188,12 +207,13 @@ def test_killed_and_resumed_it_ends_as_undisturbed(tmp_path, kind):
         f"extract({str(root)!r}, features={str(tmp_path / 'f')!r}, **{what!r},\n"
         "        progress=lambda stem, done, total: print(done, flush=True))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while int(process.stdout.readline()) < 30:
-        time.sleep(0)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    for rows in (10, 50, 90):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < rows:
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     (resumed,) = extract(root, features=tmp_path / "f", **what)
     same_file(whole.path, resumed.path)
     assert verify(resumed.path, corpus=root).sound

@@ -18,10 +18,10 @@ from erc_features.media.recording import sample_at
 
 @pytest.mark.parametrize("ending", SOUNDS)
 def test_a_segment_is_the_whole_file_sliced_to_the_bit(tmp_path, ending):
-    path = record(tmp_path / f"r.{ending}", fps=10 if ending == "mp4" else 0)
+    path = record(tmp_path / f"r.{ending}", 6.0, fps=10 if ending == "mp4" else 0)
     whole = read_audio(path)
     sound = Sound(path, Spool())
-    spans = [(t / 7, t / 7 + 0.05 + t / 40) for t in range(60)] + [(0.0, None), (11.5, None)]
+    spans = [(t / 9, t / 9 + 0.05 + t / 60) for t in range(45)] + [(0.0, None), (5.5, None)]
     random.Random(1).shuffle(spans)  # any order, overlapping
     for start, end in spans:
         stop = None if end is None else round(end * 16_000)
@@ -87,10 +87,10 @@ def test_a_damaged_file_gives_what_comes_before_the_damage(tmp_path):
 
 
 def test_threads_decode_it_once(tmp_path):
-    path, spool = record(tmp_path / "r.mp3", 6.0), Spool()
+    path, spool = record(tmp_path / "r.mp3", 3.0), Spool()
     whole, sound = read_audio(path), Sound(path, spool)
     with ThreadPoolExecutor(8) as threads:
-        parts = list(threads.map(lambda i: sound.segment(i / 10, i / 10 + 0.5), range(50)))
+        parts = list(threads.map(lambda i: sound.segment(i / 10, i / 10 + 0.5), range(20)))
     assert all(np.array_equal(p, whole[sample_at(i / 10) :][:8000]) for i, p in enumerate(parts))
     assert spool.size == 4 * len(whole)
 
@@ -103,9 +103,9 @@ def test_the_temporary_file_has_no_name_and_a_full_disk_is_no_fault_of_a_file(
     assert spool.read(spool.add(b"abc") + 1, 2) == b"bc"
     assert not list(tmp_path.iterdir())
     # Real: a process that may write no more than 1 MB to a file.
-    path = record(tmp_path / "r.flac", 30.0)
+    path = record(tmp_path / "r.flac", 20.0)
     limited = (
-        "import resource, signal; from pathlib import Path\n"
+        "import resource, signal\nfrom pathlib import Path\n"
         "from erc_features.media import Sound, Spool\n"
         "from erc_features.errors import ErcError, MediaError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
