@@ -24,7 +24,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from erc_features.media import RATE, Sound, Spool
+from erc_features.media import Sound, Spool
 
 KINDS = {
     "wav": ("pcm_s16le", "s16", 44_100, "stereo"),
@@ -174,17 +174,19 @@ def main() -> None:
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
-        return one(asked.one[0], Path(asked.one[1]), float(asked.one[2]))
+        one(asked.one[0], Path(asked.one[1]), float(asked.one[2]))
+        return
     with tempfile.TemporaryDirectory(prefix="erc-bench-") as folder:
         if asked.seek:
-            return seek(Path(folder))
+            seek(Path(folder))
+            return
         for ending in LONG:
             path = record(Path(folder) / f"r.{ending}", asked.hours * 3600)
             found = {what: measured(str(what), path, asked.hours * 3600)
                      for what in ("once", *COUNTS)}  # fmt: skip
             few, many = found[COUNTS[0]], found[COUNTS[1]]
             print(
-                f"{ending} ({path.stat().st_size / 1e6:.0f} MB, {asked.hours} h at {RATE} Hz): once "
+                f"{ending} ({path.stat().st_size / 1e6:.0f} MB, {asked.hours} h): once "
                 f"{found['once']['cpu']:.1f} s, {COUNTS[1]:,} segments {many['cpu']:.1f} s = "
                 f"{many['cpu'] / found['once']['cpu']:.2f}; ten {few['mb']:.0f} MB, {COUNTS[1]:,} "
                 f"{many['mb']:.0f} MB = {many['mb'] - few['mb']:+.0f} MB",

@@ -18,6 +18,7 @@ from erc_features.corpora.downmix import old_sound
 from erc_features.corpora.manifest import TABLES, Corpus, read_corpus, tables_in
 from erc_features.corpora.media_files import Medium, look_at_media
 from erc_features.corpora.raw import Defect, RawCorpus
+from erc_features.corpora.segments import END, START, without_times
 from erc_features.corpora.segments import NAME as SEGMENTS
 from erc_features.doctor.census import Census, take_census
 from erc_features.doctor.leakage import Leak, find_leaks, shared_numbers
@@ -149,15 +150,21 @@ def _noted(info: Mapping[str, Any]) -> tuple[Defect, ...]:
 
 def _from_raw(raw: RawCorpus) -> Corpus:
     """The rows of raw data as a corpus whose media are the clips."""
-    rows = []
+    rows, some = [], any(row.segment is not None for row in raw.rows)
     for row in raw.rows:
         clip = os.path.relpath(row.clip, raw.source) if row.clip is not None else ""
-        rows.append(replace(row.utterance, x_visual=clip, x_audio=clip))
+        u = replace(row.utterance, x_visual=clip, x_audio=clip)
+        (u,) = without_times([u]) if some and row.segment is None else [u]
+        if row.segment is not None:
+            start, end = row.segment
+            times = {START: str(start), END: "" if end is None else str(end)}
+            u = replace(u, more=MappingProxyType({**u.more, **times}))
+        rows.append(u)
     if not rows:
         raise CorpusError(f"{raw.source}: the annotations have no rows.")
     name = raw.source.resolve().name
-    # The times of raw data are those of an episode, and its clips are already cut.
-    return Corpus(raw.source, name, tuple(rows), raw.labels, MappingProxyType({SEGMENTS: False}))
+    # Without segments, the times are those of an episode, and the clips are already cut.
+    return Corpus(raw.source, name, tuple(rows), raw.labels, MappingProxyType({SEGMENTS: some}))
 
 
 def _encodable(value: Any) -> Any:

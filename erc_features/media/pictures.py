@@ -147,6 +147,9 @@ class Pictures:
                 failed[start, end] = f"starts at {start:.2f} s, but {self._path.name} {says}"
                 continue
             stop = length if end is None else end
+            if not 0 <= start < stop:
+                failed[start, end] = f"starts at {start:.2f} s and ends at {stop:.2f} s"
+                continue
             if stop - start > LONGEST:
                 failed[start, end] = (
                     f"lasts {(stop - start) / 60:.0f} minutes, but an utterance may last at most "

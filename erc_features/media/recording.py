@@ -221,6 +221,8 @@ def sample_at(seconds: float) -> int:
 
 def _stop(path: Path, start: float, end: float | None, length: int) -> int:
     """Where a segment of a recording of `length` samples stops."""
+    if start < 0:
+        raise MediaError(f"starts at {start:.2f} s")
     lasts = f"{path.name} lasts {length / RATE:.2f} s"
     if sample_at(start) >= length:
         raise MediaError(f"starts at {start:.2f} s, but {lasts}")
