@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from os.path import dirname, splitext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -52,7 +53,7 @@ class Segments:
                 "and end cut utterances out of recordings, and false, where every file is one "
                 "utterance, work."
             )
-        self._prepared: dict[Path, bool] = {}
+        self._prepared: dict[str, bool] = {}
 
     def has(self, utterance: Utterance, modality: Modality) -> bool:
         """Whether times say which part of its file the utterance is; they may be wrong."""
@@ -61,10 +62,15 @@ class Segments:
             return False
         if not (more.get(START, "").strip() or more.get(END, "").strip()):
             return False
-        path = self._corpus.media_path(utterance, modality)
-        if path is None or (modality == Modality.VISUAL and self._corpus.crop == FACE_CROP):
+        cell = utterance.cell(modality)
+        if not cell or (modality == Modality.VISUAL and self._corpus.crop == FACE_CROP):
             return False
-        return not (_is_picture(path, modality) or self._is_prepared(path.parent))
+        if modality == Modality.VISUAL:
+            from erc_features.media import PICTURES  # PyAV: not for corpora without times
+
+            if splitext(cell)[1].lower() in PICTURES:
+                return False
+        return not self._is_prepared(dirname(cell))
 
     def of(self, utterance: Utterance, modality: Modality) -> Segment | None:
         """The part of its file that the utterance is; None where it is all of it.
@@ -129,14 +135,14 @@ class Segments:
                 "the same."
             )
 
-    def _is_prepared(self, folder: Path) -> bool:
+    def _is_prepared(self, name: str) -> bool:
         """Whether `erc prepare` wrote the files of a folder: `<corpus>/<split>/`."""
-        if folder not in self._prepared:
-            root, split = folder.parent, folder.name
-            known = root == self._corpus.root
-            info = self._corpus.info if known else info_of(root / INFO)
-            self._prepared[folder] = split in set(Split) and made_by_erc(info)
-        return self._prepared[folder]
+        if name not in self._prepared:
+            folder = self._corpus.root / name
+            known = folder.parent == self._corpus.root
+            info = self._corpus.info if known else info_of(folder.parent / INFO)
+            self._prepared[name] = folder.name in set(Split) and made_by_erc(info)
+        return self._prepared[name]
 
 
 def read_segment(utterance: Utterance) -> tuple[Segment | None, str]:
@@ -168,12 +174,6 @@ def without_times(utterances: Iterable[Utterance]) -> list[Utterance]:
         replace(u, more=MappingProxyType({k: v for k, v in u.more.items() if k not in TIMES}))
         for u in utterances
     ]
-
-
-def _is_picture(path: Path, modality: Modality) -> bool:
-    from erc_features.media import PICTURES
-
-    return modality == Modality.VISUAL and path.suffix.lower() in PICTURES
 
 
 def info_of(path: Path) -> Mapping[str, Any]:

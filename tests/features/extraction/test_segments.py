@@ -66,6 +66,10 @@ def test_each_row_is_its_own_segment_of_the_whole_file(tmp_path):
         assert reason.startswith(wanted)
     found = verify(made.path, corpus=root)
     assert found.sound and found.compared == len(good) and not found.mendable
+    record(root / "no.mp3", 2.5)  # its row can be encoded now
+    (again,) = extract(root, features=tmp_path / "f", modality="audio", encoder="baseline",
+                       dtype="float32", batch_size=3, retry=True)  # fmt: skip
+    assert again.counts == {"ok": len(good) + 1, "missing": 0, "failed": len(bad) - 1}
     noted = {d.where: d.kind for d in doctor(root).defects if "segment" in d.kind}
     assert {noted[f"train/d-0-seq-{len(good) + i}"] for i in range(6)} == {
         "segment that cannot be cut"

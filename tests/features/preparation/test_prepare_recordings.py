@@ -71,5 +71,9 @@ def test_other_times_are_another_preparation(tmp_path, raw, monkeypatch):
 
 def test_the_doctor_of_raw_recordings(raw):
     kinds = {(d.where[-1], d.kind) for d in doctor(raw).defects if "segment" in d.kind}
-    assert kinds == {("1", "overlapping segments"), ("3", "overlapping segments"),
-                     ("3", "segment past the end"), ("4", "segment that cannot be cut")}  # fmt: skip
+    assert kinds == {
+        ("1", "overlapping segments"),
+        ("3", "overlapping segments"),
+        ("3", "segment past the end"),
+        ("4", "segment that cannot be cut"),
+    }
