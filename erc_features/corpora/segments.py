@@ -111,10 +111,12 @@ class Segments:
         """
         if self.said is not None:
             return
-        from erc_features.media import duration
-
         cut = [u for u in self._corpus.utterances if self.has(u, modality)]
         timed = [(u, found) for u in cut if (found := read_segment(u)[0]) is not None]
+        if not timed:
+            return
+        from erc_features.media import duration
+
         seen = []
         for u, segment in timed[:: max(1, len(timed) // _TRIED)][:_TRIED]:
             path = self._corpus.media_path(u, modality)
