@@ -6,9 +6,9 @@ lose none. Time 0 is the first sample.
 
 Why it is decoded whole instead of seeking in the file: one second after a seek, 6 of 100 segments
 of an AAC file had other samples than from the beginning (by up to 0.04), none of WAV, FLAC, MP3 and
-Opus files; a resampler gives other samples unless it starts in the same phase; and a gap in the file
-(:class:`_Clock`) is seen only by who passes it. Only WAVs as `erc prepare` writes them (16 kHz,
-mono, 16 bits) are read where they are. `benchmarks/bench_segments.py --seek` measures it.
+Opus files; a resampler gives other samples unless it starts in the same phase; and a gap in the
+file (:class:`_Clock`) is seen only by who passes it. Only WAVs as `erc prepare` writes them (16
+kHz, mono, 16 bits) are read where they are. `benchmarks/bench_segments.py --seek` measures it.
 """
 
 import math

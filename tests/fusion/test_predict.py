@@ -78,6 +78,7 @@ def test_raw_clips_give_the_probabilities_that_fuse_stored(rendered, context):
     assert all(why for row in broken for why in row.without.values())
 
 
+@pytest.mark.soak
 def test_a_csv_of_recordings_with_times(tmp_path):
     root = tmp_path / "data/talks"
     record(root / "r.mp4", 12.0, fps=10)

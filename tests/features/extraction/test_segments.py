@@ -186,12 +186,12 @@ def mixed_up(folder, count):
 
 
 def test_interrupted_and_resumed_it_ends_as_undisturbed(tmp_path):
-    root = mixed_up(tmp_path / "c", 10)
+    root = mixed_up(tmp_path / "c", 5)
     what = {"modality": "audio", "encoder": "baseline", "batch_size": 2, "workers": 2}
     (whole,) = extract(root, features=tmp_path / "whole", **what)
 
     def stop(stem, done, total):
-        if done >= 8:
+        if done >= 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -95,14 +95,16 @@ def test_threads_decode_it_once(tmp_path):
     assert spool.size == 4 * len(whole)
 
 
-def test_the_temporary_file_has_no_name_and_a_full_disk_is_no_fault_of_a_file(
-    tmp_path, monkeypatch
-):
+def test_the_temporary_file_has_no_name(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     spool = Spool()
     assert spool.read(spool.add(b"abc") + 1, 2) == b"bc"
     assert not list(tmp_path.iterdir())
-    # Real: a process that may write no more than 1 MB to a file.
+
+
+@pytest.mark.soak
+def test_a_full_disk_is_no_fault_of_a_file(tmp_path):
+    """A process that may write no more than 1 MB to a file."""
     path = record(tmp_path / "r.flac", 20.0)
     limited = (
         "import resource, signal\nfrom pathlib import Path\n"

@@ -40,7 +40,7 @@ def raw(tmp_path, monkeypatch):
     return tmp_path / "raw"
 
 
-def test_segments_become_files_of_their_own(tmp_path, raw):
+def test_segments_become_files_of_their_own(tmp_path, raw, monkeypatch):
     found = prepare(raw, tmp_path / "c", decode=Decode(frames=3, height=32), jobs=1)
     assert (found.pictures, found.sounds) == (4, 4)
     whole = read_audio(raw / "r.mp4")
@@ -60,13 +60,9 @@ def test_segments_become_files_of_their_own(tmp_path, raw):
                       encoder="baseline")  # fmt: skip
     assert made.counts == {"ok": 4, "missing": 2, "failed": 0}
     assert prepare(raw, tmp_path / "c", decode=Decode(frames=3, height=32)).already
-
-
-def test_other_times_are_another_preparation(tmp_path, raw, monkeypatch):
-    prepare(raw, tmp_path / "c", decode=Decode(frames=1, height=32), jobs=1)
     monkeypatch.setattr(f"{__name__}.SPANS", [(0.5, 1.6), *SPANS[1:]])
-    with pytest.raises(CorpusError, match="segments: "):
-        prepare(raw, tmp_path / "c", decode=Decode(frames=1, height=32))
+    with pytest.raises(CorpusError, match="segments: "):  # other times, another preparation
+        prepare(raw, tmp_path / "c", decode=Decode(frames=3, height=32))
 
 
 def test_the_doctor_of_raw_recordings(raw):
