@@ -46,7 +46,8 @@ def extract(
 ) -> None:
     """Run frozen encoders over a corpus once, into HDF5 files.
 
-    An interrupted extraction goes on where it stopped.
+    An interrupted extraction goes on where it stopped. A corpus's columns start and end may cut
+    utterances out of recordings.
 
     Inputs:
         modality text|visual|audio: Modality to encode. [default: every modality that the corpus

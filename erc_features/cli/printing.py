@@ -49,6 +49,10 @@ def show_extracted(files: Sequence["Extracted"]) -> None:
         else:
             shares = ", ".join(f"{share:.0%} {what}" for what, share in file.shares.items())
             show(f"  {file.rate:,.0f} utterances/s over {file.seconds:.1f} s: {shares}")
+        if file.recordings:
+            what = "recording was" if file.recordings == 1 else "recordings were"
+            more = f", into {size(file.decoded)} of a temporary file" if file.decoded else ""
+            show(f"  {file.recordings:,} {what} decoded once for all utterances{more}")
         if file.unchecked:
             show(f"  {file.unchecked}")
         for reason, count in list(file.failures.items())[:5]:
@@ -64,6 +68,13 @@ def show_preview(files: Sequence["Preview"]) -> None:
         show(f"  {file.rows:,} of {n:,} rows have {file.modality}, {file.done:,} are done; "
              f"{_amount(file)} {file.unit}")  # fmt: skip
         show(f"  {file.batches[0]:,} of {file.batches[1]:,} batches to encode")
+        if file.recordings:
+            what = "recording" if file.recordings == 1 else "recordings"
+            more = ""
+            if file.temporary:
+                more = f", into about {size(file.temporary)} of a temporary file (TMPDIR)"
+            show(f"  cut out of {file.recordings:,} {what} of {file.hours:.2f} hours, each decoded "
+                 f"once{more}")  # fmt: skip
         if file.seconds is not None:
             rows = "utterance" if file.timed == 1 else "utterances"
             show(

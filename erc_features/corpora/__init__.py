@@ -23,6 +23,8 @@ __all__ = [
     "media_files",
     "raw",
     "read_raw",
+    "recordings",
+    "segments",
     "times",
 ]
 

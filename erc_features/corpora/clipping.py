@@ -5,9 +5,10 @@ that has most of them. Full scale is the largest number of the format: 32767/327
 bits and more, and for lossy codecs, which also decode to values above 1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from posixpath import normpath
 
 from erc_features.corpora.manifest import Corpus
 from erc_features.corpora.raw import Defect
@@ -33,6 +34,7 @@ def clipped_sound(key: str, share: float) -> list[Defect]:
 def find_clipped(
     corpus: Corpus,
     files: Mapping[Path, int],
+    cut: Collection[tuple[str, str]] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Defect]:
     """A defect for each utterance whose sound is clipped in the file that it names.
@@ -41,6 +43,7 @@ def find_clipped(
 
     Args:
         files: the files that exist, with their bytes; no others are opened.
+        cut: key and cell of each utterance that is a part of a recording: one defect a recording.
         progress: called with (files done, files).
     """
     paths = [corpus.media_path(u, Modality.AUDIO) for u in corpus.utterances]
@@ -51,15 +54,22 @@ def find_clipped(
             shares[path] = share
             if progress:
                 progress(len(shares), len(sounds))
-    keys = (u.key for u in corpus.utterances)
-    found = (clipped_sound(k, shares.get(p, 0.0)) for k, p in zip(keys, paths, strict=True))
+    places: dict[str, float] = {}
+    for u, path in zip(corpus.utterances, paths, strict=True):
+        cell = normpath(u.cell(Modality.AUDIO)) if path is not None else ""
+        places[cell if (u.key, cell) in cut else u.key] = shares.get(path, 0.0)
+    found = (clipped_sound(place, share) for place, share in places.items())
     return [defect for defects in found for defect in defects]
 
 
 def _share(path: Path) -> float:
-    from erc_features.media import clipped_share
+    from erc_features.media import LONGEST, Sound, Spool, clipped_share, duration
 
     try:
+        if duration(path, longest=float("inf")) > LONGEST:  # a recording: not all in memory
+            sound = Sound(path, Spool(keep=False))
+            sound.decode()
+            return sound.clipped
         return clipped_share(path)
     except (MediaError, OSError, ValueError):
         return 0.0  # `erc extract` says why it cannot be read

@@ -6,7 +6,6 @@ exceeded full scale was clipped. Sound that was prepared or encoded in this way 
 it is never mixed with new sound.
 """
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from erc_features.corpora.manifest import INFO, Corpus
 from erc_features.corpora.raw import Defect
+from erc_features.corpora.segments import info_of, made_by_erc
 from erc_features.errors import CorpusError, FeatureFileError
 from erc_features.utterance import Modality, Split
 
@@ -39,7 +39,7 @@ def must_be_normalised(corpus: Corpus) -> None:
     folders = {path.parent for path in paths if path is not None and path.suffix == ".wav"}
     roots = {folder.parent for folder in folders if folder.name in set(Split)}
     for root in sorted(roots | ({corpus.root} if folders else set())):
-        info = corpus.info if root == corpus.root else _info(root / INFO)
+        info = corpus.info if root == corpus.root else info_of(root / INFO)
         if (found := _rule_of(info)) == DOWNMIX:
             continue
         raw = shlex.quote(str(info.get("source") or "RAW"))
@@ -109,14 +109,4 @@ def _rule_of(info: Mapping[str, Any]) -> object:
     """The rule by which `erc prepare` mixed down; today's rule where it did not make the sound."""
     decode = info.get("decode")
     settings = decode if isinstance(decode, dict) else {}
-    # A user may write `decode: {"frames": 5}` for mosaics; only prepare writes `rate`, for sound.
-    ours = "prepared_from" in info or "rate" in settings
-    return settings.get(NAME) if ours else DOWNMIX
-
-
-def _info(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return settings.get(NAME) if made_by_erc(info) else DOWNMIX

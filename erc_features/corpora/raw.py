@@ -29,12 +29,15 @@ class RawUtterance:
 
     Attributes:
         clip: the file that its picture and sound come from.
+        segment: which part of `clip` it is, where that is a recording: start and end in seconds
+            (None is its end). None is all of it.
         written: its text before it was brought into plain form, if that is known.
     """
 
     utterance: Utterance
     clip: Path | None
     written: str | None = None
+    segment: tuple[float, float | None] | None = None
 
 
 @dataclass(frozen=True)

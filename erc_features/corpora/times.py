@@ -1,6 +1,7 @@
-"""Subtitle times and their defects.
+"""Times in the columns `start` and `end`: how they are written, and their defects.
 
-Times are never used to cut anything, because clips are already cut: defects are only reported.
+In raw data, clips are already cut, so times cut nothing and defects are only reported. In a corpus
+of recordings, `segments.py` cuts by them.
 """
 
 import re
@@ -9,6 +10,12 @@ from erc_features.corpora.raw import Defect
 from erc_features.utterance import Utterance
 
 _TIME = re.compile(r"([0-9]{1,2}):([0-5][0-9]):([0-5][0-9])[,.]([0-9]{3})")
+# The same with any fraction or none, and as pandas, and so audformat, writes it: "0 days 00:01:02".
+_CLOCK = re.compile(
+    r"(?:([0-9]{1,3}) days? )?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9](?:[,.][0-9]{1,20})?)"
+)
+# 0.1 + 0.2 is written as 0.30000000000000004, and a millionth as 1e-06.
+_NUMBER = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,2})?")
 _SHORTEST = 0.1  # seconds; no emotion is heard in less
 _LONGEST = 60.0  # seconds; more is a whole scene
 
@@ -24,6 +31,28 @@ def seconds(time: str) -> float | None:
         return None
     hours, minutes, whole, thousandths = map(int, match.groups())
     return hours * 3600 + minutes * 60 + whole + thousandths / 1000
+
+
+def read_time(cell: str) -> float | None:
+    """A time as seconds, from a number of seconds, or hours, minutes and seconds; None where it is
+    neither. A time may be negative, which no recording has.
+
+    >>> read_time("12.5"), read_time("0:00:12.5"), read_time("00:20:57,256"), read_time("12:30")
+    (12.5, 12.5, 1257.256, None)
+    """
+    cell = cell.strip()
+    if not cell.isascii():
+        return None
+    sign = -1.0 if cell.startswith("-") else 1.0
+    cell = cell.removeprefix("-")
+    if _NUMBER.fullmatch(cell):
+        return sign * float(cell)
+    if match := _CLOCK.fullmatch(cell):
+        days, hours, minutes, rest = match.groups()
+        whole, _, fraction = rest.replace(",", ".").partition(".")
+        clock = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(whole)
+        return sign * float(f"{clock}.{fraction or 0}")  # the nearest float, as for a number
+    return None
 
 
 def time_defects(utterance: Utterance) -> list[Defect]:

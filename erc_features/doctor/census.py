@@ -1,20 +1,17 @@
 """Counts what a corpus holds, by split: labels, speakers, dialogues, texts, durations."""
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import median
 
-from erc_features.corpora.times import seconds
+from erc_features.corpora.segments import read_cell
 from erc_features.utterance import Split, Utterance
 
 ALL = "all"
 SHORT, LONG = 0.3, 60.0  # seconds; less is hardly a syllable, more is a whole scene
 _FREQUENT = 0.01  # share of the rows; main characters have more, guests have less
-_NUMBER = re.compile(r"[0-9]{1,7}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ def take_census(utterances: Sequence[Utterance], labels: Sequence[str]) -> Censu
 
 def span(utterance: Utterance) -> tuple[float | None, float | None]:
     """The columns `start` and `end` in seconds, from subtitle times or plain numbers."""
-    start, end = (_time(utterance.more.get(name, "")) for name in ("start", "end"))
+    start, end = (read_cell(utterance.more.get(name, "").strip()) for name in ("start", "end"))
     return start, end
 
 
@@ -136,12 +133,6 @@ def length(utterance: Utterance) -> float | None:
     """Seconds from `start` to `end`, to the millisecond; negative where they are swapped."""
     start, end = span(utterance)
     return None if start is None or end is None else round(end - start, 3)
-
-
-@lru_cache(maxsize=1 << 16)  # read for the split, for all rows, for defects and for overlaps
-def _time(cell: str) -> float | None:
-    cell = cell.strip()
-    return float(cell) if cell.isascii() and _NUMBER.fullmatch(cell) else seconds(cell)
 
 
 def _part(name: str, rows: Sequence[Utterance], labels: Sequence[str]) -> Part:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from erc_features.corpora import read_raw
@@ -17,8 +18,11 @@ from erc_features.corpora.downmix import old_sound
 from erc_features.corpora.manifest import TABLES, Corpus, read_corpus, tables_in
 from erc_features.corpora.media_files import Medium, look_at_media
 from erc_features.corpora.raw import Defect, RawCorpus
+from erc_features.corpora.segments import END, START, without_times
+from erc_features.corpora.segments import NAME as SEGMENTS
 from erc_features.doctor.census import Census, take_census
 from erc_features.doctor.leakage import Leak, find_leaks, shared_numbers
+from erc_features.doctor.segment_defects import find_cut, segment_defects
 from erc_features.doctor.shared_media import MediaNames, SharedFile
 from erc_features.doctor.symptoms import TIME_KINDS, symptoms
 from erc_features.errors import CorpusError
@@ -111,16 +115,18 @@ def doctor(
         kind, noted = "prepared" if "prepared_from" in corpus.info else "CSV", _noted(corpus.info)
         if kind == "CSV":  # `erc prepare` brings texts into plain form
             written = {u.key: u.x_text.strip() for u in rows}
-    seen = symptoms(rows, (written or {}) if raw else {})
+    cut = find_cut(corpus)
+    seen = symptoms(rows, (written or {}) if raw else {}, {key for key, _ in cut})
     timed = {defect.where for defect in noted if defect.kind in TIME_KINDS}
     seen = [d for d in seen if not (d.kind in TIME_KINDS and d.where in timed)]
     media = look_at_media(corpus.root, rows, corpus.info, noted, clips=raw is not None)
-    names = MediaNames(rows, media.files, corpus.root)
+    seen += segment_defects(corpus, cut, media.files)
+    names = MediaNames(rows, media.files, corpus.root, cut)
     shared = names.shared()
     leaks = find_leaks(rows, written, names, shared)
     seen += shared_numbers(leaks)
     # `erc prepare` measures raw sound when it decodes it, and notes what is clipped.
-    clipped = find_clipped(corpus, media.files, progress) if kind == "CSV" else []
+    clipped = find_clipped(corpus, media.files, set(cut), progress) if kind == "CSV" else []
     return Diagnosis(
         corpus=corpus,
         kind=kind,
@@ -144,14 +150,21 @@ def _noted(info: Mapping[str, Any]) -> tuple[Defect, ...]:
 
 def _from_raw(raw: RawCorpus) -> Corpus:
     """The rows of raw data as a corpus whose media are the clips."""
-    rows = []
+    rows, some = [], any(row.segment is not None for row in raw.rows)
     for row in raw.rows:
         clip = os.path.relpath(row.clip, raw.source) if row.clip is not None else ""
-        rows.append(replace(row.utterance, x_visual=clip, x_audio=clip))
+        u = replace(row.utterance, x_visual=clip, x_audio=clip)
+        (u,) = without_times([u]) if some and row.segment is None else [u]
+        if row.segment is not None:
+            start, end = row.segment
+            times = {START: str(start), END: "" if end is None else str(end)}
+            u = replace(u, more=MappingProxyType({**u.more, **times}))
+        rows.append(u)
     if not rows:
         raise CorpusError(f"{raw.source}: the annotations have no rows.")
     name = raw.source.resolve().name
-    return Corpus(raw.source, name, tuple(rows), raw.labels)
+    # Without segments, the times are those of an episode, and the clips are already cut.
+    return Corpus(raw.source, name, tuple(rows), raw.labels, MappingProxyType({SEGMENTS: some}))
 
 
 def _encodable(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """A few utterances of each label to see and hear, small enough to be embedded in one page."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus
+from erc_features.corpora.recordings import Recordings
 from erc_features.errors import MediaError
-from erc_features.media import RATE, read_audio, read_frames, write_jpeg, write_wav
+from erc_features.media import RATE, write_jpeg, write_wav
 from erc_features.utterance import Modality, Split, Utterance
 
 _LABELS = 24
@@ -21,6 +22,8 @@ _SECONDS = 10
 _TEXT = 400  # characters
 BUDGET = 8_000_000  # bytes of pictures and sounds in a page
 _TOO_LARGE = "left out: the page would be too large"
+
+Media = Mapping[Modality, Recordings]
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,14 @@ def load_examples(
 ) -> dict[str, list[Example]]:
     """The chosen utterances with their media, which take at most `budget` bytes together."""
     loaded: dict[str, list[Example]] = {label: [] for label in chosen}
+    every = [u for of_label in chosen.values() for u in of_label]
+    media = {m: Recordings(corpus, m, every) for m in (Modality.VISUAL, Modality.AUDIO)}
     with TemporaryDirectory(prefix="erc-doctor-") as folder:
         # By turns, so that every label has its first examples when the budget runs out.
         for turn in zip_longest(*chosen.values()):
             for label, u in zip(chosen, turn, strict=True):
                 if u is not None:
-                    example = _load(corpus, u, Path(folder), budget)
+                    example = _load(corpus, media, u, Path(folder), budget)
                     budget -= len(example.picture) + len(example.sound)
                     loaded[label].append(example)
     return loaded
@@ -81,11 +86,11 @@ def _spread(rows: Sequence[Utterance], each: int) -> list[Utterance]:
     return [rows[(i + 1) * len(rows) // (count + 1)] for i in range(count)]
 
 
-def _load(corpus: Corpus, u: Utterance, folder: Path, budget: int) -> Example:
-    picture, no_picture = _medium(corpus, u, Modality.VISUAL, "image/jpeg", folder)
+def _load(corpus: Corpus, media: Media, u: Utterance, folder: Path, budget: int) -> Example:
+    picture, no_picture = _medium(corpus, media, u, Modality.VISUAL, folder)
     if len(picture) > budget:
         picture, no_picture = "", _TOO_LARGE
-    sound, no_sound = _medium(corpus, u, Modality.AUDIO, "audio/wav", folder)
+    sound, no_sound = _medium(corpus, media, u, Modality.AUDIO, folder)
     if len(picture) + len(sound) > budget:
         sound, no_sound = "", _TOO_LARGE
     text = u.x_text.strip()
@@ -94,7 +99,7 @@ def _load(corpus: Corpus, u: Utterance, folder: Path, budget: int) -> Example:
 
 
 def _medium(
-    corpus: Corpus, u: Utterance, modality: Modality, kind: str, folder: Path
+    corpus: Corpus, media: Media, u: Utterance, modality: Modality, folder: Path
 ) -> tuple[str, str]:
     """A data URI and "", or "" and the reason why there is none."""
     path, small = corpus.media_path(u, modality), folder / "small"
@@ -105,9 +110,11 @@ def _medium(
         if not path.is_file():  # nor a pipe, which would never end
             return "", "the file does not exist"
         if modality == Modality.AUDIO:
-            write_wav(small, read_audio(path)[: _SECONDS * RATE])
+            kind = "audio/wav"
+            write_wav(small, media[modality].sound(u)[: _SECONDS * RATE])
         else:
-            write_jpeg(small, _strip(corpus, path))
+            kind = "image/jpeg"
+            write_jpeg(small, _strip(corpus, media[modality], u))
         data = small.read_bytes()
     except MediaError as error:
         return "", str(error)
@@ -116,11 +123,11 @@ def _medium(
     return f"data:{kind};base64,{b64encode(data).decode()}", ""
 
 
-def _strip(corpus: Corpus, path: Path) -> np.ndarray:
+def _strip(corpus: Corpus, media: Recordings, u: Utterance) -> np.ndarray:
     """A few frames side by side: (H, W, 3) uint8."""
     decode = corpus.info.get("decode")
     stacked = decode.get("frames") if isinstance(decode, dict) else 1
-    frames = read_frames(path, stacked=stacked if isinstance(stacked, int) else 1)
+    frames = media.frames(u, stacked if isinstance(stacked, int) else 1)
     picked = np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int)
     small = []
     for frame in (frames[i] for i in picked):

@@ -12,6 +12,7 @@ from statistics import median
 
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.raw import Defect
+from erc_features.corpora.segments import read_segment
 from erc_features.doctor.census import span
 from erc_features.doctor.shared_media import CONTENT, MediaNames, SharedFile, cells_of
 from erc_features.utterance import Split, Utterance
@@ -37,7 +38,7 @@ class Leak:
         frequent: the most frequent of these texts, and how many rows of `second` have each.
         dialogues: (one of `second`, one of `first`, utterances) with the same texts in order.
         overlapping: rows of `second` whose time overlaps one of `first` in the same season
-            and episode; None without these columns.
+            and episode, or the same recording; None without these columns and recordings.
         shared_cells: rows of `second` with a media file that `first` has too, by any name.
         same_bytes: (file of `second`, file of `first`) with the same content.
         speakers: those of `second` who also speak in `first`, those with most rows first.
@@ -122,7 +123,7 @@ def _leak(
         words=median(len(plain[key].split()) for key in repeated) if repeated else 0.0,
         frequent=tuple(texts.most_common(5)),
         dialogues=tuple(_same_dialogues(first, second, plain)),
-        overlapping=_overlapping(first, second),
+        overlapping=_overlapping(first, second, media),
         shared_cells=tuple(u.key for u in second if media.files_of(u) & files),
         same_bytes=tuple(_same_bytes(first, second, shared)),
         speakers=tuple(spelled[name] for name in both),
@@ -176,15 +177,20 @@ def _dialogues(
     return {name: tuple(text for _, text in sorted(rows)) for name, rows in dialogues.items()}
 
 
-def _overlapping(first: Sequence[Utterance], second: Sequence[Utterance]) -> tuple[str, ...] | None:
+def _overlapping(
+    first: Sequence[Utterance], second: Sequence[Utterance], media: MediaNames
+) -> tuple[str, ...] | None:
     """Rows of `second` whose time overlaps a time of `first` by 0.1 s or more."""
-    if not {"season", "episode", "start", "end"} <= first[0].more.keys() & second[0].more.keys():
+    columns = {"season", "episode", "start", "end"}
+    if not columns <= first[0].more.keys() & second[0].more.keys() and not any(
+        media.recording_of(u) is not None for u in second
+    ):
         return None
-    covered = _covered(first)
+    covered = _covered(first, media)
     found = []
     for u in second:
-        start, end = span(u)
-        times = covered.get(_episode(u), [])
+        start, end = _span(u, media)
+        times = covered.get(_episode(u, media), [])
         if start is None or end is None:
             continue
         # The times of a union are disjoint and in order, so their ends are in order too.
@@ -195,19 +201,34 @@ def _overlapping(first: Sequence[Utterance], second: Sequence[Utterance]) -> tup
     return tuple(found)
 
 
-def _episode(u: Utterance) -> tuple[str, str]:
+def _episode(u: Utterance, media: MediaNames) -> tuple[object, object]:
+    """What its times are positions in: a recording, or a season and an episode."""
+    if (recording := media.recording_of(u)) is not None:
+        return recording, None
     return u.more.get("season", "").strip(), u.more.get("episode", "").strip()
 
 
-def _covered(utterances: Sequence[Utterance]) -> dict[tuple[str, str], list[tuple[float, float]]]:
+def _span(u: Utterance, media: MediaNames) -> tuple[float | None, float | None]:
+    """From when to when it lasts; of a recording, an empty end is that of the file."""
+    if media.recording_of(u) is None:
+        return span(u)
+    segment, _ = read_segment(u)
+    if segment is None:
+        return None, None
+    return segment.start, float("inf") if segment.end is None else segment.end
+
+
+def _covered(
+    utterances: Sequence[Utterance], media: MediaNames
+) -> dict[tuple[object, object], list[tuple[float, float]]]:
     """The union of all times of an episode, as disjoint intervals in order."""
     times = []
     for u in utterances:
-        start, end = span(u)
-        if start is not None and end is not None and end > start and any(_episode(u)):
-            times.append((start, end, _episode(u)))
-    covered: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for start, end, episode in sorted(times):
+        start, end = _span(u, media)
+        if start is not None and end is not None and end > start and any(_episode(u, media)):
+            times.append((start, end, _episode(u, media)))
+    covered: dict[tuple[object, object], list[tuple[float, float]]] = defaultdict(list)
+    for start, end, episode in sorted(times, key=lambda time: time[:2]):
         union = covered[episode]
         if union and start <= union[-1][1]:
             union[-1] = (union[-1][0], max(end, union[-1][1]))

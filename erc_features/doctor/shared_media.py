@@ -8,7 +8,7 @@ most sizes occur more than once, but few of those files are ever read to their e
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import normpath
@@ -48,16 +48,21 @@ class MediaNames:
     Args:
         files: the media files that exist, with their bytes.
         root: the folder that media cells are relative to.
+        cut: key and cell of each utterance that is only a part of its file.
     """
 
     def __init__(
-        self, utterances: Sequence[Utterance], files: Mapping[Path, int], root: Path
+        self,
+        utterances: Sequence[Utterance],
+        files: Mapping[Path, int],
+        root: Path,
+        cut: Collection[tuple[str, str]] = (),
     ) -> None:
         self._rows: dict[object, dict[str, Utterance]] = defaultdict(dict)
         self._names: dict[object, dict[str, None]] = defaultdict(dict)
         self._file: dict[str, object] = {}
         self._bytes: dict[object, int] = {}
-        self._root = root
+        self._root, self._cut = root, cut
         for u in utterances:
             for cell in cells_of(u):
                 if cell not in self._file:
@@ -71,21 +76,36 @@ class MediaNames:
         """The files that the cells of a row mean, the same for every name of a file."""
         return {self._file[cell] for cell in cells_of(u)}
 
+    def recording_of(self, u: Utterance) -> object | None:
+        """The file that an utterance is a part of, its sound's first; None where it is a whole."""
+        for cell in (u.x_audio.strip(), u.x_visual.strip()):
+            if cell and (u.key, normpath(cell)) in self._cut:
+                return self._file[normpath(cell)]
+        return None
+
     def shared(self) -> tuple[SharedFile, ...]:
         """The files that several rows name, and the files of equal content.
 
-        An empty or missing file is a defect of its own and equals no other.
+        An empty or missing file is a defect of its own and equals no other. Parts of one recording
+        share it rightly, as long as all of them are in one split.
         """
         found = [
             self._made(LINK if len(self._names[file]) > 1 else PATH, [file])
             for file, rows in self._rows.items()
-            if len(rows) > 1
+            if len(rows) > 1 and not self._is_recording(file)
         ]
         groups = [[file for file in self._rows if self._bytes[file]]]
         for trait in (self._bytes.__getitem__, self._middle, self._whole):
             groups = [part for group in groups for part in _parted(group, trait)]
         equal = (self._made(CONTENT, group) for group in groups)
         return (*found, *(one for one in equal if len(one.keys) > 1))
+
+    def _is_recording(self, file: object) -> bool:
+        """Whether all rows that name a file are parts of it, and in one split."""
+        rows, names = self._rows[file].values(), self._names[file]
+        return len({u.split for u in rows}) == 1 and all(
+            any((u.key, name) in self._cut for name in names) for u in rows
+        )
 
     def _made(self, how: str, group: Sequence[object]) -> SharedFile:
         rows = {key: u for file in group for key, u in self._rows[file].items()}

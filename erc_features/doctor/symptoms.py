@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from erc_features.corpora.cells import plain_text
@@ -18,14 +18,17 @@ _SUBTITLE = re.compile(r"[0-9]{2}:[0-5][0-9]:[0-5][0-9],[0-9]{3}")
 _KEPT = "kept as it is"
 
 
-def symptoms(utterances: Sequence[Utterance], written: Mapping[str, str]) -> list[Defect]:
+def symptoms(
+    utterances: Sequence[Utterance], written: Mapping[str, str], cut: Collection[str] = ()
+) -> list[Defect]:
     """The defects that rows show in their times, numbers, labels and texts.
 
     Args:
         written: the text of each key before it was brought into plain form, where that is known.
+        cut: the keys of segments; `segment_defects.py` judges their times.
     """
     return [
-        *(defect for u in utterances for defect in _time(u)),
+        *(defect for u in utterances if u.key not in cut for defect in _time(u)),
         *_gaps(utterances),
         *_absent_labels(utterances),
         *(defect for u in utterances for defect in _text(u, written.get(u.key))),

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -14,13 +14,16 @@ from erc_features.encoders.base import Encoder
 from erc_features.errors import EncoderError, choose
 from erc_features.extraction.engines import ENGINES
 from erc_features.extraction.engines.local import run_local
-from erc_features.extraction.items import known, loader
+from erc_features.extraction.items import known, loader, recordings
 from erc_features.extraction.job import Job, Options, make_jobs
 from erc_features.extraction.probe import EncoderProbe
 from erc_features.extraction.progress import Meter
 from erc_features.store import FeatureFile, Shape, Status, expected_size
 from erc_features.threads import our_cores
 from erc_features.utterance import Modality
+
+if TYPE_CHECKING:  # PyAV: not for texts
+    from erc_features.corpora.recordings import Recordings
 
 _TIMED = 32  # rows of the batch that is timed
 
@@ -42,6 +45,9 @@ class Preview:
         notes: what the encoder would leave out -> the number of rows.
         seconds: the estimated time on this machine, from one batch of `timed` rows that was
             decoded, encoded and timed; None if nothing remains or no time could be taken.
+        recordings, hours: how many files the remaining rows are cut out of, and how long these are;
+            each is decoded once.
+        temporary: the approximate bytes of what is decoded of them, in a temporary file.
     """
 
     path: Path
@@ -64,6 +70,9 @@ class Preview:
     notes: dict[str, int]
     seconds: float | None
     timed: int
+    recordings: int = 0
+    hours: float = 0.0
+    temporary: int = 0
 
 
 def preview(
@@ -118,7 +127,10 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool, here: bool)
     place = next(place for place in (path, *path.absolute().parents) if place.exists())
     todo = [batch for batch in planned if pending[batch].any()]
     meter = Meter(encoder, np.flatnonzero(job.has_medium), measured)
-    seconds, timed = _time(job, encoder, todo, meter) if here and not differences else (None, 0)
+    pending_rows = np.concatenate([np.empty(0, np.int64), *todo])
+    cut = recordings(job.corpus, job.modality, pending_rows)
+    timing = here and not differences
+    seconds, timed = _time(job, encoder, todo, meter, cut) if timing else (None, 0)
     rows = int(job.has_medium.sum())
     return Preview(
         path=path,
@@ -141,20 +153,31 @@ def _preview(job: Job, features: Path, retry: bool, overwrite: bool, here: bool)
         notes=dict(measured.notes),
         seconds=seconds,
         timed=timed,
+        recordings=cut.count if cut else 0,
+        hours=cut.hours if cut else 0.0,
+        temporary=int(cut.expected_size) if cut else 0,
     )
 
 
 def _time(
-    job: Job, encoder: Encoder, todo: list[np.ndarray], meter: Meter
+    job: Job, encoder: Encoder, todo: list[np.ndarray], meter: Meter, every: "Recordings | None"
 ) -> tuple[float | None, int]:
     """Estimate the seconds for the batches from one of median cost, after a row to warm up."""
     if not todo:
         return None, 0
     batch = sorted(todo, key=meter.cost)[len(todo) // 2][:_TIMED]
-    load = loader(job.corpus, job.modality, job.settings)
+    cut = recordings(job.corpus, job.modality, batch)
+    load = loader(job.corpus, job.modality, job.settings, cut)
+    decoding = perf_counter()
+    if cut:  # for all of their utterances: not to be multiplied with the others
+        cut.decode(our_cores())
+    decoding = perf_counter() - decoding
     list(run_local([batch[:1]], load, encoder, job.dtype, our_cores()))
     began = perf_counter()
     (done,) = run_local([batch], load, encoder, job.dtype, our_cores())
     if not (done.status == Status.OK).any():
         return None, 0
-    return (perf_counter() - began) * meter.of(todo) / meter.cost(batch), len(batch)
+    seconds = (perf_counter() - began) * meter.of(todo) / meter.cost(batch)
+    if cut and cut.hours and every:
+        seconds += decoding * every.hours / cut.hours
+    return seconds, len(batch)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from json import dumps
 from pathlib import Path
 from time import perf_counter
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from erc_features.extraction.engines import ENGINES
 from erc_features.extraction.engines.batch import Batch
 from erc_features.extraction.engines.cluster import leave
 from erc_features.extraction.engines.local import run_local
-from erc_features.extraction.items import loader
+from erc_features.extraction.items import loader, recordings
 from erc_features.extraction.job import Job, Options, make_jobs, rows_of
 from erc_features.extraction.probe import EncoderProbe, Expected, versions_of
 from erc_features.extraction.progress import Meter
@@ -27,6 +27,9 @@ from erc_features.store import FeatureFile, FeatureWriter, Shape, Status, open_w
 from erc_features.terminal import Work
 from erc_features.threads import let_waiting_threads_sleep, our_cores
 from erc_features.utterance import Modality
+
+if TYPE_CHECKING:  # PyAV: not for texts
+    from erc_features.corpora.recordings import Recordings
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Extracted:
         size: of the file, in bytes.
         notes: what the encoder left out -> the number of rows: "texts cut to 512 tokens".
         already: the file was complete before; nothing was done.
+        recordings: how many files its rows were cut out of, by this process.
+        decoded: bytes of what was decoded of them into a temporary file, which is gone by now.
         unchecked: why the encoder was not compared with the file's probe, or cannot be later;
             empty if the file keeps a probe.
     """
@@ -59,6 +64,8 @@ class Extracted:
     shares: Mapping[str, float] = field(default_factory=dict)
     already: bool = False
     unchecked: str = ""
+    recordings: int = 0
+    decoded: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,12 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         work_done = work - meter.of(batches)
         if way.watch:
             way.watch(Work(stem, done_before, total, work_done, work))
-        for batch in _run(batches, job, probe, way.engine, workers):
+        every = np.concatenate([np.empty(0, np.int64), *batches])
+        # With Ray, each worker decodes the recordings that it needs.
+        cut = recordings(job.corpus, job.modality, every) if way.engine == "local" else None
+        if cut:
+            cut.must_fit()
+        for batch in _run(batches, job, probe, way.engine, workers, cut):
             ready = perf_counter()
             writer.write(batch.rows, batch.x, batch.status, batch.reasons)
             writing += perf_counter() - ready
@@ -179,7 +191,8 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
     shares["planning"] = max(0.0, 1 - sum(shares.values()))  # and starting workers
     rate = (total - done_before) / seconds
     return replace(_summary(path, job.modality), seconds=seconds, rate=rate, shares=shares,
-                   unchecked=probe.unchecked)  # fmt: skip
+                   unchecked=probe.unchecked, recordings=cut.count if cut else 0,
+                   decoded=cut.size if cut else 0)  # fmt: skip
 
 
 def _settle(job: Job, way: _Way) -> tuple[Settings, Job, int]:
@@ -196,14 +209,15 @@ def _settle(job: Job, way: _Way) -> tuple[Settings, Job, int]:
 
 
 def _run(
-    batches: Sequence[np.ndarray], job: Job, probe: EncoderProbe, engine: str, workers: int
-) -> Iterator[Batch]:
+    batches: Sequence[np.ndarray], job: Job, probe: EncoderProbe, engine: str, workers: int,
+    cut: "Recordings | None",
+) -> Iterator[Batch]:  # fmt: skip
     if engine == "ray":
         from erc_features.extraction.engines.ray import run_ray
 
         expected = Expected(probe.encoder.revision, probe.make(), versions_of(job.encoder))
         return run_ray(batches, job, expected, workers)
-    load = loader(job.corpus, job.modality, job.settings)
+    load = loader(job.corpus, job.modality, job.settings, cut)
     return run_local(batches, load, probe.encoder, job.dtype, workers)
 
 

@@ -2,40 +2,54 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from erc_features.corpora.faces import FACE_CROP
 from erc_features.corpora.manifest import Corpus
+from erc_features.corpora.segments import FRAMES
 from erc_features.encoders.base import Settings, Turn
 from erc_features.utterance import Modality
 
-FRAMES = 5  # taken from a clip, where a corpus names clips instead of mosaics
+if TYPE_CHECKING:  # PyAV: not for texts
+    from erc_features.corpora.recordings import Recordings
 
 
-def loader(corpus: Corpus, modality: Modality, settings: Settings) -> Callable[[int], Any]:
+def loader(
+    corpus: Corpus,
+    modality: Modality,
+    settings: Settings,
+    cut: "Recordings | None" = None,
+) -> Callable[[int], Any]:
     """A function from a row to its item: its text or turn, its sound, or its frames.
 
     It raises MediaError where the medium cannot be read.
+
+    Args:
+        cut: the recordings of the rows that it will be called with; by default of all rows.
     """
     if modality == Modality.TEXT:
         if settings.history or "{speaker}" in settings.prompt:
             return turns(corpus, settings.history, settings.reach).__getitem__
         return [u.x_text for u in corpus.utterances].__getitem__
-    from erc_features.media import read_audio, read_frames
+    from erc_features.corpora.recordings import Recordings
 
+    found = cut or Recordings(corpus, modality)
+    if modality == Modality.AUDIO:
+        return lambda row: found.sound(corpus.utterances[row])
     # As many squares as there are frames with a face, for faces.
     stacked = None if corpus.crop == FACE_CROP else corpus.info.get("decode", {}).get("frames", 1)
+    return lambda row: found.frames(corpus.utterances[row], stacked)
 
-    def read(row: int) -> Any:
-        path = corpus.media_path(corpus.utterances[row], modality)
-        assert path is not None  # rows without a medium are not in the plan
-        if modality == Modality.AUDIO:
-            return read_audio(path)
-        return read_frames(path, stacked=stacked, wanted=FRAMES)
 
-    return read
+def recordings(corpus: Corpus, modality: Modality, rows: np.ndarray) -> "Recordings | None":
+    """The files that segments of those rows are cut from; None for texts."""
+    if modality == Modality.TEXT:
+        return None
+    from erc_features.corpora.recordings import Recordings
+
+    return Recordings(corpus, modality, [corpus.utterances[row] for row in rows])
 
 
 def turns(corpus: Corpus, history: int | str, reach: str = "past") -> list[Turn]:
@@ -71,7 +85,6 @@ def known(corpus: Corpus, modality: Modality, rows: np.ndarray, settings: Settin
         ]
     if modality == Modality.VISUAL:
         return [float(corpus.info.get("decode", {}).get("frames", FRAMES))] * len(rows)
-    from erc_features.media import duration
+    from erc_features.corpora.recordings import seconds_of
 
-    paths = [corpus.media_path(corpus.utterances[row], modality) for row in rows]
-    return [duration(path) for path in paths if path is not None]
+    return seconds_of(corpus, [corpus.utterances[row] for row in rows])

@@ -12,11 +12,13 @@ import numpy as np
 from erc_features.corpora.downmix import DOWNMIX, NAME, must_be_normalised
 from erc_features.corpora.faces import CROPS, FACE_CROP, FRAME_CROP, faces_in, faces_of
 from erc_features.corpora.manifest import Corpus, read_corpus
+from erc_features.corpora.segments import FRAMES, Segments
+from erc_features.corpora.segments import NAME as SEGMENTS
 from erc_features.encoders import DEFAULTS, ENCODERS, clean_name, default_name
 from erc_features.encoders.base import Encoder, Measured, Recorded, Settings, measure
 from erc_features.errors import CorpusError, EncoderError, ErcError, choose
 from erc_features.extraction.batch_plan import plan
-from erc_features.extraction.items import FRAMES, known
+from erc_features.extraction.items import known
 from erc_features.plugins import with_plugins
 from erc_features.store import PARTIAL, SUFFIX, Provenance, Rows, Status
 from erc_features.utterance import X_FACE, Modality
@@ -145,6 +147,8 @@ class Job:
                 config |= {"height": decode.get("height")}
         if self.modality == Modality.AUDIO:
             config |= {"rate": 16_000, NAME: DOWNMIX}
+        if (times := Segments(corpus).digest(self.modality)) is not None:
+            config |= {SEGMENTS: times}
         if isinstance(encoder, Recorded):
             config |= encoder.recorded
         where = encoder.name
@@ -212,6 +216,8 @@ def make_jobs(
         raise CorpusError(f"{corpus.root}: no utterance has text, a picture or sound.")
     if Modality.AUDIO in wanted:
         must_be_normalised(corpus)
+    for each in wanted:
+        Segments(corpus).must_be_positions(each)
     return [Job(corpus, each, encoder or DEFAULTS[each], **options) for each in wanted]
 
 

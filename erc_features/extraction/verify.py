@@ -21,7 +21,7 @@ from erc_features.encoders import load_encoder, resolve
 from erc_features.encoders.base import Encoder, measure, settings_of
 from erc_features.errors import ErcError, FeatureFileError, listed
 from erc_features.extraction.engines.local import run_local
-from erc_features.extraction.items import known, loader
+from erc_features.extraction.items import known, loader, recordings
 from erc_features.extraction.job import Job
 from erc_features.extraction.probe import EncoderProbe
 from erc_features.extraction.tolerance import Tolerance, compare, in_words, tolerance_of
@@ -156,7 +156,8 @@ def verify(
             job.settings.precision, job.settings.device, str(file.attributes.get("device", ""))
         )
         chosen = np.concatenate([sample, _others(status, job, random)])
-        load = loader(corpus, job.modality, job.settings)
+        cut = recordings(corpus, job.modality, chosen)
+        load = loader(corpus, job.modality, job.settings, cut)
         batches = run_local(list(chosen[:, None]), load, loaded, job.dtype, _DECODERS)
         for done, batch in enumerate(batches, 1):
             row = int(batch.rows[0])

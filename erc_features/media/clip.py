@@ -21,8 +21,8 @@ LONGEST = 30 * 60.0
 # A clip that ends before this share of its declared length was cut off.
 _WHOLE = 0.8
 # Other rates show a damaged or hostile header: resampling 33 MHz takes minutes, 1 Hz all memory.
-_RATES = (2_000, 400_000)
-_PIXELS = 50e6  # 8K has 33 million
+RATES = (2_000, 400_000)
+PIXELS = 50e6  # 8K has 33 million
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class _Picker:
 
     def _keep(self) -> None:
         assert self._last is not None
-        self.frames.append(_to_rgb(self._last, self._height))
-        if self._crop and (part := self._crop(_to_rgb(self._last, None))) is not None:
+        self.frames.append(to_rgb(self._last, self._height))
+        if self._crop and (part := self._crop(to_rgb(self._last, None))) is not None:
             self.crops.append(part)
 
 
@@ -111,12 +111,12 @@ def read_clip(
         MediaError: the file cannot be opened at all, or lasts more than 30 minutes.
     """
     with open_clip_file(path) as container:
-        video: Any = _first(container, "video") if frames else None
-        audio: Any = _first(container, "audio") if sound else None
+        video = first_stream(container, "video") if frames else None
+        audio = first_stream(container, "audio") if sound else None
         broken = {"video": "", "audio": ""}
-        if video is not None and video.width * video.height > _PIXELS:
+        if video is not None and video.width * video.height > PIXELS:
             broken["video"], video = "pictures are too large for an utterance", None
-        if audio is not None and not _RATES[0] <= audio.codec_context.sample_rate <= _RATES[1]:
+        if audio is not None and not RATES[0] <= audio.codec_context.sample_rate <= RATES[1]:
             rate = audio.codec_context.sample_rate
             broken["audio"], audio = f"sound has {rate:,} samples per second", None
         duration = declared_duration(container, video)
@@ -125,7 +125,7 @@ def read_clip(
         chunks: list[np.ndarray] = []
         count = 0  # of samples
         streams = [stream for stream in (video, audio) if stream is not None]
-        for frame in _frames(container, streams, broken):
+        for frame in decoded_frames(container, streams, broken):
             if isinstance(frame, av.VideoFrame):
                 time = frame.time if frame.time is not None else picker.end
                 picker.see(frame, time)
@@ -156,9 +156,9 @@ def read_clip(
     elif sound and not np.isfinite(samples).all():
         no_sound = "sound holds samples that are not finite numbers"
     elif sound and audio is not None:
-        length, declared = len(samples) / RATE, _declared(audio)
-        if length < declared * _WHOLE - 0.5:
-            no_sound = f"sound cut off: ends at {length:.2f} s of {declared:.2f} s"
+        length, whole = len(samples) / RATE, declared(audio)
+        if length < whole * _WHOLE - 0.5:
+            no_sound = f"sound cut off: ends at {length:.2f} s of {whole:.2f} s"
     return Clip(
         () if no_picture else pictures,
         np.empty(0, np.float32) if no_sound else np.clip(samples, -1.0, 1.0),
@@ -179,7 +179,8 @@ def open_clip_file(path: Path) -> av.container.InputContainer:
         raise MediaError(f"{path.name} cannot be opened ({brief(error)})") from error
 
 
-def _first(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
+def first_stream(container: av.container.InputContainer, kind: str) -> Any:
+    """The first stream of a kind, "audio" or "video", that FFmpeg can decode; None without one."""
     # A stream whose codec FFmpeg does not know has no codec context.
     known = (s for s in container.streams if s.type == kind and s.codec_context is not None)
     stream = next(known, None)
@@ -188,7 +189,7 @@ def _first(container: av.container.InputContainer, kind: str) -> av.stream.Strea
     return stream
 
 
-def _frames(
+def decoded_frames(
     container: av.container.InputContainer, streams: list[av.stream.Stream], broken: dict[str, str]
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
     """Decoded frames of the streams in file order; why a packet fails goes to `broken`."""
@@ -214,24 +215,31 @@ def _frames(
 
 
 def declared_duration(
-    container: av.container.InputContainer, video: av.stream.Stream | None
+    container: av.container.InputContainer,
+    stream: av.stream.Stream | None,
+    longest: float = LONGEST,
 ) -> float:
-    """The length in seconds that the video stream declares, else the container's, else 0."""
-    seconds = _declared(video) if video is not None else 0.0
+    """The length in seconds that the stream declares, else the container's, else 0.
+
+    Raises:
+        MediaError: it is more than `longest`.
+    """
+    seconds = declared(stream) if stream is not None else 0.0
     if not seconds and container.duration:
         seconds = container.duration / av.time_base
-    if seconds > LONGEST:
+    if seconds > longest:
         raise _too_long(Path(container.name), seconds)
     return max(seconds, 0.0)
 
 
-def _declared(stream: av.stream.Stream) -> float:
+def declared(stream: av.stream.Stream) -> float:
+    """The length in seconds that a stream declares; 0 where it declares none."""
     if stream.duration is None or stream.time_base is None:
         return 0.0
     return float(stream.duration * stream.time_base)
 
 
-def _to_rgb(frame: av.VideoFrame, height: int | None) -> np.ndarray:
+def to_rgb(frame: av.VideoFrame, height: int | None) -> np.ndarray:
     """The frame upright and `height` pixels high: (H, W, 3) uint8."""
     turned = int(frame.rotation) % 360
     sideways = turned in (90, 270)

@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from erc_features.errors import MediaError
-from erc_features.media.clip import RATE, Clip, declared_duration, open_clip_file, read_clip
+from erc_features.media.clip import (
+    LONGEST,
+    RATE,
+    Clip,
+    declared_duration,
+    first_stream,
+    open_clip_file,
+    read_clip,
+)
 
 
 def read_audio(path: Path) -> np.ndarray:
@@ -43,15 +51,21 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
         file.writeframes(pcm.tobytes())
 
 
-def duration(path: Path) -> float:
-    """The length in seconds that the file declares, without decoding; 0 where it declares none."""
-    prepared = _open_prepared(path)
+def duration(path: Path, kind: str = "", *, longest: float = LONGEST) -> float:
+    """The length in seconds that the file declares, without decoding; 0 where it declares none, or
+    one above `longest`.
+
+    Args:
+        kind: "audio" or "video": the length of its first stream of that kind, if it declares one.
+    """
+    prepared = open_prepared(path)
     if prepared is not None:
         with prepared:
             return prepared.getnframes() / RATE
     try:
         with open_clip_file(path) as container:
-            return declared_duration(container, None)
+            stream = first_stream(container, kind) if kind else None
+            return declared_duration(container, stream, longest)
     except MediaError:
         return 0.0
 
@@ -65,7 +79,7 @@ def _decode(path: Path) -> Clip:
 
 def _read_prepared(path: Path) -> np.ndarray | None:
     """The samples (n,) int16 of a WAV as :func:`write_wav` writes it; None for anything else."""
-    prepared = _open_prepared(path)
+    prepared = open_prepared(path)
     if prepared is None:
         return None
     with prepared:
@@ -73,7 +87,7 @@ def _read_prepared(path: Path) -> np.ndarray | None:
     return np.frombuffer(data, "<i2") if len(data) == 2 * prepared.getnframes() > 0 else None
 
 
-def _open_prepared(path: Path) -> wave.Wave_read | None:
+def open_prepared(path: Path) -> wave.Wave_read | None:
     """A WAV as :func:`write_wav` writes it, which needs no decoder: 0.1 ms instead of 10.
 
     None for anything else, and where the file is shorter than its header says.

@@ -1,7 +1,10 @@
-"""Decodes clips in processes, so that one that crashes or hangs its decoder costs only itself."""
+"""Decodes clips in processes, so that one that crashes or hangs its decoder costs only itself.
+
+The segments of a recording are one piece of work: it is decoded once for all of them.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -9,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erc_features.corpora.downmix import DOWNMIX
-from erc_features.errors import MediaError
+from erc_features.errors import ErcError, MediaError
 
 if TYPE_CHECKING:  # PyAV: not before a clip is decoded
     from erc_features.media import FaceCrop
 
 TIME_LIMIT = 120.0  # seconds; MELD's longest clip, 305 s, takes about 20
+_HOUR_LIMIT = 3600.0  # more for each hour of a recording
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Task:
     decode: Decode
     parent: int
     face: Path | None = None
+    segment: tuple[float, float | None] | None = None
 
 
 def no_face(outcome: Outcome) -> str:
@@ -76,43 +81,99 @@ def decode_clips(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
         return
     from pebble import ProcessPool
 
-    waiting: dict[Future, Task] = {}
-    queue = iter(tasks)
-    jobs = min(jobs, len(tasks))
+    waiting: dict[Future, list[Task]] = {}
+    groups: dict[object, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(task.key if task.segment is None else task.clip, []).append(task)
+    queue = iter(groups.values())
+    jobs = min(jobs, len(groups))
     # Only a few are scheduled ahead, so that memory stays flat however many clips there are.
     with ProcessPool(max_workers=jobs, context=get_context("spawn")) as pool:
         try:
             while True:
-                for task in queue:
-                    future = pool.schedule(decode_clip, args=[task], timeout=TIME_LIMIT)
-                    waiting[future] = task
+                for group in queue:
+                    work, limit = _work(group)
+                    waiting[pool.schedule(work, args=[group], timeout=limit)] = group
                     if len(waiting) >= 4 * jobs:
                         break
                 if not waiting:
                     return
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield _outcome(waiting.pop(future), future)
+                    yield from _outcomes(waiting.pop(future), future)
         finally:
             if waiting:
                 pool.stop()
 
 
-def _outcome(task: Task, future: Future) -> Outcome:
+def _work(group: list[Task]) -> tuple[Callable[[list[Task]], list[Outcome]], float]:
+    """What decodes a group of tasks, and the seconds that it may take."""
+    if group[0].segment is None:
+        return decode_whole, TIME_LIMIT
+    from erc_features.media import duration
+
+    hours = duration(group[0].clip, longest=float("inf")) / 3600
+    return decode_recording, TIME_LIMIT + _HOUR_LIMIT * hours
+
+
+def _outcomes(group: list[Task], future: Future) -> list[Outcome]:
     from pebble import ProcessExpired
 
     error = future.exception()
     if error is None:
         return future.result()
-    # Both of pebble's errors are kinds of OSError; any other is the disk's fault, not the clip's.
+    # Both of pebble's errors are kinds of OSError; any other is the disk's fault, not the clip's,
+    # and so is an ErcError: it says where there is no space.
     if isinstance(error, TimeoutError):
-        why = f"decoding took more than {TIME_LIMIT:.0f} s"
+        why = f"decoding took more than {_work(group)[1]:.0f} s"
     elif isinstance(error, ProcessExpired):
         why = "the decoder crashed"
-    elif isinstance(error, OSError):
+    elif isinstance(error, OSError | ErcError):
         raise error
     else:
         why = f"{type(error).__name__}: {error}"
-    return Outcome(task.key, why, why)
+    return [Outcome(task.key, why, why) for task in group]
+
+
+def decode_whole(group: list[Task]) -> list[Outcome]:
+    """Decode one clip, as :func:`decode_clip`."""
+    return [decode_clip(task) for task in group]
+
+
+def decode_recording(group: list[Task]) -> list[Outcome]:
+    """Decode one recording, in a worker process, and write its segments' pictures and sounds.
+
+    The share of samples at full scale is that of the segment after it was mixed down.
+    """
+    from erc_features import media
+
+    clip, wanted, spool = group[0].clip, group[0].decode, media.Spool()
+    spans = [task.segment for task in group if task.segment is not None]
+    sound = media.Sound(clip, spool)
+    pictures = media.Pictures(clip, spans, wanted.frames, wanted.height, spool)
+    # Faces are cut out of the full frames.
+    full = media.Pictures(clip, spans, wanted.frames, None, spool) if wanted.faces else None
+    found = []
+    for task, span in zip(group, spans, strict=True):
+        why, samples, frames, crops = {}, None, (), []
+        try:
+            samples = sound.segment(*span)
+        except MediaError as error:
+            why["sound"] = str(error)
+        try:
+            frames = pictures.segment(*span)
+            if full and wanted.faces:
+                cut = (wanted.faces.cut(frame) for frame in full.segment(*span))
+                crops = [crop for crop in cut if crop is not None]
+        except MediaError as error:
+            why["picture"] = str(error)
+        _write(task, frames, samples, crops)
+        loud = 0 if samples is None else int((abs(samples) >= 32767 / 32768).sum())
+        share = loud / len(samples) if samples is not None and loud > 1 else 0.0
+        found.append(
+            Outcome(task.key, why.get("picture", ""), why.get("sound", ""), share, len(crops),
+                    len(frames) if full else 0)
+        )  # fmt: skip
+    return found
 
 
 def decode_clip(task: Task) -> Outcome:
@@ -125,19 +186,26 @@ def decode_clip(task: Task) -> Outcome:
         clip = media.read_clip(task.clip, frames=wanted.frames, height=wanted.height, crop=crop)
     except MediaError as error:
         return Outcome(task.key, str(error), str(error))
+    _write(task, clip.frames, clip.audio, clip.crops)
+    faces, frames = (len(clip.crops), len(clip.frames)) if crop else (0, 0)
+    return Outcome(task.key, clip.no_picture, clip.no_sound, clip.clipped, faces, frames)
+
+
+def _write(task: Task, frames: Any, samples: Any, crops: Any) -> None:
+    """Write what there is; each file appears whole."""
+    from erc_features import media
+
     for path, data, write in (
-        (task.picture, clip.frames, media.write_mosaic),
-        (task.sound, clip.audio, media.write_wav),
-        (task.face, clip.crops, media.write_mosaic),
+        (task.picture, frames, media.write_mosaic),
+        (task.sound, samples, media.write_wav),
+        (task.face, crops, media.write_mosaic),
     ):
-        if path is not None and len(data):
+        if path is not None and data is not None and len(data):
             partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
-            write(partial, data)  # type: ignore[arg-type]
+            write(partial, data)
             if os.getppid() != task.parent:  # it was killed, and a later run may be at work here
                 partial.unlink(missing_ok=True)
                 os._exit(1)
             os.replace(partial, path)
-    if task.face is not None and not clip.crops and os.getppid() == task.parent:
+    if task.face is not None and not len(crops) and os.getppid() == task.parent:
         task.face.unlink(missing_ok=True)  # of a preparation with other settings
-    faces, frames = (len(clip.crops), len(clip.frames)) if crop else (0, 0)
-    return Outcome(task.key, clip.no_picture, clip.no_sound, clip.clipped, faces, frames)

@@ -15,28 +15,36 @@ from typing import Any
 from erc_features.corpora.cells import plain_text
 from erc_features.corpora.faces import FACE, FACE_CROP, with_face
 from erc_features.corpora.manifest import Corpus, read_corpus
+from erc_features.corpora.segments import NAME as SEGMENTS
+from erc_features.corpora.segments import TIMES, Segments, without_times
 from erc_features.errors import CorpusError, ErcError
 from erc_features.preparation.decode import Decode, Task, decode_clips, no_face
 from erc_features.threads import our_cores
-from erc_features.utterance import Split, Utterance
+from erc_features.utterance import Modality, Split, Utterance
 
 
 def read_talk(path: Path | str) -> tuple[Utterance, ...]:
     """The utterances of a corpus, or of a CSV with its columns; media by absolute paths.
 
-    A CSV that names no split is of the split `new`.
+    A CSV that names no split is of the split `new`. Its columns `start` and `end` are kept where
+    they cut utterances out of recordings.
 
     Raises:
         CorpusError: it does not exist, or rows are wrong.
     """
     corpus = read_corpus(path, otherwise=Split.NEW)
-    root = corpus.root.resolve()
+    root, segments = corpus.root.resolve(), Segments(corpus)
+    media = (Modality.VISUAL, Modality.AUDIO)
+    for modality in media:
+        segments.must_be_positions(modality)
 
     def absolute(cell: str) -> str:
         return str(root / cell.strip()) if cell.strip() else ""
 
     found = []
     for u in corpus.utterances:
+        if not any(segments.has(u, modality) for modality in media):
+            (u,) = without_times([u])  # what says that they cut nothing stays behind
         u = replace(u, x_visual=absolute(u.x_visual), x_audio=absolute(u.x_audio))
         found.append(with_face(u, absolute(u.x_face)) if u.x_face else u)
     return tuple(found)
@@ -79,8 +87,9 @@ def prepare_talk(
 ) -> Corpus:
     """The corpus, with its clips as a mosaic and a WAV each below `to`.
 
-    A clip that cannot be decoded is a missing medium with its reason. Labels are removed, because
-    they are no part of a prediction.
+    A clip that cannot be decoded is a missing medium with its reason. What times cut out of a
+    recording stays there: the extraction cuts it, with as many frames of the same height. Labels
+    are removed, because they are no part of a prediction.
 
     Args:
         decode: None leaves clips as they are. With `faces`, these are cut out of the clips.
@@ -90,14 +99,15 @@ def prepare_talk(
         ErcError: faces are wanted by another detector than the one that is installed.
     """
     missing: dict[str, dict[str, str]] = {"visual": {}, "audio": {}, FACE_CROP: {}}
-    info: dict[str, Any] = {"missing": missing}
+    info: dict[str, Any] = {"missing": missing, SEGMENTS: True}
     tasks: dict[str, Task] = {}
     outcomes = {}
     if decode is not None:
         info["decode"] = decode.as_dict()
         if decode.faces is not None:
             decode.faces.must_be_installed()
-        for cell in (cell for u in utterances for cell in (u.x_visual, u.x_audio)):
+        whole = [u for u in utterances if not _is_cut(u)]
+        for cell in (cell for u in whole for cell in (u.x_visual, u.x_audio)):
             if cell and cell not in tasks and all(_media_of(cell)):
                 picture, sound = to / f"{len(tasks)}.png", to / f"{len(tasks)}.wav"
                 face = to / f"{len(tasks)}{FACE}" if decode.faces is not None else None
@@ -114,23 +124,31 @@ def prepare_talk(
     for u in utterances:
         picture, sound = u.x_visual, u.x_audio
         if picture and decode is not None and decode.faces is not None:
-            if picture in tasks:
+            if _is_cut(u):
+                if not u.x_face:
+                    missing[FACE_CROP][u.key] = "faces are cut out of clips, not out of segments"
+            elif picture in tasks:
                 found = outcomes[picture]
                 u = with_face(u, str(tasks[picture].face) if found.faces else "")
                 if not found.faces:
                     missing[FACE_CROP][u.key] = no_face(found)
             elif not u.x_face:
                 missing[FACE_CROP][u.key] = "faces are cut out of clips, and this is a picture"
-        if picture in tasks:
+        if picture in tasks and not _is_cut(u):
             if why := outcomes[picture].no_picture:
                 missing["visual"][u.key] = why
             picture = "" if why else str(tasks[picture].picture)
-        if sound in tasks:
+        if sound in tasks and not _is_cut(u):
             if why := outcomes[sound].no_sound:
                 missing["audio"][u.key] = why
             sound = "" if why else str(tasks[sound].sound)
         prepared.append(replace(u, label="", x_visual=picture, x_audio=sound))
     return Corpus(to, "talk", tuple(prepared), tuple(labels), MappingProxyType(info))
+
+
+def _is_cut(u: Utterance) -> bool:
+    """Whether its times cut it out of its files; :func:`read_talk` keeps no others."""
+    return any(u.more.get(name, "").strip() for name in TIMES)
 
 
 def _media_of(clip: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from erc_features.corpora.clipping import clipped_sound
 from erc_features.corpora.faces import FACE, FACE_CROP, has_faces, with_face
 from erc_features.corpora.manifest import INFO, Corpus, fingerprint, read_corpus, write_corpus
 from erc_features.corpora.raw import Defect, RawCorpus
+from erc_features.corpora.segments import NAME as SEGMENTS
 from erc_features.errors import CorpusError, listed
 from erc_features.preparation.decode import Decode, Outcome, Task, decode_clips, no_face
 from erc_features.preparation.journal import JOURNAL, alone_in, clear, differences, read_journal
@@ -189,11 +191,14 @@ def _refuse(source: Path, defects: tuple[Defect, ...]) -> None:
 def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
     """What a preparation depends on; while it is the same, nothing needs to be done again."""
     sizes = [row.clip.stat().st_size for row in raw.rows if row.clip and row.clip.is_file()]
+    times = [f"{row.utterance.key} {row.segment}" for row in raw.rows if row.segment is not None]
+    cut = {SEGMENTS: sha256("\n".join(sorted(times)).encode()).hexdigest()} if times else {}
     return {
         "kind": raw.kind,
         "rows": fingerprint(row.utterance for row in raw.rows),
         "clips": len(sizes),
         "bytes": sum(sizes),
+        **cut,
         **decode.as_dict(),
     }
 
@@ -205,7 +210,9 @@ def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]
         if row.clip is not None and key not in done:
             picture, sound = to / f"{key}.png", to / f"{key}.wav"
             face = to / f"{key}{FACE}" if decode.faces is not None else None
-            tasks.append(Task(key, row.clip, picture, sound, decode, os.getpid(), face))
+            tasks.append(
+                Task(key, row.clip, picture, sound, decode, os.getpid(), face, row.segment)
+            )
             picture.parent.mkdir(exist_ok=True)
     return tasks
 

@@ -237,6 +237,7 @@ def predict(
         text: What is said; give it once for each utterance.
         speaker: Who says it; give it once for each utterance.
         table --csv: CSV with the columns of a corpus, or a corpus; in place of clips and texts.
+            Its columns start and end may cut recordings.
         encoder STEM=PATH: Where an encoder is now, if it has moved.
         device auto|cpu|cuda: Device of the encoders.
 

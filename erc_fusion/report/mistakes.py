@@ -8,13 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.errors import MediaError, RunError
-from erc_features.utterance import Modality
+from erc_features.utterance import Modality, Utterance
 from erc_fusion.report.results import Row
+
+if TYPE_CHECKING:
+    from erc_features.corpora.recordings import Recordings
 
 MOST = 8
 _TEXT = 400  # characters
@@ -67,17 +71,25 @@ def pick(row: Row, split: str, corpus_root: Path | None, sound: bool) -> tuple[M
             f"{row.run.corpus}) for a report without pictures."
         )
     utterances = {u.key: u for u in corpus.utterances}
+    from erc_features.corpora.recordings import Recordings  # PyAV and Pillow: only with a corpus
+
+    shown = [utterances[mistake.key] for mistake in found]
+    media = {
+        modality: Recordings(corpus, modality, shown, frames=3)
+        for modality in (Modality.VISUAL, Modality.AUDIO)
+    }
     with TemporaryDirectory(prefix="erc-report-") as folder:
 
         def medium(
             mistake: Mistake, modality: Modality, kind: str, write: Callable[..., None]
         ) -> str:
             """As a data URI; "" where there is none that can be read."""
-            path, to = corpus.media_path(utterances[mistake.key], modality), Path(folder) / "medium"
+            u, to = utterances[mistake.key], Path(folder) / "medium"
+            path = corpus.media_path(u, modality)
             if path is None or not path.is_file():  # a pipe would never end
                 return ""
             try:
-                write(corpus, path, to)
+                write(corpus, media[modality], u, to)
             except (MediaError, OSError, ValueError):
                 return ""  # figures are reported all the same; `erc doctor` says what is wrong
             return f"data:{kind};base64,{b64encode(to.read_bytes()).decode()}"
@@ -133,12 +145,12 @@ def _mistakes(row: Row, split: str) -> tuple[Mistake, ...]:
         raise row.run.damaged("predictions.parquet", f"{type(error).__name__}: {error}") from error
 
 
-def _picture(corpus: Corpus, path: Path, to: Path) -> None:
-    from erc_features.media import read_frames, write_jpeg  # PyAV and Pillow: only with a corpus
+def _picture(corpus: Corpus, media: "Recordings", u: Utterance, to: Path) -> None:
+    from erc_features.media import write_jpeg
 
     decode = corpus.info.get("decode")
     stacked = decode.get("frames") if isinstance(decode, dict) else 1
-    frames = read_frames(path, stacked=stacked if isinstance(stacked, int) else 1, wanted=3)
+    frames = media.frames(u, stacked if isinstance(stacked, int) else 1)
     strip = np.hstack([frames[i] for i in sorted({0, len(frames) // 2, len(frames) - 1})])
     k = min(-(-strip.shape[0] // _HIGH), strip.shape[1])
     high, wide = strip.shape[0] // k, strip.shape[1] // k
@@ -146,7 +158,7 @@ def _picture(corpus: Corpus, path: Path, to: Path) -> None:
     write_jpeg(to, squares.mean((1, 3)).astype(np.uint8))
 
 
-def _sound(corpus: Corpus, path: Path, to: Path) -> None:
-    from erc_features.media import RATE, read_audio, write_wav
+def _sound(corpus: Corpus, media: "Recordings", u: Utterance, to: Path) -> None:
+    from erc_features.media import RATE, write_wav
 
-    write_wav(to, read_audio(path)[: _SECONDS * RATE])
+    write_wav(to, media.sound(u)[: _SECONDS * RATE])

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from checkpoints import tiny_bert
 from corpora import text_corpus, write_rows
+from recordings import record
 from typer.testing import CliRunner
 
 import cli
@@ -75,6 +76,27 @@ def test_raw_clips_give_the_probabilities_that_fuse_stored(rendered, context):
     broken = [row for row in found.rows if row.without]
     assert broken  # the sample has clips that are broken on purpose
     assert all(why for row in broken for why in row.without.values())
+
+
+@pytest.mark.soak
+def test_a_csv_of_recordings_with_times(tmp_path):
+    root = tmp_path / "data/talks"
+    record(root / "r.mp4", 12.0, fps=10)
+    for split, first in (("train", 0), ("dev", 6), ("test", 8)):
+        rows = [
+            {"dialogue": 0, "sequence": i, "x_text": "", "label": "joy" if i % 2 else "fear",
+             "x_audio": "r.mp4", "x_visual": "r.mp4", "start": first + i / 2, "end": first + i / 2
+             + 0.7} for i in range(6)
+        ]  # fmt: skip
+        write_rows(root / f"{split}.csv", rows, ("start", "end"))
+    extract(root, features=tmp_path / "features", encoder="baseline")
+    run = fused(tmp_path, "talks", seeds=(0,))
+    found = predict(run, read_talk(root / "test.csv"))
+    assert not any(row.without for row in found.rows)
+    keys, probability = stored(run)
+    assert [row.key for row in found.rows] == keys
+    assert np.abs(found.probability - probability).max() < 1e-4
+    assert len(np.unique(probability.round(6), axis=1)[0]) == 6  # not one recording six times
 
 
 def test_a_run_whose_sound_was_mixed_down_by_another_rule(rendered):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from erc_features.encoders.base import Encoder, Explains
-from erc_features.errors import EncoderError, MediaError
+from erc_features.errors import EncoderError, ErcError, MediaError
 from erc_features.store import Status
 
 _PIECES = 8  # of a batch, decoded in parallel
@@ -77,6 +77,8 @@ def _items(load: Callable[[int], Any], rows: Sequence[int]) -> list[Any]:
             items.append(load(row))
         except MediaError as error:
             items.append(error)
+        except ErcError:  # no file's fault: no space for what is decoded
+            raise
         except Exception as error:  # noqa: BLE001 - decoders raise anything on broken files
             items.append(MediaError(f"cannot be decoded: {_brief(error)}"))
     return items

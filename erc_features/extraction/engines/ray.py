@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from erc_features.corpora.segments import TIMES
 from erc_features.encoders import ENCODERS, load_encoder, resolve
 from erc_features.encoders.base import Encoder, pick_device, pick_precision
 from erc_features.errors import EncoderError, ErcError, choose, listed
@@ -298,7 +299,11 @@ def _raised(error: Any) -> Exception:
 
 def _portable(job: Job) -> Job:
     """The job in a form that can be sent: plain dictionaries, and absolute paths."""
-    utterances = tuple(replace(u, more={}) for u in job.corpus.utterances)
+    utterances = tuple(
+        # Of the further columns, only the times of segments decide a number.
+        replace(u, more={name: u.more[name] for name in TIMES if name in u.more})
+        for u in job.corpus.utterances
+    )
     root, info = Path(os.path.abspath(job.corpus.root)), dict(job.corpus.info)
     corpus = replace(job.corpus, root=root, info=info, utterances=utterances)
     return replace(job, corpus=corpus, encoder=_absolute(job.encoder))

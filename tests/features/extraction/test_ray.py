@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from checkpoints import tiny_bert, tiny_clip, tiny_sound
 from corpora import media_corpus, text_corpus
+from recordings import cut_corpus, record
 
 from erc_features.encoders.base import Settings
 from erc_features.errors import EncoderError, ErcError
@@ -173,6 +174,24 @@ def test_a_worker_gives_the_rows_and_reasons_of_the_local_engine(tmp_path):
         assert np.array_equal(batch.x, file.x(rows))
         assert batch.status.tolist() == [Status.OK, Status.FAILED, Status.OK]
         assert batch.reasons == [file.reason[row] for row in rows]
+
+
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_a_worker_cuts_the_same_segments(tmp_path, modality):
+    """It opens the recordings itself, with the times that it was sent."""
+    record(tmp_path / "c" / "r.mp4", 4.0, fps=10)
+    cells = [("r.mp4", "2.5", "3.5"), ("r.mp4", "x", ""), ("r.mp4", "0.5", "1"), ("r.mp4", "", "")]
+    root = cut_corpus(tmp_path / "c", cells, f"x_{modality}")
+    what = {"modality": modality, "encoder": "baseline", "dtype": "float32"}
+    [made] = extract(root, features=tmp_path / "f", **what)
+    [job] = make_jobs(root, **what)
+    worker = Worker(pickle.loads(pickle.dumps(_portable(job))), threads=1, decoders=2)
+    with FeatureFile(made.path) as file:
+        worker.load(Expected(file.attributes["revision"], None, {}))
+        batch = worker.encode(np.arange(4))
+        assert np.array_equal(batch.x, file.x()) and batch.status.tolist() == [1, 3, 1, 1]
+        assert len({row.tobytes() for row in batch.x}) == 4
+        assert batch.reasons == file.reason.tolist()
 
 
 # And with Ray.
