@@ -9,12 +9,10 @@ times `process_files` for each feature set (two cores).
 
 import argparse
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
-from measure import in_turns, machine, markdown, write_section
+from measure import in_turns, machine, markdown, rate, write_section
 from media import generated, make_corpus
 
 from erc_features.extraction.extract import extract
@@ -69,15 +67,6 @@ def ours(features: str, corpus: object, place: str) -> None:
     with tempfile.TemporaryDirectory(dir=place) as folder:
         extract(corpus, features=folder, modality="audio", encoder=f"opensmile:{features}",
                 workers=2)  # fmt: skip
-
-
-def rate(run: Callable[[], object], rows: int) -> Callable[[], float]:
-    def measured() -> float:
-        began = perf_counter()
-        run()
-        return rows / (perf_counter() - began)
-
-    return measured
 
 
 if __name__ == "__main__":

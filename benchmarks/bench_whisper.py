@@ -10,11 +10,10 @@ tight at least 10 times the one-by-one calls, and at least 0.9 of its bare forwa
 
 import argparse
 from collections.abc import Callable
-from time import perf_counter
 
 import numpy as np
 import torch
-from measure import in_turns, machine, markdown, write_section
+from measure import in_turns, machine, markdown, rate, write_section
 
 from erc_features.encoders import load_encoder
 from erc_features.encoders.base import Settings
@@ -66,14 +65,6 @@ def main() -> None:
         "bare forward, tight": (bare, asked.rows),
         "erc, tight": (lambda: [tight.encode(batch) for batch in batches], asked.rows),
     }
-
-    def rate(run: Callable[[], object], rows: int) -> Callable[[], float]:
-        def measured() -> float:
-            began = perf_counter()
-            run()
-            return rows / (perf_counter() - began)
-
-        return measured
 
     found = in_turns(
         {name: rate(*line) for name, line in lines.items()}, asked.turns, lambda s: print(s)
