@@ -248,7 +248,13 @@ def identity_of(config: FuseConfig, table: FeatureTable) -> str:
         }
         for source in table.sources
     ]
-    return sha256_of({"config": without_place(config), "inputs": inputs, "data": table.digest()})
+
+    what: dict[str, Any] = {"inputs": inputs, "data": table.digest()}
+    what["config"] = without_place(config)
+    if config.folds:  # which follow from columns that are no data of a run over splits
+        folds = make_folds(table, config.folds, config.dev)
+        what["folds"] = [[fold.name, fold.dev.tolist(), fold.test.tolist()] for fold in folds]
+    return sha256_of(what)
 
 
 def sha256_of(value: Any) -> str:

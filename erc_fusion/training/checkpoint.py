@@ -63,11 +63,6 @@ class FoldedWeights:
 
     folds: tuple[Weights, ...]
 
-    @property
-    def standardiser(self) -> Standardiser:
-        """Of the first fold."""
-        return self.folds[0].standardiser
-
     def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
         """Predict rows that no fold has seen: each seed's mean over the folds' probabilities."""
         found = [weights.predict(table, rows) for weights in self.folds]

@@ -13,7 +13,7 @@ from erc_features.errors import ErcError
 from erc_features.extraction.extract import extract
 from erc_features.preparation.live_dialogue import read_talk
 from erc_fusion.config.config import FuseConfig, with_options
-from erc_fusion.fuse import fuse
+from erc_fusion.fuse import fuse, identity_of
 from erc_fusion.inputs.folds import make_folds
 from erc_fusion.inputs.sources import find_sources
 from erc_fusion.inputs.standardise import Standardised, fit_standardiser
@@ -155,3 +155,11 @@ def test_errors(root):
     for command in (tune, overfit):
         with pytest.raises(ErcError, match="has no folds; leave --folds out"):
             command(_config(root, "session"))
+
+
+def test_other_sessions_are_another_run(root):
+    table = load_table(find_sources(root / "features/talks", ()))
+    moved = replace(table, more={"session": np.roll(table.more["session"], 6)})
+    by_session, splits = _config(root, "session"), _config(root, "")
+    assert identity_of(by_session, moved) != identity_of(by_session, table)
+    assert identity_of(splits, moved) == identity_of(splits, table)
