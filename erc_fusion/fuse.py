@@ -29,6 +29,7 @@ from erc_fusion.inputs.folds import Fold, make_folds
 from erc_fusion.inputs.sources import Source, find_sources
 from erc_fusion.inputs.splits import check_folds, check_splits
 from erc_fusion.inputs.table import FeatureTable, load_table
+from erc_fusion.inputs.targets import parse_losses, parse_target, settle, with_target
 from erc_fusion.runs import run as runs
 from erc_fusion.runs.predictions import PREDICTIONS, write_predictions
 from erc_fusion.runs.run import Run
@@ -98,7 +99,7 @@ def fuse(
     events.check_log(log)
     asked = config
     config, sources = resolve(config)
-    table = load_table(sources, config.layers)
+    config, table = open_table(config, sources)
     identity = identity_of(config, table)
     name = runs.check_name(config.place.name) or f"{config.model.head}-{identity[:8]}"
     path = Path(config.place.runs) / config.corpus / name
@@ -157,6 +158,7 @@ def _run(
     metrics = {
         "seeds": list(config.seeds),
         "labels": list(table.labels),
+        "task": table.task.as_dict(),
         "head": config.model.head,
         "modalities": [source.modality for source in table.sources],
         "files": [source.stem for source in table.sources],
@@ -205,7 +207,7 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
     from erc_fusion.model.context import load_context
     from erc_fusion.model.heads import load_head
     from erc_fusion.training.fit import pick_device
-    from erc_fusion.training.losses import CONTRASTS, LOSSES
+    from erc_fusion.training.losses import CONTRASTS
     from erc_fusion.training.optimize import decide_precision
 
     check_config(config)
@@ -213,7 +215,8 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
         python_warnings.warn(many, stacklevel=3)
     head = load_head(config.model.head)
     load_context(config.model.context)
-    choose("loss", config.loss.loss, LOSSES)
+    parse_losses(config.loss.loss)
+    parse_target(config.target)
     choose("contrastive loss", config.loss.contrastive, [*CONTRASTS, "auto"])
     contrastive = config.loss.contrastive
     if contrastive == "auto":
@@ -232,6 +235,17 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
     training = replace(config.training, precision=precision)
     changed = replace(config, corpus=corpus, modalities=stems, loss=loss, training=training)
     return changed, sources
+
+
+def open_table(config: FuseConfig, sources: Sequence[Source]) -> tuple[FuseConfig, FeatureTable]:
+    """(resolved settings that fit what is predicted, the table with its truth).
+
+    Raises:
+        ErcError: the files do not fit each other, or the target or its settings do not fit them.
+    """
+    table = load_table(sources, config.layers)
+    table = with_target(table, config.target, config.loss.loss)
+    return settle(config, table.task), table
 
 
 def identity_of(config: FuseConfig, table: FeatureTable) -> str:
@@ -298,6 +312,7 @@ def _inputs(
         "corpus": config.corpus,
         "fingerprint": table.fingerprint,
         "labels": list(table.labels),
+        "task": table.task.as_dict(),
         # Frequent in train, in the order of their embeddings.
         "speakers": [] if folds else list(speakers[0]),
         "identity": identity,

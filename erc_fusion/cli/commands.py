@@ -55,7 +55,7 @@ def fuse(
 
 
 @command_of(commands, "erc tune --trials 100 && erc fuse --config runs/meld/tuned.toml")
-@takes_settings("corpus", "features", "modalities", "runs", "monitor", "device")
+@takes_settings("corpus", "features", "modalities", "target", "runs", "monitor", "device")
 def tune(
     settings: FuseConfig,
     heads: str | None = None,

@@ -48,6 +48,13 @@ SETTINGS: dict[str, Setting] = {
         "text,audio.NAME",
         "every modality that has a file",
     ),
+    "target": Setting(
+        INPUTS,
+        "What to predict: label, or columns of the corpus. Numbers (valence,arousal) are a "
+        "regression, joy|surprise in a cell is a set of labels, other names are classes; numbers "
+        "may stand beside label.",
+        "label|COLUMN,…",
+    ),
     "layers": Setting(INPUTS, "Layers to read from each file.", "all|last|-4:|0,6,12"),
     "config": Setting(INPUTS, "TOML file of settings; options given here override it."),
     "head": Setting(MODEL, "How the modalities are fused.", "|".join(HEADS)),
@@ -62,7 +69,14 @@ SETTINGS: dict[str, Setting] = {
     ),
     "dropout": Setting(MODEL, "Dropout rate after the projection."),
     "modality_dropout": Setting(MODEL, "Probability of hiding a file from a training row."),
-    "loss": Setting(LOSS, "Loss on the logits.", "cross-entropy|focal|dice"),
+    "loss": Setting(
+        LOSS,
+        "Loss on the outputs: the first three of classes, bce of a set of labels, ccc and mse of "
+        "numbers; with classes and numbers, one of each.",
+        "cross-entropy|focal|dice|bce|ccc|mse,…",
+        "cross-entropy, bce, ccc",
+    ),
+    "target_weight": Setting(LOSS, "Weight of the loss of numbers beside classes or a set."),
     "gamma": Setting(LOSS, "Focusing parameter of the focal loss."),
     "class_weights": Setting(
         LOSS,

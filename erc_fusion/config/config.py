@@ -9,7 +9,7 @@ from typing import Any
 from erc_features.errors import ErcError, choose
 from erc_fusion.config.parsing import build, read_toml
 
-MONITORS = ("accuracy", "weighted_f1")
+MONITORS = ("accuracy", "weighted_f1", "ccc", "map", "micro_f1", "macro_f1")
 CLASS_WEIGHTS = ("none", "sqrt", "balanced")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16", "auto")
@@ -25,10 +25,12 @@ CHOICES = {
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
 }
-_LATER = (("model", "layer_mix"),)  # settings that runs of erc 0.1 do not have
+# Settings that runs of erc 0.1 do not have.
+_LATER = (("model", "layer_mix"), ("loss", "target_weight"), ("", "target"))
 _BELOW_1 = ("dropout", "modality_dropout", "label_smoothing", "average")
 _ABOVE_0 = ("width", "temperature", "lr", "batch_size", "epochs", "patience", "clip")
-_AT_LEAST_0 = ("weight_decay", "warmup", "margin", "gamma", "contrastive_weight")
+_AT_LEAST_0 = ("weight_decay", "warmup", "margin", "gamma", "contrastive_weight",
+               "target_weight")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class LossConfig:
     """What is minimised: `loss + contrastive_weight * contrastive`.
 
     Attributes:
-        loss: the classification loss, see :mod:`erc_fusion.training.losses`.
+        loss: of the classes, the set of labels or the numbers that are predicted, see
+            :mod:`erc_fusion.training.losses`; of classes and numbers, two with a comma.
         class_weights: `none`; `balanced`: inverse to a class's frequency in train; `sqrt`: inverse
             to the square root of it.
         label_smoothing: share of the target that is spread evenly over all classes.
@@ -75,6 +78,7 @@ class LossConfig:
         temperature: of the supervised contrastive loss.
         gamma: of the focal loss: how strongly well-classified rows are played down; 0 is not at
             all.
+        target_weight: of the loss of numbers beside that of classes or of a set.
     """
 
     loss: str = "cross-entropy"
@@ -85,6 +89,7 @@ class LossConfig:
     margin: float = 0.3
     temperature: float = 0.1
     gamma: float = 2.0
+    target_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,13 +156,17 @@ class FuseConfig:
             exactly one complete file.
         layers: which layers of every file to use: `all`, `last`, `-4:` or `0,6,12`.
         seeds: all of them, trained side by side: `(100,)` is one seed, `range(100)` a hundred.
-        monitor: the dev score for early stopping and selection: `accuracy` or `weighted_f1`.
+        target: what is predicted, columns with commas: `label`, `valence,arousal`; see
+            :mod:`erc_fusion.inputs.targets`.
+        monitor: the dev score for early stopping and selection: `accuracy` or `weighted_f1`; of
+            numbers `ccc`, of a set of labels `map`, `micro_f1` or `macro_f1`.
         folds: cross-validation in the place of the corpus's splits: `speaker`, `session` or another
             column, `dialogue:5`, `5`; see :mod:`erc_fusion.inputs.folds`. Empty: the splits.
         dev: with folds, the share of each fold's other rows to choose on.
     """
 
     corpus: str = "meld"
+    target: str = "label"
     modalities: tuple[str, ...] = ()
     layers: str = "all"
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -253,8 +262,11 @@ def parse_list(text: str | None) -> tuple[str, ...] | None:
     return found
 
 
-def must_have_splits(config: FuseConfig, command: str) -> None:
-    """Refuse folds where a command chooses on the corpus's own dev split."""
+def must_have_splits(config: FuseConfig, command: str, *, label: bool = False) -> None:
+    """Refuse folds where a command chooses on the corpus's own dev split; with `label`, other
+    targets than the corpus's label, too."""
+    if label and config.target != "label":
+        raise ErcError(f"{command} is about the corpus's label; leave --target out.")
     if config.folds:
         raise ErcError(
             f"{command} chooses on the corpus's dev split and has no folds; leave --folds out, and "
@@ -269,8 +281,9 @@ def without_place(config: FuseConfig) -> dict[str, Any]:
     """
     found: dict[str, Any] = {k: v for k, v in asdict(config).items() if k != "place"}
     for table, name in _LATER:
-        if found[table][name] == DEFAULTS[name]:
-            del found[table][name]
+        there = found[table] if table else found
+        if there[name] == DEFAULTS[name]:
+            del there[name]
     if not config.folds:
         del found["folds"], found["dev"]
     return found

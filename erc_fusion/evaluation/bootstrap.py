@@ -8,6 +8,7 @@ are one matrix product.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -32,9 +33,13 @@ class Marginals:
     truth: np.ndarray
     predicted: np.ndarray
 
-    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> "Marginals":
+    SHARED: ClassVar = ("truth",)
+    OWN: ClassVar = ("hits", "predicted")
+    KIND: ClassVar = np.float32
+
+    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> Self:
         """The same change made to all three."""
-        return Marginals(change(self.hits), change(self.truth), change(self.predicted))
+        return type(self)(change(self.hits), change(self.truth), change(self.predicted))
 
     def f1(self) -> np.ndarray:
         """(…, C); 0 for a class that is neither true nor predicted anywhere."""
@@ -94,22 +99,42 @@ def resamples(dialogues: int, count: int = RESAMPLES) -> np.ndarray:
     return weights
 
 
-def totals(weights: np.ndarray, table: np.ndarray) -> np.ndarray:
+class Sums(Protocol):
+    """Sums over a dialogue's rows, of which scores are functions: :class:`Marginals` and others.
+
+    Attributes:
+        SHARED, OWN: the names of those that are the same for all seeds, and of the others.
+        KIND: the type that holds their totals well enough.
+    """
+
+    SHARED: ClassVar[tuple[str, ...]]
+    OWN: ClassVar[tuple[str, ...]]
+    KIND: ClassVar[type]
+
+    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> Self: ...
+
+    def score(self, name: str) -> np.ndarray: ...
+
+
+SumsT = TypeVar("SumsT", bound=Sums)
+
+
+def totals(weights: np.ndarray, table: np.ndarray, kind: type = np.float32) -> np.ndarray:
     """Weighted sums over dialogues: weights (R, D), table (D, S, K) -> (S, R, K).
 
     float32 holds counts below 2**24 exactly.
     """
-    flat = table.reshape(len(table), -1).astype(np.float32)
+    flat = table.reshape(len(table), -1).astype(kind)
     # R last in memory: the scores' sums over few classes then run along many resamples.
     return np.moveaxis((flat.T @ weights.T).reshape(*table.shape[1:], -1), -1, -2)
 
 
-def weighted(weights: np.ndarray, table: Marginals) -> Marginals:
+def weighted(weights: np.ndarray, table: SumsT) -> SumsT:
     """From each dialogue's counts to R weighted sums of them: (S, R, C)."""
-    return table.each(lambda part: totals(weights, part))
+    return table.each(lambda part: totals(weights, part, table.KIND))
 
 
-def left_out(table: Marginals) -> Marginals:
+def left_out(table: SumsT) -> SumsT:
     """From each dialogue's counts to those of all dialogues but one, D times: (S, D, C)."""
     return table.each(lambda part: np.moveaxis(part.sum(0) - part, 0, 1))
 

@@ -7,13 +7,16 @@ scores of each fold by itself.
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from erc_fusion.evaluation.metrics import Rows, accuracy, confusions, score, weighted_f1
-from erc_fusion.evaluation.score import Predicted, columns_of
-from erc_fusion.evaluation.slices import slices
+from erc_fusion.evaluation.bootstrap import Dialogues
+from erc_fusion.evaluation.label_sets import counts as set_counts
+from erc_fusion.evaluation.metrics import accuracy, confusions, weighted_f1
+from erc_fusion.evaluation.numbers import concordance
+from erc_fusion.evaluation.score import Floor, Predicted, columns_of, score_rows
 from erc_fusion.inputs.folds import Fold, clusters
 from erc_fusion.inputs.table import FeatureTable
 
@@ -39,17 +42,13 @@ def score_folds(
         said = set(table.text[fold.train].tolist())
         unseen[fold.test] = [text not in said for text in table.text[fold.test]]
         dev_unseen += [text not in said for text in table.text[fold.dev]]
-    known = table.label[table.label >= 0]
-    majority = int(np.bincount(known, minlength=len(table.labels)).argmax())
+    floor = Floor.of(table, rows)
     cluster = clusters(table, rule)
 
     def scored(which: np.ndarray, found: Predicted, new: np.ndarray) -> dict[str, Any] | None:
-        part = Rows(table.label[which], found.probability, cluster[which], new, found.prototype)
-        return score(part, table.labels, majority)
+        return score_rows(table, which, found, floor, cluster[which], new)
 
     test = scored(rows, together, unseen)
-    if test is not None:
-        test["slices"] = slices(table, rows, together.probability.argmax(-1))
     columns = columns_of(table, rows, seeds, together)
     number = np.empty(len(table), np.int64)
     for place, fold in enumerate(folds):
@@ -70,23 +69,32 @@ def score_folds(
 def _joined(found: Sequence[Predicted], order: np.ndarray | None) -> Predicted:
     """All folds' predictions, one after another or in that order."""
     take = slice(None) if order is None else order
-    probability = np.concatenate([each.probability for each in found], 1)[:, take]
-    pca = np.concatenate([each.pca for each in found], 1)[:, take]
-    if any(each.prototype is None for each in found):
-        return Predicted(probability, None, pca)
-    prototype = np.concatenate([np.asarray(each.prototype) for each in found], 1)[:, take]
-    return Predicted(probability, prototype, pca)
+
+    def joined(name: str) -> Any:
+        parts = [part for each in found if (part := getattr(each, name)) is not None]
+        return np.concatenate(parts, 1)[:, take] if len(parts) == len(found) else None
+
+    return Predicted(*(joined(each.name) for each in fields(Predicted)))
 
 
 def _of_fold(table: FeatureTable, fold: Fold, found: Predicted) -> dict[str, Any]:
     """Its name, rows, and mean and sample deviation of its scores over seeds."""
-    truth = table.label[fold.test]
-    counts = confusions(truth, found.probability.argmax(-1), len(table.labels))
-    of_seeds = {"accuracy": accuracy(counts), "weighted_f1": weighted_f1(counts)}
+    truth, of_seeds = table.label[fold.test], {}
+    if table.task.classes:
+        counts = confusions(truth, found.probability.argmax(-1), len(table.labels))
+        of_seeds = {"accuracy": accuracy(counts), "weighted_f1": weighted_f1(counts)}
+    if table.sets is not None and found.chosen is not None:
+        known = ~np.isnan(table.sets[fold.test]).any(-1)
+        sets = set_counts(Dialogues(np.zeros(int(known.sum()), np.int64)),
+                          table.sets[fold.test][known] > 0, found.chosen[:, known])  # fmt: skip
+        whole = sets.each(lambda part: part.sum(0))
+        of_seeds |= {name: whole.score(name) for name in ("micro_f1", "macro_f1")}
+    if table.numbers is not None and found.values is not None:
+        of_seeds["ccc"] = concordance(table.numbers[fold.test], found.values)
     return {
         "name": fold.name,
         "rows": len(fold.test),
-        "labelled": int((truth >= 0).sum()),
+        "labelled": int(table.labelled[fold.test].sum()),
     } | {
         name: {"mean": float(values.mean()),
                "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}

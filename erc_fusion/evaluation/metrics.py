@@ -36,6 +36,7 @@ from erc_fusion.evaluation.bootstrap import (
     totals,
     weighted,
 )
+from erc_fusion.evaluation.figures import deviation, figure
 
 BINS = 15
 SCORES = ("accuracy", "weighted_f1", "macro_f1")
@@ -119,7 +120,7 @@ def score(rows: Rows, labels: Sequence[str], majority: int) -> dict[str, Any] | 
                 "precision": float(precision[c]),
                 "recall": float(recall[c]),
                 "f1": float(per_class[:, c].mean()),
-                "f1_std": _deviation(per_class[:, c]),
+                "f1_std": deviation(per_class[:, c]),
                 "support": int(support[c]),
             }
             for c, label in enumerate(labels)
@@ -178,7 +179,7 @@ def _figures(
         seeds = whole.score(name)
         found = np.where(empty, np.nan, drawn.score(name).mean(0))
         ends = interval(seeds.mean(), found, without.score(name).mean(0))
-        figures[name] = _figure(seeds, *ends)
+        figures[name] = figure(seeds, *ends)
     return figures
 
 
@@ -201,26 +202,11 @@ def _ece(dialogues: Dialogues, confidence: np.ndarray, right: np.ndarray) -> dic
     low, high = 2 * seeds.mean() - np.quantile(drawn, [0.975, 0.025])
     if seeds.mean() <= np.quantile(even, 0.975):
         low = 0.0
-    return _figure(seeds, np.clip(low, 0.0, seeds.mean()), max(high, seeds.mean()))
-
-
-def _figure(seeds: np.ndarray, low: float, high: float) -> dict[str, Any]:
-    """seeds (S,) and the interval of their mean, as `metrics.json` has it."""
-    return {
-        "mean": float(seeds.mean()),
-        "std": _deviation(seeds),
-        "low": float(low),
-        "high": float(high),
-        "seeds": [float(value) for value in seeds],
-    }
+    return figure(seeds, np.clip(low, 0.0, seeds.mean()), max(high, seeds.mean()))
 
 
 def _single(counts: np.ndarray) -> dict[str, float]:
     return {name: float(_marginals(counts).score(name)[0]) for name in SCORES}
-
-
-def _deviation(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def _marginals(counts: np.ndarray) -> Marginals:

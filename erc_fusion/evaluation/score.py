@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from erc_features.utterance import Split
+from erc_fusion.evaluation.label_sets import label_scores
 from erc_fusion.evaluation.metrics import Rows, score
+from erc_fusion.evaluation.numbers import number_scores
 from erc_fusion.evaluation.slices import missing, slices
 from erc_fusion.inputs.table import FeatureTable
+from erc_fusion.inputs.targets import set_names
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,71 @@ class Predicted:
     """What S seeds say of n rows.
 
     Attributes:
-        probability: (S, n, C) float32.
+        probability: (S, n, C) float32, of the classes, or of the labels of a set.
         prototype: (S, n) the class of the nearest prototype, where there is a contrastive loss.
         pca: (S, n, 2) float32, the first two principal components of each seed's embeddings.
+        values: (S, n, T) float64, the numbers, in their own units; None where none is predicted.
+        threshold: (S, n, K) float32, the probability from which the row has the label; None unless
+            sets of labels are predicted.
     """
 
     probability: np.ndarray
     prototype: np.ndarray | None
     pca: np.ndarray
+    values: np.ndarray | None = None
+    threshold: np.ndarray | None = None
+
+    @property
+    def chosen(self) -> np.ndarray | None:
+        """(S, n, K) bool, whether the row has the label of a set."""
+        return None if self.threshold is None else self.probability >= self.threshold
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What can be predicted without looking: train's most frequent class, and mean numbers (T,)."""
+
+    majority: int
+    means: np.ndarray
+
+    @classmethod
+    def of(cls, table: FeatureTable, rows: np.ndarray) -> "Floor":
+        """Those of some rows of a table."""
+        known = table.label[rows][table.label[rows] >= 0]
+        majority = np.bincount(known, minlength=max(1, len(table.labels))).argmax()
+        means = np.zeros(0) if table.numbers is None else np.nanmean(table.numbers[rows], 0)
+        return cls(int(majority), means)
+
+
+def score_rows(
+    table: FeatureTable, rows: np.ndarray, found: Predicted, floor: Floor, cluster: np.ndarray,
+    unseen: np.ndarray,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Scores of whatever is predicted of some rows; None where nothing of it is known.
+
+    Args:
+        found: their predictions.
+        cluster: (n,) what is resampled: any numbers, equal within a dialogue.
+        unseen: (n,) bool, whether the text does not occur in train.
+    """
+    if not table.labelled[rows].any():
+        return None
+    scored: dict[str, Any] = {
+        "rows": len(rows),
+        "labelled": int(table.labelled[rows].sum()),
+        "dialogues": len(np.unique(cluster)),
+    }
+    if table.task.classes:
+        part = Rows(table.label[rows], found.probability, cluster, unseen, found.prototype)
+        scored |= score(part, table.labels, floor.majority) or {}
+        scored["slices"] = slices(table, rows, found.probability.argmax(-1))
+    if table.sets is not None and found.threshold is not None:
+        truth = table.sets[rows]
+        scored |= label_scores(table.labels, cluster, truth, found.probability, found.threshold)
+    if table.numbers is not None and found.values is not None:
+        truth = table.numbers[rows]
+        scored |= number_scores(table.number_names, cluster, truth, found.values, floor.means)
+    return scored
 
 
 def score_splits(
@@ -39,8 +99,7 @@ def score_splits(
     Each split is predicted once; a split without labelled rows scores None.
     """
     train = table.rows(Split.TRAIN)
-    known = table.label[train][table.label[train] >= 0]
-    majority = int(np.bincount(known, minlength=len(table.labels)).argmax())
+    floor = Floor.of(table, train)
     seen = set(table.text[train])
     scores: dict[str, Any] = {"dev": None, "test": None}
     parts = []
@@ -53,13 +112,7 @@ def score_splits(
         if split == Split.NEW:
             continue
         unseen = np.array([text not in seen for text in table.text[rows]])
-        part = Rows(
-            table.label[rows], found.probability, table.dialogue[rows], unseen, found.prototype
-        )
-        scored = score(part, table.labels, majority)
-        if scored is not None:
-            scored["slices"] = slices(table, rows, found.probability.argmax(-1))
-        scores[str(split)] = scored
+        scores[str(split)] = score_rows(table, rows, found, floor, table.dialogue[rows], unseen)
     return scores, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -74,9 +127,20 @@ def columns_of(
     }
     without = np.array([",".join(stems) for stems in missing(table, rows)], dtype=object)
     columns["missing"] = np.tile(without, len(seeds))
-    columns["label"] = np.tile(names[table.label[rows]], len(seeds))
+    truth = names[table.label[rows]]
+    if table.sets is not None:
+        truth = set_names(table.labels, table.sets[rows] > 0)
+        truth[np.isnan(table.sets[rows]).any(-1)] = ""
+    columns["label"] = np.tile(truth, len(seeds))
     columns["seed"] = np.repeat(np.array(seeds), len(rows))
-    flat = found.probability.reshape(-1, len(table.labels))
-    columns["predicted"] = names[flat.argmax(-1)]
+    flat = found.probability.reshape(len(seeds) * len(rows), len(table.labels))
+    if found.chosen is not None:
+        columns["predicted"] = set_names(table.labels, found.chosen).ravel()
+    else:
+        columns["predicted"] = names[flat.argmax(-1)] if len(table.labels) else columns["label"]
     columns |= {f"p_{label}": flat[:, c] for c, label in enumerate(table.labels)}
+    if table.numbers is not None and found.values is not None:
+        for t, name in enumerate(table.number_names):
+            columns[f"true_{name}"] = np.tile(table.numbers[rows, t], len(seeds))
+            columns[f"predicted_{name}"] = found.values[..., t].ravel()
     return columns | {f"pca_{i + 1}": found.pca[..., i].ravel() for i in range(2)}

@@ -18,10 +18,10 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
     """Warnings; raises ErcError if train or dev has no labelled row, or no embedding at all."""
     chosen = (Split.TRAIN, "learn from"), (Split.DEV, "choose on")
     for split, purpose in chosen:
-        if not (table.label[table.rows(split)] >= 0).any():
+        if not table.labelled[table.rows(split)].any():
             raise ErcError(
                 f"Corpus {table.corpus!r} has no labelled {split} row, so there is nothing to "
-                f"{purpose}. It needs {split}.csv with labels."
+                f"{purpose}. It needs {split}.csv with {table.target} filled in."
             )
     for split, _ in chosen:
         if not table.present[table.rows(split)].any():
@@ -38,15 +38,13 @@ def check_folds(table: FeatureTable, folds: Sequence[Fold], config: FuseConfig) 
     found = []
     for fold in folds:
         for rows, part in ((fold.train, "learn from"), (fold.dev, "choose on")):
-            labelled = (table.label[rows] >= 0).any()
+            labelled = table.labelled[rows].any()
             if not labelled or not table.present[rows].any():
                 what = "an embedding" if labelled else "a label"
                 raise ErcError(
                     f"--folds {config.folds}: without fold {fold.name} no row to {part} has {what}."
                 )
-        seen = set(table.label[fold.train].tolist())
-        absent = [label for c, label in enumerate(table.labels) if c not in seen]
-        if absent:
+        if absent := _absent(table, fold.train):
             found.append(f"without fold {fold.name} there is no {', '.join(absent)} to learn")
     if shared := shared_dialogues(table, folds):
         if config.model.context != "none":
@@ -63,10 +61,8 @@ def check_folds(table: FeatureTable, folds: Sequence[Fold], config: FuseConfig) 
 
 
 def _warnings(table: FeatureTable) -> Iterator[str]:
-    seen = set(table.label[table.rows(Split.TRAIN)].tolist())
-    for c, label in enumerate(table.labels):
-        if c not in seen:
-            yield f"{label} does not occur in train and can't be learned"
+    for label in _absent(table, table.rows(Split.TRAIN)):
+        yield f"{label} does not occur in train and can't be learned"
     # Scores are over all rows, also those without an embedding.
     splits = [split for split in Split if len(table.rows(split))]
     for m, source in enumerate(table.sources):
@@ -81,3 +77,11 @@ def _warnings(table: FeatureTable) -> Iterator[str]:
         count = len(np.unique(table.dialogue[table.rows(split)]))
         if 0 < count < DIALOGUES:
             yield f"{split} has {count} dialogues: intervals and tests over dialogues say little"
+
+
+def _absent(table: FeatureTable, rows: np.ndarray) -> list[str]:
+    """The labels that none of those rows has."""
+    seen = set(table.label[rows].tolist())
+    if table.sets is not None:
+        seen = set(np.flatnonzero((table.sets[rows] > 0).any(0)).tolist())
+    return [label for c, label in enumerate(table.labels) if c not in seen]

@@ -4,7 +4,7 @@ speaks.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from erc_features.errors import ErcError
 from erc_fusion.inputs.table import FeatureTable
 from erc_fusion.model.fusion import Split
 
@@ -52,11 +53,14 @@ class Standardiser:
     Attributes:
         mean, scale: stem -> (L, D) float32. Scale is 1 where a column is constant in train.
         speakers: the names that are frequent in train, numbered from 1; other names are 0.
+        centre, unit: (T,) float64, mean and deviation in train of the numbers to predict.
     """
 
     mean: Mapping[str, np.ndarray]
     scale: Mapping[str, np.ndarray]
     speakers: tuple[str, ...] = ()
+    centre: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    unit: np.ndarray = field(default_factory=lambda: np.ones(0))
 
     def apply(self, stem: str, x: np.ndarray, ok: np.ndarray) -> np.ndarray:
         """x (n, L, D), ok (n,) -> float32 (n, L, D) within ±3, zero where not ok.
@@ -100,11 +104,29 @@ class Standardiser:
         speaker = np.array([known.get(name, 0) for name in table.speaker[rows]], dtype=np.int64)
         party = _parties(dialogue, table.speaker[rows])
         columns = (table.present[rows], table.label[rows], dialogue, speaker, party)
-        return Split(x, *(torch.from_numpy(column).to(device) for column in columns))
+        found = Split(x, *(torch.from_numpy(column).to(device) for column in columns))
+        return replace(found, target=self._target(table, rows, device))
+
+    def _target(
+        self, table: FeatureTable, rows: np.ndarray, device: torch.device | str
+    ) -> Tensor | None:
+        """(n, K + T) float32, or None where the table has neither sets nor numbers."""
+        parts = [] if table.sets is None else [table.sets[rows]]
+        if table.numbers is not None:
+            parts.append((table.numbers[rows] - self.centre) / self.unit)
+        if not parts:
+            return None
+        return torch.from_numpy(np.concatenate(parts, -1)).float().to(device)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Mean and scale as `model.safetensors` keeps them: `input.<stem>.mean` and `.scale`."""
-        return {
+        """Mean and scale as `model.safetensors` keeps them: `input.<stem>.mean` and `.scale`, and,
+        of numbers to predict, `target.mean` and `.scale`."""
+        of_numbers = {
+            f"target.{name}": torch.from_numpy(values)
+            for name, values in (("mean", self.centre), ("scale", self.unit))
+            if len(values)
+        }
+        return of_numbers | {
             f"input.{stem}.{name}": torch.from_numpy(values[stem])
             for name, values in (("mean", self.mean), ("scale", self.scale))
             for stem in values
@@ -124,7 +146,7 @@ def fit_standardiser(table: FeatureTable, rows: np.ndarray) -> Standardiser:
     counts = Counter(name for name in table.speaker[rows].tolist() if name)
     order = sorted(counts, key=lambda name: (-counts[name], name))
     frequent = tuple(name for name in order if counts[name] >= FREQUENT)
-    return Standardiser(mean, scale, frequent[:SPEAKERS])
+    return Standardiser(mean, scale, frequent[:SPEAKERS], *_of_numbers(table, rows))
 
 
 def from_tensors(tensors: Mapping[str, Tensor], speakers: Sequence[str] = ()) -> Standardiser:
@@ -134,7 +156,25 @@ def from_tensors(tensors: Mapping[str, Tensor], speakers: Sequence[str] = ()) ->
         if name.startswith("input."):
             stem, _, which = name.removeprefix("input.").rpartition(".")
             kept[which][stem] = values.numpy()
-    return Standardiser(kept["mean"], kept["scale"], tuple(speakers))
+    of_numbers = (tensors[f"target.{name}"].numpy() for name in kept if f"target.{name}" in tensors)
+    return Standardiser(kept["mean"], kept["scale"], tuple(speakers), *of_numbers)
+
+
+def _of_numbers(table: FeatureTable, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, deviation) over train's rows of each number to predict, (T,) float64.
+
+    Raises:
+        ErcError: a number is not known of any of them, or always the same.
+    """
+    truth = np.zeros((len(table), 0)) if table.numbers is None else table.numbers
+    for name, values in zip(table.number_names, truth[rows].T, strict=True):
+        known = values[~np.isnan(values)]
+        if not len(known) or np.ptp(known) == 0:
+            what = f"always {known[0]:g}" if len(known) else "never known"
+            raise ErcError(f"--target {name}: it is {what} in train, so there is nothing to learn.")
+    if not truth.shape[1]:
+        return np.zeros(0), np.ones(0)
+    return np.nanmean(truth[rows], 0), np.nanstd(truth[rows], 0)
 
 
 def _parties(dialogue: np.ndarray, names: np.ndarray) -> np.ndarray:

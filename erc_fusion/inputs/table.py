@@ -13,6 +13,7 @@ from erc_features.errors import ErcError, listed
 from erc_features.store import FeatureFile, Status
 from erc_features.utterance import Split
 from erc_fusion.inputs.sources import Source
+from erc_fusion.inputs.targets import LABEL, Task
 
 _ORDER = {split: place for place, split in enumerate(Split)}
 
@@ -35,6 +36,11 @@ class FeatureTable:
         x: stem -> (N, L, D) as stored, zero where not present.
         present: (N, M) bool, whether the row's status is ok.
         more: other columns of the corpus, such as `session`: (N,) str each.
+        target: the columns to predict, see :mod:`erc_fusion.inputs.targets`; `labels` and `label`
+            are of these.
+        sets: (N, K) float64, 1 for each label that a row has, NaN where unlabelled, where rows
+            have sets of labels; else None.
+        number_names, numbers: the T columns of numbers, (N, T) float64, NaN where unlabelled.
     """
 
     sources: tuple[Source, ...]
@@ -49,6 +55,10 @@ class FeatureTable:
     x: Mapping[str, np.ndarray]
     present: np.ndarray
     more: Mapping[str, np.ndarray] = field(default_factory=dict)
+    target: str = LABEL
+    sets: np.ndarray | None = None
+    number_names: tuple[str, ...] = ()
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.key)
@@ -74,7 +84,25 @@ class FeatureTable:
         digest.update(json.dumps(self.labels).encode())
         for values in (self.label, self.present, *(self.x[name] for name in sorted(self.x))):
             digest.update(np.ascontiguousarray(values).view(np.uint8).data)
+        if self.target != LABEL or self.sets is not None:
+            digest.update(json.dumps(self.task.as_dict()).encode())
+            for truth in (self.sets, self.numbers):
+                if truth is not None:
+                    digest.update(np.ascontiguousarray(truth).view(np.uint8).data)
         return digest.hexdigest()
+
+    @property
+    def task(self) -> Task:
+        return Task(self.target, self.labels, self.sets is not None, self.number_names)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(N,) bool, whether anything of what is predicted is known of the row."""
+        found = self.label >= 0
+        for values in (self.sets, self.numbers):
+            if values is not None:
+                found = found | ~np.isnan(values).all(-1)
+        return found
 
     def rows(self, split: Split | str) -> np.ndarray:
         """Row numbers of a split."""

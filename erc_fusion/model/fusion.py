@@ -22,6 +22,8 @@ class Split:
         x: stem -> (N, L, D) float32, standardised, zero where absent.
         present: (N, M) bool.
         label: (N,) int64, -1 where unlabelled.
+        target: (N, K + T) float32: 1 for each label of the row's set, then its numbers,
+            standardised; NaN where unlabelled. None where only a class is predicted.
         dialogue: (N,) int64, numbered from 0 without gaps.
         speaker: (N,) int64, from 1 a speaker that is frequent in train, 0 any other; None: all 0.
         party: (N,) int64, who speaks within the dialogue, numbered from 0 in each; None: each
@@ -34,9 +36,21 @@ class Split:
     dialogue: Tensor
     speaker: Tensor | None = None
     party: Tensor | None = None
+    target: Tensor | None = None
+
+    @property
+    def labelled(self) -> Tensor:
+        """(N,) bool, whether anything of what is predicted is known of the row."""
+        return labelled(self.label, self.target)
 
     def __len__(self) -> int:
         return len(self.label)
+
+
+def labelled(label: Tensor, target: Tensor | None) -> Tensor:
+    """label (…), -1 where unlabelled, and target (…, O), NaN there -> (…) bool."""
+    known = label != -1
+    return known if target is None else known | ~target.isnan().all(-1)
 
 
 class FusionModel(nn.Module):
@@ -46,7 +60,7 @@ class FusionModel(nn.Module):
         self,
         config: ModelConfig,
         files: Mapping[str, tuple[int, int]],
-        classes: int,
+        outputs: int,
         stack: Stack,
         speakers: int = 0,
     ) -> None:
@@ -59,13 +73,14 @@ class FusionModel(nn.Module):
             config.width, config.dropout, config.reach == "past", config.speakers, speakers
         )
         self.context = load_context(config.context)(stack, around)
-        self.classifier = Linear(stack, config.width, classes)
+        self.classifier = Linear(stack, config.width, outputs)
 
     def forward(
         self, x: Mapping[str, Tensor], present: Tensor, dialogues: Dialogues | None = None
     ) -> tuple[Tensor, Tensor]:
-        """x: stem -> (S, B, L, D), present (S, B, M) -> logits (S, B, C), embedding (S, B, E).
+        """x: stem -> (S, B, L, D), present (S, B, M) -> logits (S, B, O), embedding (S, B, E).
 
+        The O outputs are the logits of the classes or labels, then the numbers.
         `dialogues` are needed where the context looks at them.
         """
         if self.training and self.modality_dropout > 0:
@@ -101,13 +116,13 @@ class FusionModel(nn.Module):
 def build_model(
     config: ModelConfig,
     files: Mapping[str, tuple[int, int]],
-    classes: int,
+    outputs: int,
     seeds: tuple[int, ...],
     device: torch.device | str = "cpu",
     speakers: int = 0,
 ) -> FusionModel:
     """A model with each seed's initial weights, on `device`, that knows `speakers` by name."""
-    return FusionModel(config, files, classes, Stack(seeds, device), speakers).to(device)
+    return FusionModel(config, files, outputs, Stack(seeds, device), speakers).to(device)
 
 
 def load_state(model: FusionModel, state: Mapping[str, Tensor]) -> None:

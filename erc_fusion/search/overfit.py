@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from erc_features.errors import ErcError
 from erc_features.threads import let_waiting_threads_sleep
 from erc_fusion.config.config import FuseConfig, must_have_splits
-from erc_fusion.fuse import resolve
+from erc_fusion.fuse import open_table, resolve
 from erc_fusion.inputs.splits import check_splits
-from erc_fusion.inputs.table import load_table
 
 if TYPE_CHECKING:
     from erc_fusion.training.train import Progress
@@ -69,7 +69,11 @@ def overfit(config: FuseConfig, *, progress: "Callable[[Progress], None] | None"
 
     must_have_splits(config, "erc fuse --overfit")
     config, sources = resolve(config)
-    table = load_table(sources, config.layers)
+    config, table = open_table(config, sources)
+    if not table.task.classes:
+        raise ErcError(
+            f"--overfit needs the accuracy on train, and --target {config.target} has no classes."
+        )
     check_splits(table)
     data = make_data(table, config.place.device)
     epochs, width = config.training.epochs, config.model.width

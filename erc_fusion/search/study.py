@@ -170,7 +170,7 @@ def _identity(plan: Plan, step: Step, config: FuseConfig) -> str:
     grid = step.grid()
     inputs: dict[str, str] = {}
     for settings in ({}, *grid):  # `layers` may be searched over
-        must_have_splits(config, "erc study")
+        must_have_splits(config, "erc study", label=True)
         candidate, sources = resolve(with_options(config, **settings))
         if candidate.layers not in inputs:
             table = load_table(sources, candidate.layers)
@@ -210,7 +210,7 @@ def _search(config: FuseConfig, step: Step, tell: Callable[[], None]) -> tuple[C
     data: dict[str, Data] = {}
     tried = []
     for settings in step.grid():
-        must_have_splits(config, "erc study")
+        must_have_splits(config, "erc study", label=True)
         candidate, sources = resolve(with_options(config, **settings))
         if candidate.layers not in data:
             table = load_table(sources, candidate.layers)

@@ -28,10 +28,9 @@ from erc_fusion.config.config import (
     with_options,
     without_place,
 )
-from erc_fusion.fuse import resolve, sha256_of
+from erc_fusion.fuse import open_table, resolve, sha256_of
 from erc_fusion.inputs.sources import Source
 from erc_fusion.inputs.splits import check_splits
-from erc_fusion.inputs.table import load_table
 from erc_fusion.search.tune_space import Space
 
 if TYPE_CHECKING:
@@ -199,8 +198,9 @@ class _Search:
     """The data, read once, and the objective."""
 
     def __init__(self, config: FuseConfig, sources: Sequence[Source], space: Space) -> None:
+        config, whole = open_table(replace(config, layers="all"), sources)
         self.config, self.sources, self.space = config, sources, space
-        whole = load_table(sources)
+        self.classes = whole.task.classes
         check_splits(whole)
         self.identity = sha256_of((whole.digest(), without_place(config), asdict(space)))
         self._whole, self._data = whole, dict[str, "Data"]()
@@ -212,7 +212,7 @@ class _Search:
 
         from erc_fusion.training.fit import fit
 
-        config = with_options(self.config, **self.space.ask(trial, self.sources))
+        config = with_options(self.config, **self.ask(trial))
 
         # An interrupted trial starts again, with the scores of the epochs that it had.
         known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
@@ -231,11 +231,16 @@ class _Search:
             raise ErcError(str(error)) from None  # frees what the failed trial holds
         return float(np.mean(trained.best(config.monitor)))
 
+    def ask(self, trial: "optuna.Trial") -> dict[str, Any]:
+        """The settings of a trial."""
+        return self.space.ask(trial, self.sources, classes=self.classes)
+
     def data(self, layers: str) -> "Data":
         from erc_fusion.training.fit import make_data
 
         if layers not in self._data:
-            table = self._whole if layers == "all" else load_table(self.sources, layers)
+            own = replace(self.config, layers=layers)
+            table = self._whole if layers == "all" else open_table(own, self.sources)[1]
             self._data[layers] = make_data(table, self.config.place.device)
         return self._data[layers]
 
@@ -266,7 +271,11 @@ def _write(study: "optuna.Study", search: _Search, to: Path | str | None, second
         )
     asked = (cast(Any, optuna.trial.FixedTrial(dict(trial.params))) for trial in ranked[:10])
     best = tuple(
-        Trial(trial.number, trial.value, search.space.ask(fixed, search.sources))
+        Trial(
+            trial.number,
+            trial.value,
+            search.ask(fixed),
+        )
         for trial, fixed in zip(ranked, asked, strict=False)
     )
     chosen = with_options(config, **best[0].options)

@@ -35,37 +35,49 @@ class Space:
         given = zip(("heads", "contexts", "losses", "contrasts"), choices, strict=True)
         return replace(cls(), **{name: chosen for name, chosen in given if chosen})
 
-    def ask(self, trial: "optuna.Trial", sources: Sequence[Source]) -> dict[str, Any]:
-        """The settings of a trial, by their names in the configuration."""
+    def ask(
+        self, trial: "optuna.Trial", sources: Sequence[Source], *, classes: bool = True
+    ) -> dict[str, Any]:
+        """The settings of a trial, by their names in the configuration.
+
+        Without `classes`, where a set of labels or numbers are predicted, no losses are tried.
+        """
         pick = trial.suggest_categorical
         head = str(pick("head", self.heads))
         found: dict[str, Any] = {
             "head": head,
             "context": pick("context", self.contexts),
-            "loss": pick("loss", self.losses),
-            "class_weights": pick("class_weights", CLASS_WEIGHTS),
+            **({"loss": pick("loss", self.losses),
+                "class_weights": pick("class_weights", CLASS_WEIGHTS)} if classes else {}),
             "width": pick("width", self.widths),
             "dropout": trial.suggest_float("dropout", 0.0, 0.7),
             "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
             "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1.0, log=True),
-            "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
+            **({"label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2)}
+               if classes else {}),
             "average": pick("average", (0.0, 0.99)),
             "schedule": pick("schedule", ("constant", "cosine")),
-        }
+        }  # fmt: skip
         if any(source.shape[1] > 1 for source in sources):
             found["layers"] = pick("layers", self.layers)
         if len(sources) > 1:
             found["modality_dropout"] = trial.suggest_float("modality_dropout", 0.0, 0.4)
-        if found["loss"] == "focal":
+        if found.get("loss") == "focal":
             found["gamma"] = trial.suggest_float("gamma", 0.5, 4.0)
+        if not classes:
+            return found | self._who(trial, found)
         contrasts = tuple(c for c in self.contrasts if not (head == "triplet" and c == "none"))
         name = "contrastive" if contrasts == self.contrasts else "contrastive of triplet"
         found["contrastive"] = pick(name, contrasts)
         if found["contrastive"] != "none":
             found["contrastive_weight"] = trial.suggest_float("contrastive_weight", 0.1, 1.0)
-        if found["context"] != "none":
-            found["speakers"] = pick("speakers", (True, False))
-        return found
+        return found | self._who(trial, found)
+
+    @staticmethod
+    def _who(trial: "optuna.Trial", found: dict[str, Any]) -> dict[str, Any]:
+        if found["context"] == "none":
+            return {}
+        return {"speakers": trial.suggest_categorical("speakers", (True, False))}
 
     def check(self) -> None:
         """Raises ErcError where a choice is unknown, or there is none."""

@@ -140,10 +140,12 @@ def in_order(split: Split, size: int) -> Iterator[Batch]:
 
 def gather(
     split: Split, batch: Batch
-) -> tuple[Mapping[str, Tensor], Tensor, Tensor, Dialogues | None]:
-    """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B), dialogues for the context).
+) -> tuple[Mapping[str, Tensor], Tensor, Tensor, Dialogues | None, Tensor | None]:
+    """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B), dialogues for the context,
+    target (S, B, K + T), if any).
 
-    Padding is absent and has label -1. Dialogues are None where the batch is not made of them.
+    Padding is absent, and has label -1 and target NaN. Dialogues are None where the batch is not
+    made of them.
     """
     device = split.label.device
     rows, real = batch.rows.to(device), batch.real.to(device)
@@ -154,12 +156,15 @@ def gather(
     }
     present = split.present[rows] & real[..., None]
     label = split.label[rows].masked_fill(~real, -1)
+    target = split.target
+    if target is not None:
+        target = target[rows].masked_fill(~real[..., None], torch.nan)
     if batch.place is None:
-        return x, present, label, None
+        return x, present, label, None, target
     speaker = torch.zeros_like(rows) if split.speaker is None else split.speaker[rows]
     each = torch.arange(rows.shape[1], device=device).expand_as(rows)
     party = each if split.party is None else split.party[rows]
-    return x, present, label, Dialogues(batch.place.to(device), speaker, party)
+    return x, present, label, Dialogues(batch.place.to(device), speaker, party), target
 
 
 def _plain(rows: Tensor) -> Batch:

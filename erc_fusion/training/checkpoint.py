@@ -1,6 +1,6 @@
 """A trained model with everything it needs to read a table: `model.safetensors`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from erc_fusion.config.config import from_tables
 from erc_fusion.evaluation.score import Predicted
 from erc_fusion.inputs.standardise import Standardiser, from_tensors
 from erc_fusion.inputs.table import FeatureTable
+from erc_fusion.inputs.targets import Task
 from erc_fusion.model.fusion import FusionModel, build_model, load_state
 from erc_fusion.runs.run import Run
 from erc_fusion.training.train import PREDICT_ROWS, nearest, predict
@@ -27,19 +28,31 @@ class Weights:
     Attributes:
         prototypes: (S, C, E), the mean train embedding of each class; None without a contrastive
             loss.
+        task: what is predicted.
+        thresholds: (S, K), the probability from which a row has a label; None unless sets of
+            labels are predicted.
     """
 
     model: FusionModel
     standardiser: Standardiser
     prototypes: Tensor | None
+    task: Task
+    thresholds: Tensor | None = None
 
     def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
         """Predict some rows of a table, whole dialogues, on the model's device."""
         device = next(self.model.parameters()).device
-        found = predict(self.model, self.standardiser.split(table, rows, device))
+        found = predict(self.model, self.standardiser.split(table, rows, device), self.task)
         closest = None if self.prototypes is None else nearest(found, self.prototypes)
         embedding = found.embedding.cpu().numpy()
-        return Predicted(found.probability.cpu().numpy(), closest, principal(embedding))
+        probability, values, limits = found.probability.cpu().numpy(), None, None
+        if self.task.numbers:
+            scaled = found.logits[..., -len(self.task.numbers) :].cpu().double().numpy()
+            values = scaled * self.standardiser.unit + self.standardiser.centre
+        if self.thresholds is not None:
+            shape = probability.shape
+            limits = np.broadcast_to(self.thresholds.cpu().numpy()[:, None], shape)
+        return Predicted(probability, closest, principal(embedding), values, limits)
 
     @torch.inference_mode()
     def weigh(self, table: FeatureTable, rows: np.ndarray) -> np.ndarray | None:
@@ -64,10 +77,18 @@ class FoldedWeights:
     folds: tuple[Weights, ...]
 
     def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
-        """Predict rows that no fold has seen: each seed's mean over the folds' probabilities."""
+        """Predict rows that no fold has seen: each seed's mean over the folds' predictions."""
         found = [weights.predict(table, rows) for weights in self.folds]
-        mean = np.stack([each.probability for each in found]).mean(0, dtype=np.float64)
-        return Predicted(np.asarray(mean, np.float32), None, found[0].pca)
+
+        def mean(of: Callable[[Predicted], np.ndarray | None], kind: type) -> np.ndarray | None:
+            parts = [part for each in found if (part := of(each)) is not None]
+            return np.asarray(np.mean(parts, 0, dtype=np.float64), kind) if parts else None
+
+        probability = mean(lambda each: each.probability, np.float32)
+        assert probability is not None
+        values = mean(lambda each: each.values, np.float64)
+        limits = mean(lambda each: each.threshold, np.float32)
+        return Predicted(probability, None, found[0].pca, values, limits)
 
 
 def principal(embedding: np.ndarray) -> np.ndarray:
@@ -92,7 +113,8 @@ def principal(embedding: np.ndarray) -> np.ndarray:
 
 
 def save_weights(path: Path, weights: Weights | FoldedWeights) -> None:
-    """Write `model.…` and `prototypes` (S, …), and `input.<stem>.mean` and `.scale` (L, D).
+    """Write `model.…`, `prototypes` and `thresholds` (S, …), `target.mean` and `.scale` (T,), and
+    `input.<stem>.mean` and `.scale` (L, D).
 
     Of folds, each under `fold.<number>.`, from 0.
     """
@@ -107,8 +129,9 @@ def save_weights(path: Path, weights: Weights | FoldedWeights) -> None:
 
 def _tensors(weights: Weights) -> dict[str, Tensor]:
     tensors = {f"model.{name}": value.detach() for name, value in weights.model.named_parameters()}
-    if weights.prototypes is not None:
-        tensors["prototypes"] = weights.prototypes
+    for name in ("prototypes", "thresholds"):
+        if (own := getattr(weights, name)) is not None:
+            tensors[name] = own
     kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
     return kept | weights.standardiser.tensors()
 
@@ -140,11 +163,11 @@ def _load(
     path = run.path / "model.safetensors"
     config = from_tables(run.config, where=str(run.path / "config.toml"))
     files = {file["stem"]: tuple(file["shape"][1:]) for file in run.inputs["files"]}
-    labels = run.inputs["labels"]
+    task = Task.of(run.inputs)
     # A stack of folds knows as many as the fold that knows most.
     known = max((len(fold["speakers"]) for fold in run.inputs.get("folds") or ()),
                 default=len(speakers))  # fmt: skip
-    model = build_model(config.model, files, len(labels), config.seeds, device, known)
+    model = build_model(config.model, files, task.outputs, config.seeds, device, known)
     ours = [name for name in tensors if name.startswith("model.")]
     state = {name.removeprefix("model."): tensors[name] for name in ours}
     shapes = {name: value.shape for name, value in model.named_parameters()}
@@ -153,4 +176,5 @@ def _load(
     load_state(model, state)
     model.eval()
     centres = tensors["prototypes"].to(device) if "prototypes" in tensors else None
-    return Weights(model, from_tensors(tensors, speakers), centres)
+    standardiser = from_tensors(tensors, speakers)
+    return Weights(model, standardiser, centres, task, tensors.get("thresholds"))

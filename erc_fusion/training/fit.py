@@ -9,9 +9,11 @@ import torch
 from erc_features.errors import ErcError
 from erc_features.utterance import Split
 from erc_fusion.config.config import FuseConfig
+from erc_fusion.evaluation.label_sets import thresholds
 from erc_fusion.inputs.folds import Fold
 from erc_fusion.inputs.standardise import Standardiser, fit_standardiser
 from erc_fusion.inputs.table import FeatureTable
+from erc_fusion.inputs.targets import Task
 from erc_fusion.model.fusion import FusionModel, build_model, load_state
 from erc_fusion.model.fusion import Split as Rows
 from erc_fusion.training.checkpoint import Weights
@@ -22,13 +24,13 @@ from erc_fusion.training.train import Progress, Trained, predict, prototypes, tr
 
 @dataclass(frozen=True)
 class Data:
-    """Train and dev, standardised, on the device; `files` maps stems to (L, D), `classes` is C."""
+    """Train and dev, standardised, on the device; `files` maps stems to (L, D)."""
 
     standardiser: Standardiser
     train: Rows
     dev: Rows
     files: Mapping[str, tuple[int, int]]
-    classes: int
+    task: Task
     device: torch.device
 
 
@@ -51,7 +53,7 @@ def _data(
     standardiser = fit_standardiser(table, train)
     learn, choose = (standardiser.split(table, rows, place, raw) for rows in (train, dev))
     files = {source.stem: source.shape[1:] for source in table.sources}
-    return Data(standardiser, learn, choose, files, len(table.labels), place)
+    return Data(standardiser, learn, choose, files, table.task, place)
 
 
 def fit(
@@ -79,7 +81,9 @@ def fit_folds(
     speakers = max(len(each.standardiser.speakers) for each in folds)
 
     def build(seeds: tuple[int, ...]) -> FusionModel:
-        return build_model(config.model, first.files, first.classes, seeds, first.device, speakers)
+        return build_model(
+            config.model, first.files, first.task.outputs, seeds, first.device, speakers
+        )
 
     model = build(config.seeds * len(folds))
     trained = train(model, config.seeds, parts, config.training, config.monitor, progress)
@@ -93,14 +97,25 @@ def fit_folds(
             own.eval()
         centres = None
         if part.objective.contrasts:
-            centres = prototypes(predict(own, data.train), data.train.label, data.classes)
-        weights.append(Weights(own, data.standardiser, centres))
+            found = predict(own, data.train, data.task)
+            centres = prototypes(found, data.train.label, len(data.task.labels))
+        limits = None
+        if data.task.several and data.dev.target is not None:
+            probability = predict(own, data.dev, data.task).probability.cpu().numpy()
+            known = data.dev.target[:, : probability.shape[-1]].cpu().numpy()
+            limits = torch.from_numpy(thresholds(known, probability))
+        weights.append(Weights(own, data.standardiser, centres, data.task, limits))
     return trained, weights
 
 
 def _objective(config: FuseConfig, data: Data) -> Objective:
+    task, target = data.task, data.train.target
+    if task.several and target is not None:
+        sets = target[:, : len(task.labels)]
+        known = ~sets.isnan().any(-1)
+        return make_objective(config.loss, sets[known].sum(0), task, int(known.sum()))
     labelled = data.train.label[data.train.label >= 0]
-    return make_objective(config.loss, torch.bincount(labelled, minlength=data.classes))
+    return make_objective(config.loss, torch.bincount(labelled, minlength=len(task.labels)), task)
 
 
 def pick_device(name: str) -> torch.device:

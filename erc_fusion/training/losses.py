@@ -5,12 +5,15 @@ Rows with target -1 (unlabelled, or padding) are left out.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from erc_features.errors import choose
 from erc_fusion.config.config import LossConfig
+from erc_fusion.inputs.targets import Task
+from erc_fusion.training.target_losses import NUMBERS, bce
 
 UNLABELLED = -1
 
@@ -112,13 +115,16 @@ class Objective:
 
     Attributes:
         config: with `contrastive` decided (not `auto`).
-        weight: (C,) of each class, or (S, C), for rows that are drawn as they occur.
+        task: what is predicted.
+        weight: (C,) of each class, or (S, C), for rows that are drawn as they occur; (K,) of each
+            label of a set, where a row has it.
         balanced: (C,) the same for batches that draw every class equally often: rows are weighted
             by their class's frequency in train, so that the classifier still learns the
             distribution of the corpus.
     """
 
     config: LossConfig
+    task: Task
     weight: Tensor
     balanced: Tensor
 
@@ -126,10 +132,33 @@ class Objective:
     def contrasts(self) -> bool:
         return self.config.contrastive != "none"
 
+    @cached_property
+    def losses(self) -> tuple[str, str]:
+        """(loss of the labels, loss of the numbers)."""
+        return self.task.losses(self.config.loss)
+
+    def supervised(
+        self, outputs: Tensor, label: Tensor, target: Tensor | None, *, balanced: bool = False
+    ) -> Tensor:
+        """outputs (S, B, O), label (S, B), target (S, B, K + T) -> (S,)."""
+        if target is None:
+            return self.classification(outputs, label, balanced=balanced)
+        of_labels, of_numbers = self.losses
+        first, more = len(self.task.labels), len(self.task.numbers)
+        found = outputs.new_zeros(len(outputs))
+        if self.task.classes:
+            found = self.classification(outputs[..., :first], label, balanced=balanced)
+        elif of_labels:
+            found = bce(outputs[..., :first], target[..., :first], self.weight)
+        if more:
+            loss = NUMBERS[of_numbers](outputs[..., first:], target[..., -more:])
+            found = found + (self.config.target_weight if first else 1.0) * loss
+        return found
+
     def classification(self, logits: Tensor, target: Tensor, *, balanced: bool = False) -> Tensor:
         """logits (S, B, C), target (S, B) -> (S,)."""
         weight = self.balanced if balanced else self.weight
-        return LOSSES[self.config.loss](logits, target, weight, self.config)
+        return LOSSES[self.losses[0]](logits, target, weight, self.config)
 
     def contrastive(self, embedding: Tensor, target: Tensor) -> Tensor:
         """embedding (S, B, E) of any norm, target (S, B) -> (S,), without its weight."""
@@ -137,16 +166,30 @@ class Objective:
         return CONTRASTS[self.config.contrastive](unit, target, self.config)
 
 
-def make_objective(config: LossConfig, counts: Tensor) -> Objective:
-    """The objective for `counts` (C,) train rows per class; raises ErcError for unknown losses."""
-    choose("loss", config.loss, LOSSES)
+def make_objective(
+    config: LossConfig, counts: Tensor, task: Task | None = None, rows: int = 0
+) -> Objective:
+    """The objective for `counts` (C,) train rows of each class, or of each label of a set.
+
+    Args:
+        task: what is predicted; by default as many classes as there are counts.
+        rows: of a set, the train rows whose set is known.
+
+    Raises:
+        ErcError: an unknown loss, or one that does not fit what is predicted.
+    """
+    task = task or Task(labels=tuple(map(str, range(len(counts)))))
+    task.losses(config.loss)
     choose("contrastive loss", config.contrastive, CONTRASTS)
-    share = counts.float() / counts.sum()
     power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[config.class_weights]
+    if not task.classes:  # the more rows lack a label, the more those count that have it
+        positive = ((rows - counts) / counts.clamp(min=1)).float() ** power
+        return Objective(config, task, torch.where(counts > 0, positive, 1.0), positive)
+    share = counts.float() / counts.sum()
     weight = (len(counts) * share.clamp(min=1e-12)) ** -power
     if power:
         weight = torch.where(counts > 0, weight, 0.0)
-    return Objective(config, weight, weight * share * (counts > 0).sum())
+    return Objective(config, task, weight, weight * share * (counts > 0).sum())
 
 
 def of_members(objectives: Sequence[Objective], members: Sequence[int]) -> Objective:
@@ -159,7 +202,7 @@ def of_members(objectives: Sequence[Objective], members: Sequence[int]) -> Objec
                    for each, count in zip(objectives, members, strict=True)])
         for name in ("weight", "balanced")
     )  # fmt: skip
-    return Objective(objectives[0].config, *weights)
+    return Objective(objectives[0].config, objectives[0].task, *weights)
 
 
 def _mean_over_rows(log_p: Tensor, target: Tensor, weight: Tensor, config: LossConfig) -> Tensor:

@@ -39,9 +39,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Gathered:
-    """A batch of every member: x stem -> (M, B, L, D), present (M, B, F), label (M, B).
+    """A batch of every member: x stem -> (M, B, L, D), present (M, B, F), label (M, B), and
+    target (M, B, K + T), where a set of labels or numbers are predicted.
 
-    Padding is absent and has label -1.
+    Padding is absent, and has label -1 and target NaN.
 
     Attributes:
         counts: real rows of each member; None where none is padded.
@@ -51,6 +52,7 @@ class Gathered:
     present: Tensor
     label: Tensor
     dialogues: Dialogues | None
+    target: Tensor | None
     counts: Sequence[int] | None
 
 
@@ -81,7 +83,7 @@ def training_batches(
 def _layout(splits: Sequence[Split], size: int, *, dialogues: bool) -> Layout:
     if dialogues:
         return layout_of_dialogues(splits, size)
-    rows = max(int((split.label != UNLABELLED).sum()) for split in splits)
+    rows = max(int(split.labelled.sum()) for split in splits)
     count = batches_of(rows, size)
     return Layout(count, -(-rows // count))
 
@@ -93,7 +95,7 @@ def _drawn(
     if dialogues:
         return whole_dialogues(split, size, orders, layout)
     label = split.label.cpu()
-    pool = torch.nonzero(label != UNLABELLED)[:, 0]
+    pool = torch.nonzero((label != UNLABELLED) if classes else split.labelled.cpu())[:, 0]
     if classes:
         return balanced(pool, label, size, orders, layout.count)
     return shuffled(pool, size, orders, layout.count)
@@ -118,24 +120,29 @@ def batches_in_order(
         found, taken = [], []
         for split, batch, count in zip(splits, batches, members, strict=True):
             if count:
-                x, present, label, places = gather(split, batch)
+                x, present, label, places, target = gather(split, batch)
                 x = {stem: values.expand(count, *values.shape[1:]) for stem, values in x.items()}
                 present = present.expand(count, *present.shape[1:])
-                found.append((x, present, label.expand(count, -1), places and places.expand(count)))
+                if target is not None:
+                    target = target.expand(count, *target.shape[1:])
+                places = places and places.expand(count)
+                found.append((x, present, label.expand(count, -1), places, target))
                 taken.append(batch)
         yield _joined(found, taken, most if len(splits) > 1 else 0), counts
 
 
 def _joined(
-    parts: Sequence[tuple[Mapping[str, Tensor], Tensor, Tensor, Dialogues | None]],
+    parts: Sequence[
+        tuple[Mapping[str, Tensor], Tensor, Tensor, Dialogues | None, Tensor | None]
+    ],
     batches: Sequence[Batch], most: int,
 ) -> Gathered:  # fmt: skip
     """The parts' batches as one, padded to `most` rows, or to the largest at hand."""
     if len(parts) == 1 and parts[0][1].shape[1] >= most:
         return Gathered(*parts[0], batches[0].counts)
-    most = max(most, *(present.shape[1] for _, present, _, _ in parts))
+    most = max(most, *(part[1].shape[1] for part in parts))
     counts: list[int] = []
-    for (_, present, _, _), batch in zip(parts, batches, strict=True):
+    for (_, present, *_), batch in zip(parts, batches, strict=True):
         own = batch.counts or [present.shape[1]] * len(batch.rows)
         counts += own if len(own) == len(present) else [*own] * len(present)
     x = {
@@ -144,9 +151,11 @@ def _joined(
     }
     present = torch.cat([_longer(part[1], most, False) for part in parts])
     label = torch.cat([_longer(part[2], most, UNLABELLED) for part in parts])
+    targets = [_longer(part[4], most, torch.nan) for part in parts if part[4] is not None]
+    target = torch.cat(targets) if targets else None
     dialogues = [part[3] for part in parts]
     if dialogues[0] is None:
-        return Gathered(x, present, label, None, counts)
+        return Gathered(x, present, label, None, target, counts)
     known = [d for d in dialogues if d is not None]
     groups = max(d.place.shape[1] for d in known)
     turns = max(d.place.shape[2] for d in known)
@@ -156,7 +165,7 @@ def _joined(
     ])  # fmt: skip
     speaker = torch.cat([_longer(d.speaker, most, 0) for d in known])
     party = torch.cat([_longer(d.party, most, 0) for d in known])
-    return Gathered(x, present, label, Dialogues(place, speaker, party), counts)
+    return Gathered(x, present, label, Dialogues(place, speaker, party), target, counts)
 
 
 def _longer(values: Tensor, most: int, filling: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from torch import Tensor
 
 from erc_features.errors import ErcError
 from erc_fusion.config.config import TrainingConfig
+from erc_fusion.evaluation.label_sets import set_scores
 from erc_fusion.evaluation.metrics import accuracy, confusions, weighted_f1
-from erc_fusion.model.fusion import FusionModel, Split, load_state
+from erc_fusion.evaluation.numbers import concordance
+from erc_fusion.inputs.targets import Task
+from erc_fusion.model.fusion import FusionModel, Split, labelled, load_state
 from erc_fusion.model.layers import generator
 from erc_fusion.training.allocator import kept_memory
 from erc_fusion.training.losses import UNLABELLED, Objective, of_members
@@ -56,7 +60,7 @@ class Trained:
             there are several (`fold`, from 0). Train's figures are means
             over the epoch's batches during training, with dropout; dev's are from the end of the
             epoch, without dropout, in fp32, and with averaged weights where weights are averaged.
-            Loss is the classification loss in both.
+            Loss is without the contrastive one in both.
         best_epoch, epochs: of each member, counted from 1.
     """
 
@@ -76,7 +80,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class Prediction:
-    """For every row of a split: probability (S, N, C), embedding (S, N, E), logits (S, N, C)."""
+    """For every row of a split: probability (S, N, C), embedding (S, N, E), and logits (S, N, O):
+    those of the probabilities, and then the numbers, standardised."""
 
     probability: Tensor
     embedding: Tensor
@@ -168,14 +173,17 @@ def train(
     return Trained(model, found, tuple(best_epoch.tolist()), tuple(last_epoch.tolist()))
 
 
-def predict(model: FusionModel, split: Split) -> Prediction:
-    """Every row, labelled or not, in evaluation mode."""
-    return predict_parts(model, [split], [model.seeds])[0]
+def predict(model: FusionModel, split: Split, task: Task | None = None) -> Prediction:
+    """Every row, labelled or not, in evaluation mode; without a task, all outputs are classes."""
+    return predict_parts(model, [split], [model.seeds], task)[0]
 
 
 @torch.inference_mode()
 def predict_parts(
-    model: FusionModel, splits: Sequence[Split], members: Sequence[int]
+    model: FusionModel,
+    splits: Sequence[Split],
+    members: Sequence[int],
+    task: Task | None = None,
 ) -> list[Prediction]:
     """Each part's rows, by its own members: as many of the stack as `members` says, in order."""
     model.eval()
@@ -190,7 +198,12 @@ def predict_parts(
             own.append((logits[part, :rows], embedding[part, :rows]))
             first += count
     whole = [tuple(torch.cat(each, dim=1) for each in zip(*own, strict=True)) for own in found]
-    return [Prediction(logits.softmax(-1), embedding, logits) for logits, embedding in whole]
+    of_labels = torch.sigmoid if task and task.several else partial(torch.softmax, dim=-1)
+    names = len(task.labels) if task else None
+    return [
+        Prediction(of_labels(outputs[..., :names]), embedding, outputs)
+        for outputs, embedding in whole
+    ]
 
 
 def prototypes(found: Prediction, label: Tensor, classes: int) -> Tensor:
@@ -220,7 +233,9 @@ def _epoch(
     objective = of_members([part.objective for part in parts], [len(own) for own in orders])
     classes = objective.contrasts and not model.context.dialogues
     device = parts[0].train.label.device
-    sums = torch.zeros(4, model.seeds, device=device)  # loss, contrastive, right, labelled
+    # loss, contrastive, right, labelled, of which with a class
+    sums = torch.zeros(5, model.seeds, device=device)
+    names = len(objective.task.labels) if objective.task.classes else 0
     count, batches = training_batches(
         [part.train for part in parts], config.batch_size, orders,
         dialogues=model.context.dialogues, classes=classes,
@@ -230,17 +245,19 @@ def _epoch(
         with autocast(config.precision, device):
             logits, embedding = model(batch.x, batch.present, batch.dialogues)
         logits, embedding = logits.float(), embedding.float()
-        loss = objective.classification(logits, batch.label, balanced=classes)
+        loss = objective.supervised(logits, batch.label, batch.target, balanced=classes)
         contrast = objective.contrastive(embedding, batch.label)
         whole = loss + objective.config.contrastive_weight * contrast
         descent.step(whole, epoch - 1 + (step + 0.5) / count)
-        labelled = (batch.label != UNLABELLED).sum(1)
-        right = (logits.detach().argmax(-1) == batch.label).sum(1)
-        losses = loss.detach() * labelled, contrast.detach() * labelled
-        sums += torch.stack([*losses, right, labelled])
+        known = labelled(batch.label, batch.target).sum(1)
+        classed = (batch.label != UNLABELLED).sum(1)
+        right = (logits.detach()[..., :names].argmax(-1) == batch.label).sum(1) if names else known
+        losses = loss.detach() * known, contrast.detach() * known
+        sums += torch.stack([*losses, right, known, classed])
     model.noise.counts = None
-    means = (sums[:3] / sums[3].clamp(min=1)).cpu().double().numpy()
-    found = {"loss": means[0], "accuracy": means[2]}
+    rows = torch.stack([sums[3], sums[3], sums[4]]).clamp(min=1)
+    means = (sums[:3] / rows).cpu().double().numpy()
+    found = {"loss": means[0]} | ({"accuracy": means[2]} if names else {})
     return found | ({"contrastive": means[1]} if objective.contrasts else {})
 
 
@@ -248,21 +265,30 @@ def _evaluate(
     model: FusionModel, parts: Sequence[Part], members: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """Loss and scores on dev of each member still in the stack."""
-    found = predict_parts(model, [part.dev for part in parts], members)
+    task = parts[0].objective.task
+    found = predict_parts(model, [part.dev for part in parts], members, task)
     scored = [
-        _scores(predicted.logits, part.dev.label, part.objective)
+        _scores(predicted, part.dev, part.objective)
         for predicted, part, count in zip(found, parts, members, strict=True)
         if count
     ]
     return {name: np.concatenate([each[name] for each in scored]) for name in scored[0]}
 
 
-def _scores(logits: Tensor, label: Tensor, objective: Objective) -> dict[str, np.ndarray]:
-    loss = objective.classification(logits, label.expand(len(logits), -1))
-    predicted = logits.argmax(-1).cpu().numpy()
-    counts = confusions(label.cpu().numpy(), predicted, logits.shape[-1])
-    return {
-        "loss": loss.cpu().double().numpy(),
-        "accuracy": accuracy(counts),
-        "weighted_f1": weighted_f1(counts),
-    }
+def _scores(found: Prediction, dev: Split, objective: Objective) -> dict[str, np.ndarray]:
+    seeds, task, target = len(found.logits), objective.task, dev.target
+    every = None if target is None else target.expand(seeds, *target.shape)
+    loss = objective.supervised(found.logits, dev.label.expand(seeds, -1), every)
+    scores = {"loss": loss.cpu().double().numpy()}
+    truth = None if target is None else target.cpu().double().numpy()
+    names = len(task.labels)
+    if task.classes:
+        predicted = found.logits[..., :names].argmax(-1).cpu().numpy()
+        counts = confusions(dev.label.cpu().numpy(), predicted, names)
+        scores |= {"accuracy": accuracy(counts), "weighted_f1": weighted_f1(counts)}
+    elif names and truth is not None:
+        scores |= set_scores(truth[:, :names], found.probability.cpu().numpy())
+    if task.numbers and truth is not None:
+        numbers = found.logits[..., names:].cpu().double().numpy()
+        scores["ccc"] = concordance(truth[:, -len(task.numbers) :], numbers)
+    return scores
