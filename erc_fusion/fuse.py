@@ -1,26 +1,21 @@
 """`erc fuse`: from feature files to a run."""
 
-import hashlib
 import json
-import shlex
-import sys
 import time
 import warnings as python_warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erc_features.errors import ErcError, RunError, choose
 from erc_features.threads import let_waiting_threads_sleep
-from erc_features.utterance import Split, corpus_name
+from erc_features.utterance import corpus_name
 from erc_fusion.config.config import (
     FuseConfig,
     as_recorded,
     check_config,
     to_toml,
-    without_place,
 )
 from erc_fusion.config.seeds import seeds_warning
 from erc_fusion.evaluation.fold_scores import score_folds
@@ -30,6 +25,7 @@ from erc_fusion.inputs.sources import Source, find_sources
 from erc_fusion.inputs.splits import check_folds, check_splits
 from erc_fusion.inputs.table import FeatureTable, load_table
 from erc_fusion.inputs.targets import parse_losses, parse_target, settle, with_target
+from erc_fusion.run_inputs import identity_of, inputs_of, older
 from erc_fusion.runs import run as runs
 from erc_fusion.runs.predictions import PREDICTIONS, write_predictions
 from erc_fusion.runs.run import Run
@@ -112,7 +108,7 @@ def fuse(
             )
         if log:
             events.write_events(found)
-        told = (*found.metrics.get("warnings", ()), *_older(found))
+        told = (*found.metrics.get("warnings", ()), *older(found))
         return FuseResult(found, True, told)
     folds = make_folds(table, config.folds, config.dev) if config.folds else ()
     if folds and log:
@@ -181,7 +177,7 @@ def _run(
     try:
         runs.part(path, "config.toml").write_text(to_toml(recorded), encoding="utf-8")
         _write_json(
-            runs.part(path, "inputs.json"), _inputs(config, table, folds, identity, speakers)
+            runs.part(path, "inputs.json"), inputs_of(config, table, folds, identity, speakers)
         )
         lines = (json.dumps(record) + "\n" for record in trained.history)
         runs.part(path, "history.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -246,99 +242,6 @@ def open_table(config: FuseConfig, sources: Sequence[Source]) -> tuple[FuseConfi
     table = load_table(sources, config.layers)
     table = with_target(table, config.target, config.loss.loss)
     return settle(config, table.task), table
-
-
-def identity_of(config: FuseConfig, table: FeatureTable) -> str:
-    """A hash of the settings and of all inputs, their numbers too; not of where they are."""
-    inputs = [
-        {
-            "stem": source.stem,
-            "fingerprint": source.fingerprint,
-            "encoder": source.encoder,
-            "revision": source.revision,
-            "config": dict(source.config),
-            "shape": source.shape,
-            "rows": dict(source.rows),
-        }
-        for source in table.sources
-    ]
-
-    what: dict[str, Any] = {"inputs": inputs, "data": table.digest()}
-    what["config"] = without_place(config)
-    if config.folds:  # which follow from columns that are no data of a run over splits
-        folds = make_folds(table, config.folds, config.dev)
-        what["folds"] = [[fold.name, fold.dev.tolist(), fold.test.tolist()] for fold in folds]
-    return sha256_of(what)
-
-
-def sha256_of(value: Any) -> str:
-    """The hash of plain nested values; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("erc", "torch", "numpy")}
-
-
-def _older(found: Run) -> Iterator[str]:
-    """A warning where another erc or torch made a run that is used instead of a new one."""
-    made, here = found.inputs.get("versions", {}), _versions()
-    compared = [name for name in ("erc", "torch") if name in made]
-    if any(made[name] != here[name] for name in compared):
-        other = ", ".join(f"{name} {made[name]}" for name in compared if made[name] != here[name])
-        now = ", ".join(f"{name} {here[name]}" for name in ("erc", "torch"))
-        yield f"it was made by {other}; here are {now}. `erc fuse --overwrite` runs it again"
-
-
-def _inputs(
-    config: FuseConfig, table: FeatureTable, folds: tuple[Fold, ...], identity: str,
-    speakers: Sequence[Sequence[str]],
-) -> dict[str, Any]:  # fmt: skip
-    import torch
-
-    from erc_fusion.training.fit import pick_device
-
-    counts = {split: len(table.rows(split)) for split in Split}
-    shared = ("corpus", "fingerprint", "labels")
-    files = [
-        {name: value for name, value in asdict(source).items() if name not in shared}
-        | {"path": str(source.path)}
-        for source in table.sources
-    ]
-    device = pick_device(config.place.device).type
-    return {
-        "format": runs.FORMAT,
-        "format_version": runs.FORMAT_VERSION,
-        "corpus": config.corpus,
-        "fingerprint": table.fingerprint,
-        "labels": list(table.labels),
-        "task": table.task.as_dict(),
-        # Frequent in train, in the order of their embeddings.
-        "speakers": [] if folds else list(speakers[0]),
-        "identity": identity,
-        "counts": {split: count for split, count in counts.items() if count},
-        "files": files,
-        **(
-            {
-                "folds": [
-                    {
-                        "name": fold.name,
-                        "speakers": list(known),
-                        "train": len(fold.train),
-                        "dev": len(fold.dev),
-                        "test": len(fold.test),
-                    }
-                    for fold, known in zip(folds, speakers, strict=True)
-                ]
-            }
-            if folds
-            else {}
-        ),
-        "versions": _versions(),
-        # The last bits depend on these too.
-        "machine": {"device": device, "threads": torch.get_num_threads()},
-        "command": shlex.join(sys.argv),
-    }
 
 
 def _write_json(path: Path, value: Any) -> None:

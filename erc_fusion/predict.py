@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +22,10 @@ from erc_features.preparation.live_dialogue import prepare_talk
 from erc_features.store import FeatureFile, Probe, Status, must_have_encoder
 from erc_features.utterance import Modality, Utterance
 from erc_features.whole_file import whole_file
+from erc_fusion.evaluation.score import Predicted
 from erc_fusion.inputs.sources import find_sources
 from erc_fusion.inputs.table import load_table
+from erc_fusion.inputs.targets import Task, set_names
 from erc_fusion.runs.run import Run
 
 
@@ -32,9 +34,12 @@ class Answer:
     """The emotion of one utterance.
 
     Attributes:
-        emotion: the most probable one, by the mean over the run's seeds.
+        emotion: the most probable one, by the mean over the run's seeds; of a run that predicts
+            sets of labels, those that reach their threshold (joy|surprise); "" if it has no labels.
         probability: that mean, for each label.
         agreement: share of the seeds that choose the same emotion by themselves.
+        numbers: of a run that predicts numbers, the mean over its seeds of each.
+        deviation: their sample deviation over the seeds, 0 for one.
         without: stem -> why that embedding is missing; the head did without it.
     """
 
@@ -47,6 +52,8 @@ class Answer:
     probability: Mapping[str, float]
     agreement: float
     without: Mapping[str, str]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    deviation: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,8 @@ def write_answers(answers: Answers, path: Path) -> None:
         rows: list[dict[str, Any]] = [asdict(answer) for answer in answers.rows]
         for row in rows:
             row |= {f"p_{label}": p for label, p in row.pop("probability").items()}
+            numbers, apart = row.pop("numbers"), row.pop("deviation")
+            row |= numbers | {f"{name}_deviation": value for name, value in apart.items()}
             row["without"] = "; ".join(f"{stem}: {why}" for stem, why in row["without"].items())
         pd.DataFrame(rows).to_csv(part, index=False)
 
@@ -152,7 +161,7 @@ def _predict(
 ) -> Answers:
     from erc_fusion.training.checkpoint import load_weights
 
-    labels = tuple(run.inputs["labels"])
+    labels, task = tuple(run.inputs["labels"]), Task.of(run.inputs)
     for stem, encoder in encoders.items():
         # A local folder that has moved can't be found by its name: say so before anything is done.
         if Path(encoder).is_absolute() and not Path(encoder).exists():
@@ -199,21 +208,46 @@ def _predict(
             for row in np.flatnonzero(new.status != Status.OK):
                 without.setdefault(str(new.key[row]), {})[stem] = str(new.reason[row])
     table = load_table(find_sources(folder, tuple(files)), run.config.get("layers", "all"))
-    found = weights.predict(table, np.arange(len(table))).probability  # (S, N, C)
+    found = weights.predict(table, np.arange(len(table)))
     place = {key: row for row, key in enumerate(table.key.tolist())}
-    probability = found[:, [place[u.key] for u in corpus.utterances]]
+    order = [place[u.key] for u in corpus.utterances]
+    probability = found.probability[:, order]  # (S, N, C)
     mean = probability.mean(0)  # (N, C)
-    best = mean.argmax(-1)
-    agreement = (probability.argmax(-1) == best).mean(0)
+    chosen, agreement = _choices(probability, found, order, task)
+    numbers = np.zeros((1, len(order), 0)) if found.values is None else found.values[:, order]
     rows = tuple(
         Answer(
-            u.key, u.dialogue, u.sequence, u.speaker, u.x_text, labels[best[n]],
+            u.key, u.dialogue, u.sequence, u.speaker, u.x_text, chosen[n],
             dict(zip(labels, mean[n].tolist(), strict=True)), float(agreement[n]),
             without.get(u.key, {}),
+            *(
+                dict(zip(task.numbers, each.tolist(), strict=True))
+                for each in (numbers[:, n].mean(0), _deviation(numbers[:, n]))
+            ),
         )
         for n, u in enumerate(corpus.utterances)
     )  # fmt: skip
     return Answers(rows, labels, probability, unchecked)
+
+
+def _choices(
+    probability: np.ndarray, found: Predicted, order: Sequence[int], task: Task
+) -> tuple[list[str], np.ndarray]:
+    """(the labels of each row, the share of seeds that choose the same): probability (S, N, C)."""
+    mean = probability.mean(0)
+    if not task.labels:
+        return [""] * len(order), np.ones(len(order))
+    if found.threshold is None:
+        best = mean.argmax(-1)
+        return [task.labels[b] for b in best], (probability.argmax(-1) == best).mean(0)
+    limits = found.threshold[:, order]
+    together = mean >= limits.mean(0)
+    same = ((probability >= limits) == together).all(-1).mean(0)
+    return set_names(task.labels, together).tolist(), same
+
+
+def _deviation(values: np.ndarray) -> np.ndarray:
+    return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
 
 
 def _check(

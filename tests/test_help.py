@@ -21,6 +21,7 @@ from erc_fusion.config.config import (
     check_config,
     with_options,
 )
+from erc_fusion.inputs.targets import NUMBER_LOSSES, SET_LOSSES
 from erc_fusion.model.context import CONTEXTS, load_context
 from erc_fusion.model.heads import load_head
 from erc_fusion.training.losses import CONTRASTS, LOSSES
@@ -57,7 +58,7 @@ def test_every_setting_is_an_option_and_every_option_a_setting():
 @pytest.mark.parametrize("name", [name for name in SETTINGS if takes_of(name)])
 def test_choices_are_those_that_are_taken(name):
     takes = takes_of(name).split("|")
-    if name in ("layers", "modalities", "seeds", "folds"):  # what they look like
+    if name in ("layers", "modalities", "seeds", "folds", "target"):  # what they look like
         return
     for value in takes:
         if name == "head":
@@ -66,7 +67,11 @@ def test_choices_are_those_that_are_taken(name):
             load_context(value)
         else:
             check_config(with_options(FuseConfig(), **{name: value}))
-    tables = {"context": CONTEXTS, "loss": LOSSES, "contrastive": {"auto", *CONTRASTS}}
+    tables = {
+        "context": CONTEXTS,
+        "loss": {*LOSSES, *SET_LOSSES, *NUMBER_LOSSES},
+        "contrastive": {"auto", *CONTRASTS},
+    }
     assert set(takes) == set(tables.get(name, takes))
     assert DEFAULTS[name] in takes
     if name not in (*tables, "head"):

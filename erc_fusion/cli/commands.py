@@ -162,6 +162,7 @@ def report(
     corpus: CorpusOption = CORPUS,
     runs: RunsOption = RUNS,
     study: str | None = None,
+    target: str | None = None,
     baseline: Path | None = None,
     to: Path | None = None,
     csv: Path | None = None,
@@ -178,6 +179,7 @@ def report(
 
     Inputs:
         study: Name of a study, to show its ladder: objectives.
+        target label|COLUMN,…: Only runs that predict this. [default: all, which must agree]
         baseline RUN: Run that the others are compared with.
 
     Output:
@@ -201,7 +203,11 @@ def report(
     bases = find_runs(runs, of, [baseline]) if baseline else ([], [])
     base = next(iter([*bases[0], *map(Run, bases[1])]), None)  # an unfinished one is refused
     page = to or runs / "report.html"
-    made = write([*finished, *more[0]], to=page, baseline=base, ladder=ladder, sound=media,
+    named = [one for one in more[0] if target in (None, one.target)]
+    if more[0] and not named:
+        known = ", ".join(sorted({one.target for one in more[0]}))
+        raise ErcError(f"--target {target}: no run predicts it; those here predict {known}.")
+    made = write([*finished, *named], to=page, baseline=base, ladder=ladder, sound=media,
                  unfinished=[*unfinished, *more[1]], corpus_root=root)  # fmt: skip
     for file, export in ((csv, write_csv), (latex, write_latex)):
         if file:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from erc_features.terminal import err, out, show, table
 from erc_fusion.config.seeds import describe_seeds, seeds_warning
+from erc_fusion.runs.scores import NAMES, number, scores_of
+from erc_fusion.runs.scores import unit as unit_of
 from erc_fusion.training.tensorboard import events_folder
 
 if TYPE_CHECKING:  # importing a verb takes as long as running it on a small corpus
@@ -29,12 +31,16 @@ def show_answers(answers: Sequence["Answer"]) -> None:
                 f"{answer.dialogue}/{answer.sequence}",
                 answer.speaker,
                 said if len(said) <= 48 else said[:47] + "…",
-                answer.emotion,
-                ", ".join(f"{label} {p:.2f}" for label, p in ranked),
-                f"{answer.agreement:.0%}",
+                *([answer.emotion, ", ".join(f"{label} {p:.2f}" for label, p in ranked),
+                   f"{answer.agreement:.0%}"] if ranked else []),
+                *(f"{value:.2f} ± {answer.deviation[name]:.2f}"
+                  for name, value in answer.numbers.items()),
             ]
-        )
-    table(("utterance", "speaker", "text", "emotion", "probability", "seeds agree"), rows)
+        )  # fmt: skip
+    first = answers[0] if answers else None
+    of_labels = ("emotion", "probability", "seeds agree") if first and first.probability else ()
+    numbers = first.numbers if first else ()
+    table(("utterance", "speaker", "text", *of_labels, *numbers), rows)
     for answer in answers:
         show(*(f"{answer.key} without {stem}: {why}" for stem, why in answer.without.items()))
 
@@ -50,27 +56,33 @@ def show_seeds(seeds: Sequence[int], of: str) -> None:
 def show_run(result: "FuseResult", *, log: str = "") -> None:
     """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
     path, metrics, already = result.run.path, result.run.metrics, result.already
-    rows, names = [], ("accuracy", "weighted_f1", "macro_f1")
+    rows, names = [], [name for name in scores_of(metrics) if name != "pearson"]
+    classes = "accuracy" in names
     seeds = len(metrics["seeds"])
+    unit = "scores" if not any(map(unit_of, names)) else "percent"
     for split in ("dev", "test"):
         found = metrics[split]
         if found is None:
             show(f"{split} has no labelled rows: no scores.")
             continue
-        figures = [f"{100 * found[s]['mean']:.1f} ± {100 * found[s]['std']:.1f}" for s in names]
-        floor = f"{100 * found['majority']['weighted_f1']:.1f}"
-        rows.append([split, found["labelled"], *figures, floor])
-        if seeds > 1:
-            together = [f"{100 * found['ensemble'][name]:.1f}" for name in names]
-            rows.append([f"{split}, ensemble", found["labelled"], *together, floor])
-    show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over "
+        figures = [_figure(name, found.get(name)) for name in names]
+        floor = [f"{100 * found['majority']['weighted_f1']:.1f}"] if "majority" in found else [""]
+        floor = floor if classes else []
+        rows.append([split, found["labelled"], *figures, *floor])
+        if seeds > 1 and "ensemble" in found:
+            together = [number(name, value) if (value := found["ensemble"].get(name)) is not None
+                        else "" for name in names]  # fmt: skip
+            rows.append([f"{split}, ensemble", found["labelled"], *together, *floor])
+    show(f"{metrics['head']} on {', '.join(metrics['files'])}; {unit} over "
          f"{seeds} seed{'s' if seeds > 1 else ''}:")  # fmt: skip
-    table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
+    floors = ["majority's wF1"] if classes else []
+    table(("split", "rows", *(NAMES[name] for name in names), *floors), rows)
+    _show_numbers(metrics)
     for fold in metrics.get("folds", ()):
-        score = fold["weighted_f1"]
-        show(f"without {fold['name']}: {fold['rows']:,} rows, weighted F1 "
-             f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}")  # fmt: skip
-    if seeds > 1 and rows:
+        name = next(n for n in ("weighted_f1", "macro_f1", "ccc") if n in fold)
+        show(f"without {fold['name']}: {fold['rows']:,} rows, {NAMES[name]} "
+             f"{_figure(name, fold[name])}")  # fmt: skip
+    if seeds > 1 and rows and any("ensemble" in str(row[0]) for row in rows):
         show("Ensemble: the mean of the seeds' probabilities, taken as one model.")
     show(*(f"Warning: {warning}" for warning in result.warnings))
     if already:
@@ -79,6 +91,23 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
         show(f"{path}: done in {metrics['seconds']['total']:.1f} s.")
     if log:
         show(f"Curves: tensorboard --logdir {events_folder(path).parent}")
+
+
+def _figure(name: str, found: dict[str, Any] | None) -> str:
+    return f"{number(name, found['mean'])} ± {number(name, found['std'])}" if found else ""
+
+
+def _show_numbers(metrics: dict[str, Any]) -> None:
+    """The scores of each predicted number, and the error of always saying train's mean."""
+    rows = [
+        [split, name, own["rows"],
+         *(_figure(score, own[score]) for score in ("ccc", "pearson", "mae", "rmse")),
+         f"{own['mean_of_train']['mae']:.3f}"]
+        for split in ("dev", "test")
+        for name, own in ((metrics[split] or {}).get("numbers") or {}).items()
+    ]  # fmt: skip
+    if rows:
+        table(("split", "number", "rows", "CCC", "r", "MAE", "RMSE", "mean's MAE"), rows)
 
 
 def show_overfit(found: "Overfit") -> None:

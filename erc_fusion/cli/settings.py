@@ -73,7 +73,7 @@ SETTINGS: dict[str, Setting] = {
         LOSS,
         "Loss on the outputs: the first three of classes, bce of a set of labels, ccc and mse of "
         "numbers; with classes and numbers, one of each.",
-        "cross-entropy|focal|dice|bce|ccc|mse,…",
+        "cross-entropy|focal|dice|bce|ccc|mse",
         "cross-entropy, bce, ccc",
     ),
     "target_weight": Setting(LOSS, "Weight of the loss of numbers beside classes or a set."),

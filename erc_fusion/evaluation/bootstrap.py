@@ -6,9 +6,9 @@ are one matrix product.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Protocol, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,33 @@ def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Marginals:
+class Sums:
+    """Sums over rows, of which scores are functions: of each dialogue, or of a whole split.
+
+    Attributes:
+        SHARED, OWN: the names of those that are the same for all seeds, and of the others.
+        KIND: the type that holds their totals well enough.
+    """
+
+    SHARED: ClassVar[tuple[str, ...]] = ()
+    OWN: ClassVar[tuple[str, ...]] = ()
+    KIND: ClassVar[type] = np.float64
+
+    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """The same change made to all sums."""
+        names = (*self.SHARED, *self.OWN)
+        return replace(self, **{name: change(getattr(self, name)) for name in names})
+
+    def score(self, name: str) -> np.ndarray:
+        """(…), the last dimension of the sums left out."""
+        raise NotImplementedError
+
+
+SumsT = TypeVar("SumsT", bound=Sums)
+
+
+@dataclass(frozen=True)
+class Marginals(Sums):
     """Each class's counts of correct, true and predicted rows, (…, C): all that our scores need.
 
     The dimensions before C are seeds, resamples or permutations. `truth` is the same for all seeds
@@ -36,10 +62,6 @@ class Marginals:
     SHARED: ClassVar = ("truth",)
     OWN: ClassVar = ("hits", "predicted")
     KIND: ClassVar = np.float32
-
-    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> Self:
-        """The same change made to all three."""
-        return type(self)(change(self.hits), change(self.truth), change(self.predicted))
 
     def f1(self) -> np.ndarray:
         """(…, C); 0 for a class that is neither true nor predicted anywhere."""
@@ -97,26 +119,6 @@ def resamples(dialogues: int, count: int = RESAMPLES) -> np.ndarray:
     weights = times.astype(np.float32)
     weights.flags.writeable = False  # it is shared
     return weights
-
-
-class Sums(Protocol):
-    """Sums over a dialogue's rows, of which scores are functions: :class:`Marginals` and others.
-
-    Attributes:
-        SHARED, OWN: the names of those that are the same for all seeds, and of the others.
-        KIND: the type that holds their totals well enough.
-    """
-
-    SHARED: ClassVar[tuple[str, ...]]
-    OWN: ClassVar[tuple[str, ...]]
-    KIND: ClassVar[type]
-
-    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> Self: ...
-
-    def score(self, name: str) -> np.ndarray: ...
-
-
-SumsT = TypeVar("SumsT", bound=Sums)
 
 
 def totals(weights: np.ndarray, table: np.ndarray, kind: type = np.float32) -> np.ndarray:

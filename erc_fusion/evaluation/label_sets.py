@@ -12,13 +12,13 @@ each: label, precision, recall, f1, f1_std, average_precision, support, threshol
 support means over seeds. `ensemble` is of the seeds' mean probability and mean threshold.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from erc_fusion.evaluation.bootstrap import Dialogues, resamples, share
+from erc_fusion.evaluation.bootstrap import Dialogues, Sums, resamples, share
 from erc_fusion.evaluation.figures import deviation, figure_of
 from erc_fusion.evaluation.numbers import figures_of
 
@@ -27,7 +27,7 @@ RESAMPLES = 1_000  # of the average precision, which needs all rows again for ea
 
 
 @dataclass(frozen=True)
-class SetCounts:
+class SetCounts(Sums):
     """Counts of each label, (…, K), and of rows, (…, 1).
 
     Attributes:
@@ -41,13 +41,8 @@ class SetCounts:
     predicted: np.ndarray
     f1: np.ndarray
 
-    SHARED = ("truth", "rows")
-    OWN = ("hits", "predicted", "f1")
-    KIND = np.float64
-
-    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> "SetCounts":
-        """The same change made to all of them."""
-        return SetCounts(*(change(getattr(self, n)) for n in (*self.SHARED, *self.OWN)))
+    SHARED: ClassVar = ("truth", "rows")
+    OWN: ClassVar = ("hits", "predicted", "f1")
 
     def of_labels(self) -> np.ndarray:
         """F1 of each label, (…, K)."""

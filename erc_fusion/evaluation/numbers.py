@@ -12,20 +12,20 @@ Of a split's scores (`metrics.json`), `numbers` has for each: rows, the four wit
 numbers; of a single number `mae` and `rmse` are there as well.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from erc_fusion.evaluation.bootstrap import Dialogues, left_out, resamples, share, weighted
+from erc_fusion.evaluation.bootstrap import Dialogues, Sums, left_out, resamples, share, weighted
 from erc_fusion.evaluation.figures import figure_of
 
 NAMES = ("ccc", "pearson", "mae", "rmse")
 
 
 @dataclass(frozen=True)
-class Moments:
+class Moments(Sums):
     """Sums over rows of truth x and prediction y: (…, T), in units of the truth's deviation.
 
     Attributes:
@@ -43,14 +43,8 @@ class Moments:
     away: np.ndarray
     unit: np.ndarray
 
-    SHARED = ("rows", "x", "xx")
-    OWN = ("y", "yy", "xy", "away")
-    KIND = np.float64
-
-    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> "Moments":
-        """The same change made to all sums."""
-        names = (*self.SHARED, *self.OWN)
-        return replace(self, **{name: change(getattr(self, name)) for name in names})
+    SHARED: ClassVar = ("rows", "x", "xx")
+    OWN: ClassVar = ("y", "yy", "xy", "away")
 
     def of_numbers(self, name: str) -> np.ndarray:
         """(…, T) the score of each number; NaN without rows."""
@@ -65,14 +59,16 @@ class Moments:
                 np.maximum(squares / self.rows - each**2, 0)
                 for squares, each in ((self.xx, mean), (self.yy, mine))
             )
-            both = self.xy / self.rows - mean * mine
+            # What is constant up to rounding is constant.
+            varies = np.minimum(var / (1 + mean**2), own / (1 + mine**2)) > 1e-12
+            both = np.where(varies, self.xy / self.rows - mean * mine, 0)
             if name == "ccc":
                 whole = var + own + (mean - mine) ** 2
-                found = 2 * share(both, np.where(whole > 1e-12, whole, 0))
+                found = 2 * share(both, whole)
             else:
                 assert name == "pearson"
                 whole = np.sqrt(var * own)
-                found = share(both, np.where(whole > 1e-12, whole, 0))
+                found = share(both, whole)
         return np.where(self.rows > 0, found, np.nan)
 
     def score(self, name: str) -> np.ndarray:

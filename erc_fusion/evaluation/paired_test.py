@@ -1,22 +1,27 @@
 """Is one run better than another? Both predicted the same rows, so they are compared in pairs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
 from erc_features.errors import RunError, choose, listed
 from erc_fusion.evaluation.bootstrap import (
     Dialogues,
-    Marginals,
+    Sums,
     interval,
     left_out,
     resamples,
     totals,
     weighted,
 )
+from erc_fusion.evaluation.label_sets import NAMES as SET_SCORES
+from erc_fusion.evaluation.label_sets import counts
 from erc_fusion.evaluation.metrics import SCORES
+from erc_fusion.evaluation.numbers import moments
+from erc_fusion.inputs.targets import Task, sets_of
 from erc_fusion.runs.predictions import PREDICTIONS
 from erc_fusion.runs.run import Run
 
@@ -28,7 +33,7 @@ class Paired:
     """The difference of one run from another.
 
     Attributes:
-        metric: accuracy, weighted_f1 or macro_f1.
+        metric: accuracy, weighted_f1 or macro_f1; of sets micro_f1 or macro_f1; of numbers ccc.
         difference: mean over seeds of the first run minus that of the second, 0 to 1.
         low, high: its 95% interval by bootstrap over whole dialogues, all seeds together.
         p: of the two-sided permutation test that swaps whole dialogues, all seeds together.
@@ -50,8 +55,10 @@ class Outcomes:
         corpus: its name and fingerprint.
         key: (n,) str, sorted.
         dialogue: (n,) int.
-        truth: (n,) a place in `labels`.
-        predicted: (S, n) a place in `labels`.
+        task: what is predicted.
+        truth: (n,) a place in `labels`; of sets (n, K) bool.
+        predicted: (S, n) a place in `labels`; of sets (S, n, K) bool.
+        numbers: ((n, T), (S, n, T)), truth and predictions, or None.
     """
 
     name: str
@@ -62,6 +69,19 @@ class Outcomes:
     dialogue: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray
+    task: Task = field(default_factory=Task)
+    numbers: tuple[np.ndarray, np.ndarray] | None = None
+
+    def sums(self, metric: str) -> Sums:
+        """Each dialogue's sums, of which the metric is a function."""
+        dialogues = Dialogues(self.dialogue)
+        if metric == "ccc" and self.numbers:
+            return moments(dialogues, *self.numbers)
+        if self.task.several and metric in SET_SCORES:
+            return counts(dialogues, self.truth, self.predicted)
+        if not self.task.several and metric in SCORES and self.labels:
+            return dialogues.marginals(self.truth, self.predicted, len(self.labels))
+        raise RunError(f"{self.name} predicts {self.task.target}, which has no {metric}.")
 
 
 def paired(first: Run, second: Run, metric: str, split: str = "test") -> Paired:
@@ -80,26 +100,41 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
     try:
         labels = tuple(run.inputs["labels"])
         corpus = (run.inputs["corpus"], run.inputs["fingerprint"])
-        rows = np.flatnonzero((found["split"] == split) & np.isin(found["label"], labels))
+        task = Task.of(run.inputs)
+        known = found["label"] != "" if task.several else np.isin(found["label"], labels)
+        names = [(f"true_{name}", f"predicted_{name}") for name in task.numbers]
+        if not task.labels:
+            known = ~np.isnan([found[name] for name, _ in names]).any(0)
+        rows = np.flatnonzero((found["split"] == split) & known)
         rows = rows[np.lexsort((found["key"][rows], found["seed"][rows]))]
         seeds = len(np.unique(found["seed"][rows]))
-        columns = {n: found[n][rows] for n in ("key", "dialogue", "label", "predicted")}
+        columns = {n: found[n][rows] for n in
+                   ("key", "dialogue", "label", "predicted", *chain(*names))}  # fmt: skip
         if not seeds:
             raise RunError(
                 f"{run.path / name} has no labelled {split} row, so runs can't be compared on it."
             )
         shaped = {name: column.reshape(seeds, -1) for name, column in columns.items()}
-        places = {label: place for place, label in enumerate(labels)}
-        truth, predicted = (
-            np.array([places[label] for label in shaped[name].ravel()]).reshape(seeds, -1)
-            for name in ("label", "predicted")
-        )
+        if task.several:
+            truth, predicted = (sets_of(shaped[name], labels) for name in ("label", "predicted"))
+        else:
+            places = {label: place for place, label in enumerate(labels)} | {"": -1}
+            truth, predicted = (
+                np.array([places[label] for label in shaped[name].ravel()]).reshape(seeds, -1)
+                for name in ("label", "predicted")
+            )
+        numbers = None
+        if names:
+            either = [np.stack([shaped[pair[i]] for pair in names], -1) for i in (0, 1)]
+            numbers = either[0][0], either[1]
         if any((shaped[name] != shaped[name][0]).any() for name in ("key", "dialogue", "label")):
             raise ValueError("its seeds have different rows")
     except (KeyError, ValueError) as error:
         raise run.damaged(name, error) from error
     key, dialogue = shaped["key"][0], shaped["dialogue"][0]
-    return Outcomes(str(run.path), split, corpus, labels, key, dialogue, truth[0], predicted)
+    return Outcomes(
+        str(run.path), split, corpus, labels, key, dialogue, truth[0], predicted, task, numbers
+    )
 
 
 def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
@@ -118,10 +153,10 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
         ErcError: an unknown metric.
         RunError: corpora, rows or truth differ.
     """
-    choose("metric", metric, SCORES)
+    choose("metric", metric, {*SCORES, *SET_SCORES, "ccc"})
     _must_agree(first, second)
-    dialogues, classes = Dialogues(first.dialogue), len(first.labels)
-    tables = [dialogues.marginals(each.truth, each.predicted, classes) for each in (first, second)]
+    dialogues = Dialogues(first.dialogue)
+    tables = [each.sums(metric) for each in (first, second)]
     difference, drawn, without = (
         one.score(metric).mean(0) - other.score(metric).mean(0)
         for one, other in (
@@ -145,29 +180,34 @@ def holm(p: Sequence[float]) -> tuple[float, ...]:
 
 
 def permutation_p(
-    first: Marginals, second: Marginals, metric: str, permutations: int = PERMUTATIONS
+    first: Sums, second: Sums, metric: str, permutations: int = PERMUTATIONS
 ) -> float:
     """p of the test that :func:`compare` describes, of each dialogue's counts (D, S, C)."""
-    kept = np.zeros((1, len(first.hits)), np.float32)
+    dialogues = len(getattr(first, first.OWN[0]))
+    kept = np.zeros((1, dialogues), np.float32)
     difference = abs(permuted(first, second, metric, kept)[0])
-    swapped = np.abs(permuted(first, second, metric, _flips(len(first.hits), permutations)))
+    swapped = np.abs(permuted(first, second, metric, _flips(dialogues, permutations)))
     # The same counts may add up to a value that differs in the last digits.
     return float((1 + (swapped >= difference - 1e-9).sum()) / (1 + permutations))
 
 
-def permuted(first: Marginals, second: Marginals, metric: str, flips: np.ndarray) -> np.ndarray:
+def permuted(first: Sums, second: Sums, metric: str, flips: np.ndarray) -> np.ndarray:
     """The statistic with some dialogues swapped: flips (P, D) float32 of 0 and 1 -> (P,)."""
-    one, other, weight = _pairs(first.hits.shape[1], second.hits.shape[1])
-    truth = first.truth.sum(0)[:, None]
+    own = [(getattr(first, name), getattr(second, name)) for name in first.OWN]
+    one, other, weight = _pairs(own[0][0].shape[1], own[0][1].shape[1])
     sides = []
-    for a, b in ((first.hits, second.hits), (first.predicted, second.predicted)):
+    for a, b in own:
         mine, theirs = a[:, one], b[:, other]  # (D, K, C)
         # What swapping dialogues adds to the first and takes from the second: (K, P, C).
-        moved = totals(flips, theirs - mine)
+        moved = totals(flips, theirs - mine, first.KIND)
         sides.append((mine.sum(0)[:, None] + moved, theirs.sum(0)[:, None] - moved))
-    (hits, their_hits), (guessed, their_guessed) = sides
-    mine = Marginals(hits, truth, guessed).score(metric)
-    return weight @ (mine - Marginals(their_hits, truth, their_guessed).score(metric))
+    # The truth is the same on both sides, whatever is swapped.
+    truth = {name: getattr(first, name).sum(0)[:, None] for name in first.SHARED}
+    mine, theirs = (
+        replace(first, **truth, **dict(zip(first.OWN, side, strict=True))).score(metric)
+        for side in zip(*sides, strict=True)
+    )
+    return weight @ (mine - theirs)
 
 
 def _pairs(first: int, second: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,15 +236,18 @@ def _must_agree(first: Outcomes, second: Outcomes) -> None:
             f"Two runs of different corpora can't be compared:{listed(lines)}\n"
             "Train both on the same feature files."
         )
-    if first.labels != second.labels or first.split != second.split:
-        raise RunError(f"{both} have different labels or splits, and can't be compared.")
+    if (first.labels, first.split, first.task) != (second.labels, second.split, second.task):
+        raise RunError(f"{both} have different labels, targets or splits, and can't be compared.")
     apart = sorted({*first.key.tolist()} ^ {*second.key.tolist()})
     if apart:
         raise RunError(
             f"{both} predicted different {first.split} rows:{listed(apart, 5)}\n"
             "Train one of them again with --overwrite."
         )
-    wrong = (first.truth != second.truth) | (first.dialogue != second.dialogue)
+    apart = (first.truth != second.truth).reshape(len(first.key), -1).any(-1)
+    if first.numbers and second.numbers:
+        apart |= ~np.isclose(first.numbers[0], second.numbers[0], 0, 0, equal_nan=True).all(-1)
+    wrong = apart | (first.dialogue != second.dialogue)
     if wrong.any():
         raise RunError(
             f"{both} disagree on the truth of {first.split} rows:{listed(first.key[wrong], 5)}\n"

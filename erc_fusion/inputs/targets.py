@@ -251,3 +251,12 @@ def set_names(labels: Sequence[str], chosen: np.ndarray) -> np.ndarray:
     found = np.empty(len(flat), dtype=object)
     found[:] = [SEPARATOR.join(names[row]) or SEPARATOR for row in flat]
     return found.reshape(chosen.shape[:-1])
+
+
+def sets_of(names: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """The inverse of :func:`set_names`: (…,) text to (…, K) bool; raises KeyError for others."""
+    places = {label: place for place, label in enumerate(labels)}
+    found = np.zeros((names.size, len(labels)), bool)
+    for row, text in enumerate(names.ravel()):
+        found[row, [places[name] for name in text.split(SEPARATOR) if name]] = True
+    return found.reshape(*names.shape, len(labels))

@@ -10,11 +10,10 @@ from erc_features.errors import RunError, listed
 from erc_fusion.report.results import Row, Scores, row
 from erc_fusion.runs.ladder import Ladder, Rung
 from erc_fusion.runs.run import Run
+from erc_fusion.runs.scores import paired_of
 
 if TYPE_CHECKING:
     from erc_fusion.evaluation.paired_test import Paired
-
-PAIRED = ("accuracy", "weighted_f1")  # what runs are compared by in pairs
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Pair:
-    """One run against another on :attr:`Comparison.split`, by metric (accuracy, weighted_f1).
+    """One run against another on :attr:`Comparison.split`, by metric: :attr:`Comparison.paired_by`.
 
     Attributes:
         holm: the adjusted p (Holm 1979); a family is all pairs of a report by one metric, each
@@ -66,16 +65,31 @@ class Comparison:
     paired: Mapping[tuple[str, str], Pair] = field(default_factory=dict)
 
     @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of the scores that are shown, those of `paired_by` first."""
+        return self.rows[0].scores
+
+    @property
+    def paired_by(self) -> tuple[str, ...]:
+        """The scores by which runs are compared in pairs."""
+        return paired_of(self.scores)
+
+    @property
+    def lead(self) -> str:
+        """The score by which runs are told apart without pairs."""
+        return "weighted_f1" if "weighted_f1" in self.scores else self.scores[0]
+
+    @property
     def split(self) -> str:
         """The split whose results are shown: test, or dev where no test row has a label."""
         return "test" if any(row.test for row in self.rows) else "dev"
 
     @property
     def monitor(self) -> str:
-        """What runs are chosen by on dev: their common monitor, else accuracy."""
+        """What runs are chosen by on dev: their common monitor, else the first score."""
         monitors = {self.ladder.monitor} if self.ladder else {row.monitor for row in self.rows}
         common = monitors.pop() if len(monitors) == 1 else ""
-        return common if common in ("accuracy", "weighted_f1", "macro_f1") else "accuracy"
+        return common if common in self.scores else self.scores[0]
 
     @property
     def best(self) -> Row | None:
@@ -177,6 +191,7 @@ def compare(
             "and their figures can't be compared. Run `erc study` again, or choose with --corpus."
         )
     rows = _ordered([row(run) for run in finished], ladder)
+    _must_have_one_target(rows)
     place = baseline and baseline.path.resolve()
     base = next((each for each in rows if each.run.path.resolve() == place), None)
     found = Comparison(corpus, rows, base, tuple(waiting), ladder)
@@ -184,6 +199,18 @@ def compare(
         first = next((each for each in map(found.row_of, ladder.rungs) if each), None)
         found = replace(found, baseline=first)
     return replace(found, paired=_pairs(found))
+
+
+def _must_have_one_target(rows: Sequence[Row]) -> None:
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for each in rows:
+        groups.setdefault((each.target, each.labels), []).append(str(each.run.path))
+    if len(groups) > 1:
+        lines = [f"{target}: {', '.join(paths)}" for (target, _), paths in groups.items()]
+        raise RunError(
+            f"These runs predict {len(groups)} different things, whose scores can't be compared:"
+            f"{listed(lines)}\nName the runs of one, or choose with --target."
+        )
 
 
 def _ordered(rows: list[Row], ladder: Ladder | None) -> tuple[Row, ...]:
@@ -204,17 +231,19 @@ def _pairs(comparison: Comparison) -> dict[tuple[str, str], Pair]:
         return {}
     from erc_fusion.evaluation import paired_test as paired
 
+    by = comparison.paired_by
+
     rows = {row.name: row for row in comparison.rows}
     names = dict.fromkeys(name for couple in couples for name in couple)
     read = {name: paired.outcomes(rows[name].run, comparison.split) for name in names}
     tests = [
-        {metric: paired.compare(read[first], read[second], metric) for metric in PAIRED}
+        {metric: paired.compare(read[first], read[second], metric) for metric in by}
         for first, second in couples
     ]
-    adjusted = {metric: paired.holm([test[metric].p for test in tests]) for metric in PAIRED}
+    adjusted = {metric: paired.holm([test[metric].p for test in tests]) for metric in by}
     found: dict[tuple[str, str], Pair] = {}
     for i, (first, second) in enumerate(couples):
-        pair = Pair(tests[i], {metric: adjusted[metric][i] for metric in PAIRED})
+        pair = Pair(tests[i], {metric: adjusted[metric][i] for metric in by})
         found |= {(first, second): pair, (second, first): pair.reversed}
     return found
 

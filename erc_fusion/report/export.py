@@ -6,12 +6,12 @@ from itertools import groupby
 from pathlib import Path
 
 from erc_features.whole_file import whole_file
-from erc_fusion.report.comparison import PAIRED, Comparison, Pair
+from erc_fusion.report.comparison import Comparison, Pair
 from erc_fusion.report.summary import footnotes
-from erc_fusion.report.table import NAMES, STAR, Cell, Line, Table, tabulate
+from erc_fusion.report.table import STAR, Cell, Line, Table, tabulate, unit_of
+from erc_fusion.runs.scores import NAMES
 
 _SPLITS = ("dev", "test")
-_METRICS = ("accuracy", "weighted_f1", "macro_f1")
 _STATS = ("mean", "std", "low", "high")
 _TESTS = ("difference", "low", "high", "p", "p_holm")
 _ESCAPES = {sign: f"\\{sign}" for sign in "{}&%$#_"} | {
@@ -42,8 +42,9 @@ def as_csv(comparison: Comparison) -> str:
     `<split>_<metric>_<mean|std|low|high>` and `<before|baseline>_<metric>_<difference|…|p_holm>`.
     A cell is empty where there is no such figure.
     """
-    figures = [f"{s}_{m}_{k}" for s in _SPLITS for m in _METRICS for k in _STATS]
-    figures += [f"{o}_{m}_{k}" for o in ("before", "baseline") for m in PAIRED for k in _TESTS]
+    names, by = comparison.scores, comparison.paired_by
+    figures = [f"{s}_{m}_{k}" for s in _SPLITS for m in names for k in _STATS]
+    figures += [f"{o}_{m}_{k}" for o in ("before", "baseline") for m in by for k in _TESTS]
     about = ["name", "run", "adds", "note", "final", "head", "modalities", "files", "seeds"]
     to = io.StringIO()
     writer = csv.DictWriter(to, [*about, *figures], restval="", lineterminator="\n")
@@ -57,10 +58,11 @@ def as_csv(comparison: Comparison) -> str:
             # A file's name may hold a "+".
             cells |= {"files": " ".join(row.files), "seeds": len(row.seeds)}
             cells |= {
-                f"{split}_{metric}_{kind}": getattr(result.stat(metric), kind)
+                f"{split}_{metric}_{kind}": getattr(stat, kind)
                 for split in _SPLITS
                 if (result := row.split(split))
-                for metric in _METRICS
+                for metric in names
+                if (stat := getattr(result, metric))
                 for kind in _STATS
             }
             cells |= _tests("before", comparison.before(line.rung) if line.rung else None)
@@ -70,7 +72,8 @@ def as_csv(comparison: Comparison) -> str:
                 f"{split}_{metric}_mean": getattr(scores, metric)
                 for split in _SPLITS
                 if (scores := comparison.majority(split))
-                for metric in _METRICS
+                for metric in names
+                if hasattr(scores, metric)
             }
         writer.writerow(cells)
     return to.getvalue()
@@ -84,8 +87,8 @@ def as_latex(comparison: Comparison) -> str:
     table = tabulate(comparison)
     first = "Step" if comparison.ladder else "Run"
     caption = (
-        f"{comparison.corpus.name}: percent, mean and deviation over seeds, 95% interval. "
-        + " ".join(footnotes(comparison))
+        f"{comparison.corpus.name}: {unit_of(comparison)}, mean and deviation over seeds, 95% "
+        "interval. " + " ".join(footnotes(comparison))
     )
     lines = [
         "% Made by `erc report --latex`. The preamble needs \\usepackage{booktabs}.",

@@ -17,8 +17,9 @@ from erc_fusion.report.published import ROWS as MELD_TEST
 from erc_fusion.report.published import published_for, published_note
 from erc_fusion.report.run_section import section
 from erc_fusion.report.summary import footnotes, sentences
-from erc_fusion.report.table import NAMES, percent, probability, spread, tabulate
+from erc_fusion.report.table import interval, percent, probability, spread, tabulate, unit_of
 from erc_fusion.runs.run import DONE
+from erc_fusion.runs.scores import NAMES
 
 _HERE = Path(__file__).parent
 
@@ -42,6 +43,7 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
 
     environment = pages.environment(_HERE)
     environment.filters.update(percent=percent, probability=probability, spread=spread, svg=Markup)
+    environment.filters["interval"] = interval
     environment.filters["thousands"] = "{:,}".format
     split = comparison.split
     best = comparison.best or comparison.rows[0]
@@ -70,13 +72,15 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         groups=groups,
         firsts=[sum(len(columns) for _, columns in groups[:i]) for i in range(len(groups))],
         metric_names=NAMES,
+        unit=unit_of(comparison),
+        target=best.target,
         footnotes=footnotes(comparison),
         anchors={row.run.path: f"run-{i}" for i, row in enumerate(comparison.rows, start=1)},
         titles=titles,
         overviews=[
             plots.overview(comparison, metric, f"overview-{metric}", titles)
-            for metric in ("accuracy", "weighted_f1")
-            if majority
+            for metric in comparison.paired_by
+            if any(row.split(split) for row in comparison.rows)
         ],
         published=published_for(comparison),
         published_note=published_note(comparison),
@@ -86,10 +90,10 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         and comparison.corpus.counts.get("test") == MELD_TEST,
         maps=[
             (found, plots.embeddings(found, majority.label if majority else None, f"map-{i}"))
-            for i, found in enumerate(maps(comparison, best), start=1)
+            for i, found in enumerate(maps(comparison, best) if majority else (), start=1)
         ],
         best=best,
-        mistakes=pick(best, split, corpus_root, sound),
+        mistakes=pick(best, split, corpus_root, sound) if majority else (),
         sections=sections,
         version=version("erc"),
     )

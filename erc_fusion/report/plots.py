@@ -12,7 +12,7 @@ from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.maps import Map
 from erc_fusion.report.results import Layers, Weight
 from erc_fusion.report.svg import DASHED, WIDTH, short
-from erc_fusion.report.table import NAMES
+from erc_fusion.runs.scores import NAMES, scale, unit
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
@@ -29,19 +29,21 @@ def overview(comparison: Comparison, metric: str, name: str, titles: Mapping[str
         drawn = svg.figure(WIDTH, 62 + 24 * len(rows))
         axes = drawn.add_subplot()
         for i, (row, result) in enumerate(rows):
-            stat = result.stat(metric)
+            stat, times = result.stat(metric), scale(metric)
             chosen = row is comparison.best
             colour = svg.ACCENT if chosen else svg.INK
             face = colour if chosen else svg.PAPER
             look = {"markersize": 6.5, "markeredgecolor": colour, "markeredgewidth": 1.5}
-            axes.plot([100 * stat.low, 100 * stat.high], [i, i], color=colour, linewidth=1.6)
-            axes.plot(100 * stat.mean, i, "o", markerfacecolor=face, **look)
-        if majority:
+            axes.plot([times * stat.low, times * stat.high], [i, i], color=colour, linewidth=1.6)
+            axes.plot(times * stat.mean, i, "o", markerfacecolor=face, **look)
+        if majority and hasattr(majority, metric):
             value = 100 * getattr(majority, metric)
             axes.axvline(value, **DASHED)
             svg.note(axes, "majority", (value, -0.75), (3, 0), color=svg.SOFT, va="center")
         names = [short(titles.get(row.name, row.name), 22) for row, _ in rows]
-        svg.name_rows(axes, names, f"{split} {NAMES[metric]}, %", (len(rows) - 0.4, -1.1))
+        svg.name_rows(
+            axes, names, f"{split} {NAMES[metric]}{unit(metric)}", (len(rows) - 0.4, -1.1)
+        )
         axes.margins(x=0.08)
         said = f"{split} {NAMES[metric]} of every run; the table has it too"
         return svg.to_svg(drawn, name, said)

@@ -7,10 +7,11 @@ from typing import Any
 from erc_fusion.report import svg
 from erc_fusion.report.results import Row, SplitResult
 from erc_fusion.report.svg import DASHED, WIDTH, short
+from erc_fusion.runs.scores import NAMES, scale, unit
 
 
 def curves(row: Row, history: Sequence[dict[str, Any]], metric: str, name: str) -> str:
-    """Loss or accuracy (`metric`) of train and dev by epoch.
+    """Loss or a score (`metric`) of train and dev by epoch; most scores are of dev only.
 
     Thin lines are seeds, thick ones their mean as long as all of them train; a dot marks the
     epoch that was kept.
@@ -31,7 +32,10 @@ def curves(row: Row, history: Sequence[dict[str, Any]], metric: str, name: str) 
             mean = [sum(values) / len(values) for values in zip(*lines, strict=False)]
             thick = {"color": colour, "linewidth": 2.0, "linestyle": dash, "label": split}
             axes.plot(range(1, len(mean) + 1), mean, **thick)
-        axes.set(xlabel="epoch", ylabel="accuracy, %" if metric == "accuracy" else metric)
+        axes.set(
+            xlabel="epoch",
+            ylabel=NAMES.get(metric, metric) + (unit(metric) if metric in NAMES else ""),
+        )
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -100,12 +104,12 @@ def classes(row: Row, result: SplitResult, split: str, name: str) -> str:
 def _lines(
     history: Sequence[dict[str, Any]], seeds: Sequence[int], split: str, metric: str
 ) -> list[list[float]]:
-    """Each seed's values by epoch, accuracy in percent; what the history lacks is NaN."""
-    unit = 100 if metric == "accuracy" else 1
+    """Each seed's values by epoch, as they are drawn; what the history lacks is NaN."""
+    times = scale(metric) if metric in NAMES else 1
     lines: dict[int, list[float]] = {seed: [] for seed in seeds}
     for entry in sorted(history, key=lambda entry: entry["epoch"]):
         value = (entry.get(split) or {}).get(metric)
-        lines.setdefault(entry["seed"], []).append(math.nan if value is None else unit * value)
+        lines.setdefault(entry["seed"], []).append(math.nan if value is None else times * value)
     known = [line for line in lines.values() if line]
     return known if any(math.isfinite(value) for line in known for value in line) else []
 

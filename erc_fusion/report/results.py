@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from erc_features.errors import ErcError, RunError
 from erc_fusion.config.parsing import build
 from erc_fusion.runs.run import Run
+from erc_fusion.runs.scores import scores_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,43 @@ class Scores:
     weighted_f1: float
     macro_f1: float
     label: str | None = None  # the class always predicted, of a majority baseline
+
+
+@dataclass(frozen=True)
+class NumberErrors:
+    """Scores of single predictions of a number, as :class:`NumberScore` has them."""
+
+    ccc: float
+    pearson: float
+    mae: float
+    rmse: float
+
+
+@dataclass(frozen=True)
+class NumberScore:
+    """A predicted number's scores; `mae` and `rmse` are in its own unit."""
+
+    rows: int
+    ccc: Stat
+    pearson: Stat
+    mae: Stat
+    rmse: Stat
+    ensemble: NumberErrors
+    mean_of_train: NumberErrors
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """The scores of a label of a set, means over seeds."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    f1_std: float
+    support: int
+    threshold: float
+    average_precision: float | None
 
 
 @dataclass(frozen=True)
@@ -92,32 +130,42 @@ class Weight:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """A run on dev or test; `confusion` is (C, C), truth by prediction, mean counts over seeds.
+    """A run on dev or test. What it does not predict is None or empty.
 
-    `reliability` and `slices` (by speaker, position, length, missing) are empty where an older
-    erc made the run.
+    `confusion` is (C, C), truth by prediction, mean counts over seeds. `reliability` and `slices`
+    (by speaker, position, length, missing) are empty where an older erc made the run.
     """
 
     rows: int
     labelled: int
-    accuracy: Stat
-    weighted_f1: Stat
-    macro_f1: Stat
-    ece: Stat
-    majority: Scores
-    ensemble: Scores
-    per_class: tuple[ClassScore, ...]
-    confusion: tuple[tuple[float, ...], ...]
-    collapsed: tuple[str, ...]
-    unseen_text: Slice | None
-    prototype: Slice | None
+    accuracy: Stat | None = None
+    weighted_f1: Stat | None = None
+    macro_f1: Stat | None = None
+    ece: Stat | None = None
+    majority: Scores | None = None
+    ensemble: Mapping[str, float] = field(default_factory=dict)
+    per_class: tuple[ClassScore, ...] = ()
+    confusion: tuple[tuple[float, ...], ...] = ()
+    collapsed: tuple[str, ...] = ()
+    unseen_text: Slice | None = None
+    prototype: Slice | None = None
+    micro_f1: Stat | None = None
+    samples_f1: Stat | None = None
+    map: Stat | None = None
+    labels: tuple[LabelScore, ...] = ()
+    ccc: Stat | None = None
+    pearson: Stat | None = None
+    mae: Stat | None = None
+    rmse: Stat | None = None
+    numbers: Mapping[str, NumberScore] = field(default_factory=dict)
     reliability: tuple[Bin, ...] = ()
     slices: Mapping[str, tuple[SliceRow, ...]] = field(default_factory=dict)
 
     def stat(self, metric: str) -> Stat:
-        """`accuracy`, `weighted_f1`, `macro_f1` or `ece`."""
+        """A score by its name; raises KeyError where the run has none of that name."""
         found = getattr(self, metric)
-        assert isinstance(found, Stat), metric
+        if found is None:
+            raise KeyError(metric)
         return found
 
 
@@ -147,6 +195,16 @@ class Row:
     weighing: Mapping[str, Weight] | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of its scores that are shown."""
+        return scores_of(self.run.metrics)
+
+    @property
+    def target(self) -> str:
+        """What it predicts, as `--target` names it."""
+        return self.run.target
+
     def split(self, name: str) -> SplitResult | None:
         """`dev` or `test`."""
         return {"dev": self.dev, "test": self.test}[name]
@@ -158,6 +216,10 @@ def row(run: Run) -> Row:
         found = build(Row, {**run.metrics, "name": run.name, "run": run}, "metrics", recorded=True)
         if len(found.modalities) != len(found.files):
             raise ErcError("it has not one modality for each file")
+        if not (run.metrics.get("task") or {}).get("numbers"):  # else a split may have some only
+            for split in filter(None, (found.dev, found.test)):
+                if absent := [name for name in found.scores if getattr(split, name) is None]:
+                    raise ErcError(f"it has no {', '.join(absent)}")
     except (ErcError, TypeError) as error:
         if isinstance(error, RunError):
             raise

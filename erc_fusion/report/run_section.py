@@ -9,9 +9,10 @@ from erc_fusion.report import plots, plots_run
 from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.results import Row, Slice
 from erc_fusion.report.summary import warnings
-from erc_fusion.report.table import NAMES, interval, percent, spread
+from erc_fusion.report.table import interval, spread
 from erc_fusion.runs.ladder import Rung
 from erc_fusion.runs.run import Run
+from erc_fusion.runs.scores import NAMES, number, paired_of
 
 
 def section(
@@ -33,8 +34,10 @@ def section(
     scores = (plots_run.confusion, plots_run.classes, plots_run.reliability)
     headline = ""
     if result:
-        headline = f"{split} accuracy {spread(result.accuracy)}, "
-        headline += f"weighted F1 {spread(result.weighted_f1)}"
+        shown = [name for name in paired_of(row.scores) if getattr(result, name)]
+        headline = f"{split} "
+        headline += ", ".join(f"{NAMES[name]} {spread(result.stat(name), name)}" for name in shown)
+    curve = "accuracy" if "accuracy" in row.scores else row.monitor
     try:
         shares = row.weighing or {}  # a single file's would be all of it
         return {
@@ -50,9 +53,12 @@ def section(
             "commands": _commands(row),
             # Drawn last: a damaged file shows before the seconds that this takes.
             "loss": plots_run.curves(row, history, "loss", f"{name}-loss"),
-            "accuracy": plots_run.curves(row, history, "accuracy", f"{name}-accuracy"),
+            "curve": curve,
+            "accuracy": plots_run.curves(row, history, curve, f"{name}-accuracy"),
             **{
-                draw.__name__: draw(row, result, split, f"{name}-{draw.__name__}") if result else ""
+                draw.__name__: draw(row, result, split, f"{name}-{draw.__name__}")
+                if result and result.per_class
+                else ""
                 for draw in scores
             },
             "layers": tuple(
@@ -88,10 +94,12 @@ def _facts(row: Row, split: str) -> dict[str, str]:
         "Parameters": f"{row.parameters:,} a seed",
     }
     if result:
-        facts["Calibration error"] = f"{spread(result.ece)} % {interval(result.ece)}"
-        both = f"accuracy {percent(result.ensemble.accuracy)}"
-        both += f", weighted F1 {percent(result.ensemble.weighted_f1)}"
-        facts["Ensemble of the seeds"] = both
+        if result.ece:
+            facts["Calibration error"] = f"{spread(result.ece)} % {interval(result.ece)}"
+        if result.ensemble:
+            both = [f"{NAMES[name]} {number(name, result.ensemble[name])}"
+                    for name in paired_of(row.scores) if name in result.ensemble]  # fmt: skip
+            facts["Ensemble of the seeds"] = ", ".join(both)
         if result.unseen_text:
             rows = result.unseen_text.rows
             name = f"{split.capitalize()} texts not in train"

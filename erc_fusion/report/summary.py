@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from erc_fusion.report.comparison import PAIRED, Comparison
+from erc_fusion.report.comparison import Comparison
 from erc_fusion.report.results import Row, SplitResult
 from erc_fusion.report.table import (
     LEVEL,
-    NAMES,
     between,
     interval,
     percent,
@@ -14,6 +13,7 @@ from erc_fusion.report.table import (
     signed,
     spread,
 )
+from erc_fusion.runs.scores import NAMES, number, paired_of, unit
 
 if TYPE_CHECKING:
     from erc_fusion.evaluation.paired_test import Paired
@@ -44,7 +44,7 @@ def sentences(comparison: Comparison) -> tuple[str, ...]:
     if paired:
         paired += _higher(comparison, best, best.test)
     return (
-        _chosen(comparison, best) + f". {_on_test(best.test)}",
+        _chosen(comparison, best) + f". {_on_test(comparison, best.test)}",
         *(paired or _overlap(comparison, best, best.test)),
         *differ,
         _PROTOCOL,
@@ -102,12 +102,26 @@ def warnings(row: Row, split: str) -> tuple[str, ...]:
             f"No seed ever predicts {_and(result.collapsed)} on {split}: "
             f"{'this class has' if len(result.collapsed) == 1 else 'these classes have'} collapsed."
         )
-    floor = result.majority
+    found += _near_nothing(row, result, split)
+    if len(row.seeds) == 1:
+        found.append("One seed only: how far the result depends on it is not known.")
+    return tuple(found)
+
+
+def _near_nothing(row: Row, result: SplitResult, split: str) -> list[str]:
+    """Scores that predicting the same for every row would reach."""
+    found, floor = [], result.majority
+    if result.ccc and result.ccc.low <= 0:
+        found.append(f"The interval of {split} CCC reaches down to 0, which a constant has.")
+    if floor is None:
+        return found
     counts = zip(row.labels, map(sum, zip(*result.confusion, strict=True)), strict=True)
     if not any(count for label, count in counts if label != floor.label):
         found.append(f"Every prediction on {split} is {floor.label}: nothing was learned.")
     else:
-        for metric in PAIRED:
+        for metric in paired_of(row.scores):
+            if not hasattr(floor, metric):
+                continue
             stat, least = result.stat(metric), getattr(floor, metric)
             if stat.mean < least:
                 what = f"{split} {NAMES[metric]} is below"
@@ -115,9 +129,7 @@ def warnings(row: Row, split: str) -> tuple[str, ...]:
                 what = f"interval of {split} {NAMES[metric]} reaches down to"
             if stat.low <= least:
                 found.append(f"The {what} the majority baseline ({percent(least)}).")
-    if len(row.seeds) == 1:
-        found.append("One seed only: how far the result depends on it is not known.")
-    return tuple(found)
+    return found
 
 
 def _versions(comparison: Comparison) -> tuple[str, ...]:
@@ -135,7 +147,8 @@ def _chosen(comparison: Comparison, best: Row) -> str:
     metric, called = NAMES[comparison.monitor], _called(comparison, best)
     assert best.dev is not None
     over = "one seed" if len(best.seeds) == 1 else f"mean over {len(best.seeds)} seeds"
-    score = f"{percent(best.dev.stat(comparison.monitor).mean)} ({over})"
+    metric_score = best.dev.stat(comparison.monitor).mean
+    score = f"{number(comparison.monitor, metric_score)} ({over})"
     if best is comparison.final:
         return f"The final model is {called}: of all rungs it has the highest dev {metric}, {score}"
     if len(comparison.rows) == 1:
@@ -149,7 +162,14 @@ def _chosen(comparison: Comparison, best: Row) -> str:
     return f"The final model, {final.title}, is not finished. Until it is: {found}"
 
 
-def _on_test(test: SplitResult) -> str:
+def _on_test(comparison: Comparison, test: SplitResult) -> str:
+    if test.accuracy is None or test.majority is None:
+        lead = comparison.lead
+        stat = test.stat(lead)
+        return (
+            f"On test its {NAMES[lead]} is {number(lead, stat.mean)}, 95% interval "
+            f"{interval(stat, lead)}."
+        )
     over = test.accuracy.mean - test.majority.accuracy
     than = f"{percent(abs(over))} points {'above' if over > 0 else 'below'}"
     return (
@@ -164,8 +184,9 @@ def _overlap(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str,
     others = {row.name: row.test for row in comparison.rows if row is not best and row.test}
     if not others:
         return ()
-    low, high = test.weighted_f1.low, test.weighted_f1.high
-    near = [n for n, o in others.items() if o.weighted_f1.low <= high and low <= o.weighted_f1.high]
+    own, lead = test.stat(comparison.lead), comparison.lead
+    near = [n for n, o in others.items()
+            if o.stat(lead).low <= own.high and own.low <= o.stat(lead).high]  # fmt: skip
     whose = _and(near) if len(near) <= 3 else f"{len(near)} of the {len(others)} other runs"
     found = f"The test interval of {best.name} overlaps that of {whose or 'no other run'}"
     found += (
@@ -176,19 +197,22 @@ def _overlap(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str,
 
 def _higher(comparison: Comparison, best: Row, test: SplitResult) -> tuple[str, ...]:
     """A note where another run is higher on test: to choose by that would be cheating."""
-    scored = [(each.test.weighted_f1, each) for each in comparison.rows if each.test]
+    lead = comparison.lead
+    scored = [(each.test.stat(lead), each) for each in comparison.rows if each.test]
     score, top = max(scored, key=lambda pair: pair[0].mean)
-    if score.mean <= test.weighted_f1.mean or percent(score.mean) == percent(test.weighted_f1.mean):
+    own = test.stat(lead).mean
+    if score.mean <= own or number(lead, score.mean) == number(lead, own):
         return ()
     return (
-        f"On test {_called(comparison, top)} has the higher weighted F1 ({spread(score)}); "
+        f"On test {_called(comparison, top)} has the higher {NAMES[lead]} ({spread(score, lead)}); "
         "it is not named the best, since runs are chosen on dev.",
     )
 
 
 def _steps(comparison: Comparison) -> tuple[str, ...]:
     """Which rungs helped, which hurt, and which made a difference that could be chance."""
-    metric = comparison.monitor if comparison.monitor in PAIRED else PAIRED[0]
+    by = comparison.paired_by
+    metric = comparison.monitor if comparison.monitor in by else by[0]
     helped, hurt, chance = [], [], []
     for rung in comparison.ladder.rungs if comparison.ladder else ():
         pair = comparison.before(rung)
@@ -230,8 +254,10 @@ def _over_baseline(comparison: Comparison, best: Row) -> tuple[str, ...]:
 def _tested(test: "Paired", p: float) -> str:
     """ "+1.2 points, [0.3, 2.1], p 0.012"."""
     shown = probability(p)
+    name = test.metric
+    points = " points" if unit(name) else ""
     return (
-        f"{signed(test.difference)} points {between(test.low, test.high)}, "
+        f"{signed(test.difference, name)}{points} {between(test.low, test.high, name)}, "
         f"p {shown if shown.startswith('<') else f'= {shown}'}"
     )
 

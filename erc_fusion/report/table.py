@@ -1,16 +1,17 @@
 """The comparison as a table of text cells, which the page, the terminal and papers all show.
 
 The first line is the majority baseline; then come a ladder's rungs in order, including those that
-were not run, and the other runs in the order given. Scores are in percent, differences in points.
+were not run, and the other runs in the order given. Scores are in percent, differences in points;
+CCC, correlation and errors are as they are.
 """
 
 from dataclasses import dataclass, replace
 
-from erc_fusion.report.comparison import PAIRED, Comparison, Pair
+from erc_fusion.report.comparison import Comparison, Pair
 from erc_fusion.report.results import Row, Stat
 from erc_fusion.runs.ladder import Rung
+from erc_fusion.runs.scores import LOWER, NAMES, number, unit
 
-NAMES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
 NONE = "–"
 STAR = "*"
 LEVEL = 0.05  # of significance, after Holm's correction
@@ -50,7 +51,8 @@ class Cell:
     """One score or difference.
 
     Attributes:
-        text: "59.4 ± 0.6"; a difference is "+1.2", and "+1.2*" where it is significant.
+        text: "59.4 ± 0.6", a CCC "0.612 ± 0.006"; a difference is "+1.2", and "+1.2*" where it is
+            significant.
         interval: "[57.3, 61.5]" or empty.
         value: as a fraction.
         best: whether it is the best of its column.
@@ -99,19 +101,21 @@ class Table:
 
 def columns(comparison: Comparison) -> tuple[Column, ...]:
     """With a ladder, dev and test with intervals; without one, macro F1 and the ensemble too."""
-    split = comparison.split
-    found = [Column(split, metric, "stat", interval=True) for metric in PAIRED]
+    split, by = comparison.split, comparison.paired_by
+    found = [Column(split, metric, "stat", interval=True) for metric in by]
     with_dev = split == "test" and any(row.dev for row in comparison.rows)
     if comparison.ladder:
-        found += [Column("dev", metric, "stat", interval=True) for metric in PAIRED if with_dev]
-        found += [Column(split, metric, "before") for metric in PAIRED]
+        found += [Column("dev", metric, "stat", interval=True) for metric in by if with_dev]
+        found += [Column(split, metric, "before") for metric in by]
     else:
-        found.append(Column(split, "macro_f1", "stat"))
-        on_dev = dict.fromkeys((comparison.monitor, "weighted_f1"))  # runs are chosen by the first
+        found += [Column(split, m, "stat") for m in comparison.scores if m not in by]
+        # Runs are chosen by the first.
+        on_dev = dict.fromkeys((comparison.monitor, comparison.lead))
         found += [Column("dev", metric, "stat") for metric in on_dev if with_dev]
-        found.append(Column(split, "weighted_f1", "ensemble"))
+        if any((result := row.split(split)) and result.ensemble for row in comparison.rows):
+            found.append(Column(split, comparison.lead, "ensemble"))
     if comparison.baseline:
-        found += [Column(split, metric, "baseline") for metric in PAIRED]
+        found += [Column(split, metric, "baseline") for metric in by]
     return tuple(found)
 
 
@@ -154,24 +158,34 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def spread(stat: Stat) -> str:
+def spread(stat: Stat, name: str = "accuracy") -> str:
     """ "59.4 ± 0.6"; "59.4" for one seed, which has no deviation."""
-    return percent(stat.mean) + (f" ± {percent(stat.std)}" if len(stat.seeds) > 1 else "")
+    return number(name, stat.mean) + (f" ± {number(name, stat.std)}" if len(stat.seeds) > 1 else "")
 
 
-def interval(stat: Stat) -> str:
-    return f"[{percent(stat.low)}, {percent(stat.high)}]"
+def interval(stat: Stat, name: str = "accuracy") -> str:
+    return f"[{number(name, stat.low)}, {number(name, stat.high)}]"
 
 
-def signed(value: float) -> str:
+def signed(value: float, name: str = "accuracy") -> str:
     """A difference in points: "+1.2", "−0.4"; a difference that rounds to none is "0.0"."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if float(text) == 0 else text.replace("-", "−")
+    text = number(name, value)
+    if float(text) == 0:
+        return number(name, 0.0)
+    return text.replace("-", "−") if value < 0 else f"+{text}"
 
 
-def between(low: float, high: float) -> str:
+def between(low: float, high: float, name: str = "accuracy") -> str:
     """The interval of a difference in points: "[−0.3, 2.1]"."""
-    return f"[{signed(low)}, {signed(high)}]".replace("+", "")
+    return f"[{signed(low, name)}, {signed(high, name)}]".replace("+", "")
+
+
+def unit_of(comparison: Comparison) -> str:
+    """What the table's numbers are: "percent", or that some are as they are."""
+    plain = [NAMES[name] for name in comparison.scores if not unit(name)]
+    if len(plain) == len(comparison.scores):
+        return "scores as they are"
+    return f"percent, but {' and '.join(plain)} as it is" if plain else "percent"
 
 
 def probability(p: float) -> str:
@@ -188,26 +202,29 @@ def _cell(comparison: Comparison, row: Row, column: Column, rung: Rung | None) -
     if result is None:
         return Cell()
     if column.kind == "ensemble":
-        value = getattr(result.ensemble, column.metric)
-        return Cell(percent(value), value=value)
-    stat = result.stat(column.metric)
-    return Cell(spread(stat), interval(stat) if column.interval else "", stat.mean)
+        value = result.ensemble.get(column.metric)
+        return Cell() if value is None else Cell(number(column.metric, value), value=value)
+    stat = getattr(result, column.metric)
+    if stat is None:
+        return Cell()
+    shown = interval(stat, column.metric) if column.interval else ""
+    return Cell(spread(stat, column.metric), shown, stat.mean)
 
 
 def _difference(pair: Pair | None, metric: str) -> Cell:
     if pair is None:
         return Cell()
     test, p = pair.tests[metric], pair.holm[metric]
-    text = signed(test.difference) + (STAR if p < LEVEL else "")
-    return Cell(text, between(test.low, test.high), test.difference, p=p)
+    text = signed(test.difference, metric) + (STAR if p < LEVEL else "")
+    return Cell(text, between(test.low, test.high, metric), test.difference, p=p)
 
 
 def _majority(comparison: Comparison, column: Column) -> Cell:
     scores = comparison.majority(column.split)
     if scores is None or column.kind == "ensemble" or column.difference:
         return Cell()
-    value = getattr(scores, column.metric)
-    return Cell(percent(value), value=value)
+    value = getattr(scores, column.metric, None)  # numbers have no majority
+    return Cell() if value is None else Cell(percent(value), value=value)
 
 
 def _marked(lines: list[Line], chosen: tuple[Column, ...]) -> tuple[Line, ...]:
@@ -215,9 +232,11 @@ def _marked(lines: list[Line], chosen: tuple[Column, ...]) -> tuple[Line, ...]:
     by_column = []
     for i, column in enumerate(chosen):
         cells = [line.cells[i] for line in lines]
-        shown = [cell.value is not None and percent(cell.value) for cell in cells]
+        name = column.metric
+        shown = [cell.value is not None and number(name, cell.value) for cell in cells]
         values = [cell.value for cell in cells if cell.value is not None]
-        top = percent(max(values)) if len(values) > 1 and not column.difference else None
+        best = min if name in LOWER else max
+        top = number(name, best(values)) if len(values) > 1 and not column.difference else None
         by_column.append([replace(c, best=s == top) for c, s in zip(cells, shown, strict=True)])
     rows = zip(*by_column, strict=True)
     return tuple(replace(line, cells=cells) for line, cells in zip(lines, rows, strict=True))

@@ -7,7 +7,7 @@ from erc_fusion.report.comparison import Comparison, Pair
 from erc_fusion.report.published import published_for
 from erc_fusion.report.results import Row
 from erc_fusion.report.summary import footnotes, sentences, warnings
-from erc_fusion.report.table import Line, Table, tabulate
+from erc_fusion.report.table import Line, Table, tabulate, unit_of
 
 if TYPE_CHECKING:
     import rich.console
@@ -25,8 +25,9 @@ def rich_table(comparison: Comparison) -> "rich.console.Group":
     from rich.text import Text
 
     table = tabulate(comparison)
-    title = f"{comparison.corpus.name}: percent, mean ± deviation over seeds, [95% interval]; "
-    title += "wF1: weighted F1"
+    title = f"{comparison.corpus.name}: {unit_of(comparison)}, mean ± deviation over seeds, "
+    title += "[95% interval]"
+    title += "; wF1: weighted F1" if "weighted_f1" in comparison.scores else ""
     parts: list[rich.table.Table | rich.text.Text] = [
         _part(table, title, differences=False, wide=comparison.ladder is not None)
     ]

@@ -3,8 +3,8 @@
 from html import escape
 from typing import Any
 
-_SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1",
-           "ece": "calibration error"}  # fmt: skip
+from erc_fusion.runs.scores import NAMES, number, scores_of, unit
+
 _LEFT = 'style="text-align: left"'  # Jupyter aligns texts to the right, as numbers
 
 
@@ -27,27 +27,36 @@ def as_html(name: str, corpus: str, folder: str, metrics: dict[str, Any]) -> str
 
 def _scores(metrics: dict[str, Any]) -> str:
     """In percent: mean over seeds ± standard deviation, and the 95% interval over dialogues."""
-    head = "".join(f"<th>{name}</th>" for name in ("split", "rows", *_SCORES.values()))
+    names = [*scores_of(metrics), *(["ece"] if "accuracy" in scores_of(metrics) else [])]
+    called = [NAMES.get(name, "calibration error") for name in names]
+    head = "".join(f"<th>{name}</th>" for name in ("split", "rows", *called))
     body = ""
     for split in ("dev", "test"):
         found = metrics[split]
         if found is None:
-            body += f"<tr><th>{split}</th><td colspan='{len(_SCORES) + 1}'>no labels</td></tr>"
+            body += f"<tr><th>{split}</th><td colspan='{len(names) + 1}'>no labels</td></tr>"
             continue
         rows = f"<td>{found['labelled']:,}</td>"
-        cells = "".join(f"<td>{_score(found[name])}</td>" for name in _SCORES)
+        cells = "".join(
+            f"<td>{_score(name, found[name]) if name in found else ''}</td>" for name in names
+        )
         body += f"<tr><th>{split}</th>{rows}{cells}</tr>"
-        if len(metrics["seeds"]) > 1:  # the ensemble has no calibration error
-            together = (found["ensemble"].get(name) for name in _SCORES)
-            cells = "".join(f"<td>{'' if x is None else f'{100 * x:.1f}'}</td>" for x in together)
+        if (
+            len(metrics["seeds"]) > 1 and "ensemble" in found
+        ):  # the ensemble has no calibration error
+            together = ((name, found["ensemble"].get(name)) for name in names)
+            cells = "".join(f"<td>{'' if x is None else number(n, x)}</td>" for n, x in together)
             body += f"<tr><th>{split}, the seeds' ensemble</th>{rows}{cells}</tr>"
+    left = [NAMES[name] for name in scores_of(metrics) if not unit(name)]
+    plain = f" ({', '.join(left)} as they are)" if left else ""
     return (
         f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "<p><small>%, mean ± deviation over seeds [95% interval over whole dialogues]</small></p>"
+        f"<p><small>%{plain}, mean ± deviation over seeds "
+        "[95% interval over whole dialogues]</small></p>"
     )
 
 
-def _score(score: dict[str, Any]) -> str:
-    mean, low, high = (100 * score[name] for name in ("mean", "low", "high"))
-    spread = "" if score["std"] is None else f" ± {100 * score['std']:.1f}"
-    return f"{mean:.1f}{spread} <small>[{low:.1f}, {high:.1f}]</small>"
+def _score(name: str, score: dict[str, Any]) -> str:
+    mean, low, high = (number(name, score[each]) for each in ("mean", "low", "high"))
+    spread = "" if score["std"] is None else f" ± {number(name, score['std'])}"
+    return f"{mean}{spread} <small>[{low}, {high}]</small>"

@@ -93,6 +93,11 @@ class Run:
         return self.inputs["corpus"]
 
     @property
+    def target(self) -> str:
+        """What it predicts, as `--target` names it."""
+        return (self.inputs.get("task") or {}).get("target", "label")
+
+    @property
     def done(self) -> bool:
         return (self.path / DONE).is_file()
 

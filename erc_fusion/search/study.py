@@ -20,9 +20,10 @@ from erc_features.errors import ErcError, RunError, listed
 from erc_features.threads import let_waiting_threads_sleep
 from erc_features.utterance import corpus_name
 from erc_fusion.config.config import FuseConfig, must_have_splits, with_options
-from erc_fusion.fuse import fuse, identity_of, resolve, sha256_of
+from erc_fusion.fuse import fuse, resolve
 from erc_fusion.inputs.splits import check_splits
 from erc_fusion.inputs.table import load_table
+from erc_fusion.run_inputs import identity_of, sha256_of
 from erc_fusion.runs.ladder import (
     Candidate,
     Ladder,

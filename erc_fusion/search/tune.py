@@ -28,9 +28,10 @@ from erc_fusion.config.config import (
     with_options,
     without_place,
 )
-from erc_fusion.fuse import open_table, resolve, sha256_of
+from erc_fusion.fuse import open_table, resolve
 from erc_fusion.inputs.sources import Source
 from erc_fusion.inputs.splits import check_splits
+from erc_fusion.run_inputs import sha256_of
 from erc_fusion.search.tune_space import Space
 
 if TYPE_CHECKING:

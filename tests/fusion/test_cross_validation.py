@@ -13,12 +13,13 @@ from erc_features.errors import ErcError
 from erc_features.extraction.extract import extract
 from erc_features.preparation.live_dialogue import read_talk
 from erc_fusion.config.config import FuseConfig, with_options
-from erc_fusion.fuse import fuse, identity_of
+from erc_fusion.fuse import fuse
 from erc_fusion.inputs.folds import make_folds
 from erc_fusion.inputs.sources import find_sources
 from erc_fusion.inputs.standardise import Standardised, fit_standardiser
 from erc_fusion.inputs.table import load_table
 from erc_fusion.predict import predict
+from erc_fusion.run_inputs import identity_of
 from erc_fusion.search.overfit import overfit
 from erc_fusion.search.tune import tune
 

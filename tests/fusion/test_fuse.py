@@ -291,7 +291,7 @@ def test_what_is_wrong_with_the_settings(root: Path) -> None:
     wrong = {
         "head": ("mpl", "Unknown head 'mpl'; choose from attention"),
         "context": ("lstm", "Unknown context 'lstm'; choose from gru, none"),
-        "loss": ("hinge", "Unknown loss 'hinge'; choose from cross-entropy"),
+        "loss": ("hinge", "Unknown loss 'hinge'; choose from bce, ccc, cross-entropy"),
         "contrastive": ("pairs", "Unknown contrastive loss 'pairs'; choose from auto, none"),
         "monitor": ("recall", "Unknown monitor 'recall'; choose from accuracy, weighted_f1"),
         "device": ("tpu", "Unknown device 'tpu'; choose from auto, cpu, cuda"),
@@ -340,7 +340,10 @@ def test_config_is_toml_there_and_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"sedes": [1]}, "unknown setting 'sedes'; choose from corpus, modalities, layers, seeds"),
+        (
+            {"sedes": [1]},
+            "unknown setting 'sedes'; choose from corpus, target, modalities, layers",
+        ),
         ({"model": {"heads": "mlp"}}, "unknown setting 'model.heads'; .*model.head, model.context"),
         ({"model": "mlp"}, "model must be a table, not 'mlp'"),
         ({"seeds": 3}, "seeds must be a list, not 3"),

@@ -127,7 +127,7 @@ def test_runs_are_read_and_joined_by_key(tmp_path: Path) -> None:
         if metric != "macro_f1":  # there scikit-learn's default counts classes only guessed, too
             assert found.difference == pytest.approx(means[0] - means[1])
     assert paired(strong, weak, "accuracy", "dev") != paired(strong, weak, "accuracy")
-    with pytest.raises(ErcError, match="Unknown metric 'f1'; choose from accuracy, macro_f1"):
+    with pytest.raises(ErcError, match="Unknown metric 'f1'; choose from accuracy, ccc, macro_f1"):
         paired(strong, weak, "f1")
 
 

@@ -1,0 +1,62 @@
+"""The scores that runs have: what they are called, how they are written, and which count.
+
+A run over classes has other scores than one over sets of labels or over numbers; `metrics.json`
+says in `task` what a run predicts, and a run of an older erc, which does not say it, has classes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+NAMES = {
+    "accuracy": "accuracy",
+    "weighted_f1": "weighted F1",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "samples_f1": "samples F1",
+    "map": "mAP",
+    "ccc": "CCC",
+    "pearson": "Pearson's r",
+    "mae": "MAE",
+    "rmse": "RMSE",
+}
+# Written as they are: correlations, and errors in the number's own unit. All others are percent.
+_PLAIN = ("ccc", "pearson", "mae", "rmse")
+LOWER = ("mae", "rmse")  # is better
+_OF_CLASSES = ("accuracy", "weighted_f1", "macro_f1")
+
+
+def scores_of(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The scores of a run to show, those that runs are compared by first."""
+    task = metrics.get("task")
+    if not task:
+        return _OF_CLASSES
+    found: tuple[str, ...] = ()
+    if task["labels"]:
+        found = ("micro_f1", "macro_f1", "map") if task["several"] else _OF_CLASSES
+    if not task["numbers"]:
+        return found
+    own = ("ccc", "pearson") + (("mae",) if len(task["numbers"]) == 1 else ())
+    return (*found[:2], own[0], *found[2:]) if found else own
+
+
+def paired_of(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the scores that runs are compared by in pairs."""
+    known = ("accuracy", "weighted_f1", "ccc")
+    if "micro_f1" in names:
+        known = ("micro_f1", "macro_f1", "ccc")
+    return tuple(name for name in names if name in known)
+
+
+def number(name: str, value: float) -> str:
+    """A score or a distance as text: "59.4" percent, a CCC of "0.612"."""
+    return f"{value:.3f}" if name in _PLAIN else f"{100 * value:.1f}"
+
+
+def unit(name: str) -> str:
+    """What an axis of the score says after its name: ", %"; "" for plain ones."""
+    return "" if name in _PLAIN else ", %"
+
+
+def scale(name: str) -> float:
+    """By what an axis multiplies the score."""
+    return 1.0 if name in _PLAIN else 100.0
