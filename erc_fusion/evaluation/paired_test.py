@@ -104,7 +104,7 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         known = found["label"] != "" if task.several else np.isin(found["label"], labels)
         names = [(f"true_{name}", f"predicted_{name}") for name in task.numbers]
         if not task.labels:
-            known = ~np.isnan([found[name] for name, _ in names]).any(0)
+            known = ~np.isnan([found[name] for name, _ in names]).all(0)
         rows = np.flatnonzero((found["split"] == split) & known)
         rows = rows[np.lexsort((found["key"][rows], found["seed"][rows]))]
         seeds = len(np.unique(found["seed"][rows]))

@@ -17,7 +17,10 @@ def bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """
     known, truth, found = _known(logits, target)
     positive = weight[:, None] if weight.dim() == 2 else weight
-    cells = torch.nn.functional.binary_cross_entropy_with_logits(found, truth, reduction="none")
+    one = torch.nn.functional.binary_cross_entropy_with_logits
+    # Seed by seed: torch rounds exponentials differently after a tensor's last whole vector (AVX),
+    # so a seed's result would depend on its place in the stack.
+    cells = torch.stack([one(x, y, reduction="none") for x, y in zip(found, truth, strict=True)])
     cells = torch.where(truth > 0, cells * positive, cells) * known
     return _sum(cells).sum(-1) / _sum(known).sum(-1).clamp(min=1)
 
