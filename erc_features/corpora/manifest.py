@@ -115,7 +115,8 @@ def read_corpus(path: Path | str, *, otherwise: Split | None = None) -> Corpus:
                 absent.append("split (or name the file train.csv, dev.csv, test.csv or new.csv)")
             split = otherwise
         if absent:
-            problems.append(f"{csv_path}:1: has no column {', '.join(absent)}")
+            hint = "; its cells may be empty" if absent == ["label"] else ""
+            problems.append(f"{csv_path}:1: has no column {', '.join(absent)}{hint}")
             continue
         for line, cells in table.rows:
             place = f"{csv_path}:{line}"

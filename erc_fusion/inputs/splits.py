@@ -19,9 +19,11 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
     chosen = (Split.TRAIN, "learn from"), (Split.DEV, "choose on")
     for split, purpose in chosen:
         if not table.labelled[table.rows(split)].any():
+            others = ", ".join(sorted(table.more))
             raise ErcError(
                 f"Corpus {table.corpus!r} has no labelled {split} row, so there is nothing to "
-                f"{purpose}. It needs {split}.csv with {table.target} filled in."
+                f"{purpose}. It needs {split}.csv with {table.target} filled in"
+                + (f", or --target with another of its columns: {others}." if others else ".")
             )
     for split, _ in chosen:
         if not table.present[table.rows(split)].any():

@@ -174,7 +174,7 @@ def settle(config: FuseConfig, task: Task) -> FuseConfig:
             f"--target {task.target} has no classes. Take --contrastive none, and another head "
             "than triplet."
         )
-    if config.monitor in task.monitors:
+    if config.monitor in task.monitors or not task.outputs:  # no row has a label: said later
         return config
     if config.monitor != DEFAULTS["monitor"]:
         raise ErcError(

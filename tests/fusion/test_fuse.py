@@ -293,7 +293,7 @@ def test_what_is_wrong_with_the_settings(root: Path) -> None:
         "context": ("lstm", "Unknown context 'lstm'; choose from gru, none"),
         "loss": ("hinge", "Unknown loss 'hinge'; choose from bce, ccc, cross-entropy"),
         "contrastive": ("pairs", "Unknown contrastive loss 'pairs'; choose from auto, none"),
-        "monitor": ("recall", "Unknown monitor 'recall'; choose from accuracy, weighted_f1"),
+        "monitor": ("recall", "Unknown monitor 'recall'; choose from accuracy, ccc"),
         "device": ("tpu", "Unknown device 'tpu'; choose from auto, cpu, cuda"),
         "corpus": ("elsewhere", "No feature files in .*elsewhere"),
         "dropout": (1.0, "dropout must be from 0 to below 1, not 1.0"),
