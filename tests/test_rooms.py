@@ -45,6 +45,7 @@ FLOORS: dict[str, int] = {
     "erc_fusion/predict.py": 12,
     "erc_fusion/run_inputs.py": 12,
     "erc_fusion/fuse.py": 13,
+    "erc_fusion/score.py": 13,
     "erc_fusion/demo.py": 14,
     "erc_fusion/search": 14,
     "erc_fusion/__init__.py": 14,
@@ -85,7 +86,7 @@ BORDER = {"errors", "utterance", "store", "plugins", "terminal", "threads", "who
 ACROSS = {("erc_fusion/inputs", "erc_features.encoders.layers")}
 # These walk the whole way by calling both sides; `mistakes` shows a corpus's rows and media for
 # the few mistakes on a page, never for a figure.
-WHOLE_WAY = ("erc_fusion/predict.py", "erc_fusion/demo.py", "erc_fusion/cli/",
+WHOLE_WAY = ("erc_fusion/predict.py", "erc_fusion/score.py", "erc_fusion/demo.py", "erc_fusion/cli/",
              "erc_fusion/report/mistakes.py")  # fmt: skip
 
 

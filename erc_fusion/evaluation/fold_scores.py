@@ -34,8 +34,8 @@ def score_folds(
         held_out, on_dev: predictions of each fold's `test` and `dev` rows.
     """
     order = np.argsort(np.concatenate([fold.test for fold in folds]))
-    together = _joined(held_out, order)
-    dev = _joined(on_dev, None)
+    together = joined(held_out, order)
+    dev = joined(on_dev, None)
     rows, dev_rows = np.arange(len(table)), np.concatenate([fold.dev for fold in folds])
     unseen, dev_unseen = np.empty(len(table), bool), []
     for fold in folds:
@@ -66,7 +66,7 @@ def score_folds(
     return scores, columns
 
 
-def _joined(found: Sequence[Predicted], order: np.ndarray | None) -> Predicted:
+def joined(found: Sequence[Predicted], order: np.ndarray | None) -> Predicted:
     """All folds' predictions, one after another or in that order."""
     take = slice(None) if order is None else order
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from erc_features.utterance import Split
+from erc_fusion.evaluation.bootstrap import Dialogues
+from erc_fusion.evaluation.label_sets import counts as set_counts
 from erc_fusion.evaluation.label_sets import label_scores
-from erc_fusion.evaluation.metrics import Rows, score
-from erc_fusion.evaluation.numbers import number_scores
+from erc_fusion.evaluation.metrics import Rows, accuracy, confusions, score, weighted_f1
+from erc_fusion.evaluation.numbers import concordance, number_scores
 from erc_fusion.evaluation.slices import missing, slices
 from erc_fusion.inputs.table import FeatureTable
 from erc_fusion.inputs.targets import set_names
@@ -114,6 +116,23 @@ def score_splits(
         unseen = np.array([text not in seen for text in table.text[rows]])
         scores[str(split)] = score_rows(table, rows, found, floor, table.dialogue[rows], unseen)
     return scores, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def point_scores(table: FeatureTable, rows: np.ndarray, found: Predicted) -> dict[str, np.ndarray]:
+    """The main scores of some rows, (S,) each, without intervals."""
+    scores: dict[str, np.ndarray] = {}
+    one = np.zeros(len(rows), np.int64)
+    if table.task.classes:
+        counts = confusions(table.label[rows], found.probability.argmax(-1), len(table.labels))
+        scores = {"accuracy": accuracy(counts), "weighted_f1": weighted_f1(counts)}
+    if table.sets is not None and found.chosen is not None:
+        known = ~np.isnan(table.sets[rows]).any(-1)
+        truth, chosen = table.sets[rows][known] > 0, found.chosen[:, known]
+        whole = set_counts(Dialogues(one[known]), truth, chosen).each(lambda part: part.sum(0))
+        scores |= {name: whole.score(name) for name in ("micro_f1", "macro_f1")}
+    if table.numbers is not None and found.values is not None:
+        scores["ccc"] = concordance(table.numbers[rows], found.values)
+    return scores
 
 
 def columns_of(

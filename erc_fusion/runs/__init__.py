@@ -3,4 +3,4 @@
 Figures are kept as they came: nothing is computed, trained or drawn here.
 """
 
-__all__ = ["ladder", "predictions", "run", "scores"]
+__all__ = ["ladder", "predictions", "run", "scored", "scores"]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 FORMAT = "erc-run"
 FORMAT_VERSION = 1
 _PART = ".part"  # what an older erc wrote beside the files of a run
-_TAKEN = ("DONE", "tensorboard")  # in the folder of a corpus's runs
+_TAKEN = ("DONE", "tensorboard", "scores")  # in the folder of a corpus's runs
 FILES = (
     "config.toml",
     "inputs.json",

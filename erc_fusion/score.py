@@ -1,0 +1,371 @@
+"""`erc score`: a finished run on another corpus, or with modalities missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc_features.errors import ErcError, RunError, choose, listed
+from erc_features.extraction.tolerance import compare, in_words, tolerance_of
+from erc_features.store import Probe
+from erc_features.utterance import Split, corpus_name
+from erc_fusion.config.config import FuseConfig, from_tables, with_options
+from erc_fusion.evaluation.score import Floor, Predicted, point_scores, score_rows
+from erc_fusion.inputs.folds import clusters, make_folds
+from erc_fusion.inputs.sources import Source, describe, find_sources
+from erc_fusion.inputs.table import FeatureTable, load_table
+from erc_fusion.inputs.targets import Task, with_target
+from erc_fusion.run_inputs import identity_of
+from erc_fusion.runs.run import Run
+from erc_fusion.runs.scored import Masked, MaskedScore, Scored, write_scored
+
+ALL = "all"
+# What files of two corpora may differ in: what was cut from what, and how exactly it is kept.
+_OF_CORPUS = ("segments", "frames", "height", "dtype")
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What :func:`score` returns: what was found, and the file that keeps it."""
+
+    scored: Scored
+    path: Path
+
+
+def score(
+    run: Run,
+    corpus: str = "",
+    *,
+    features: str | Path = "features",
+    split: str = "",
+    mapped: Mapping[str, str] | None = None,
+    mask: Mapping[str, Sequence[float]] | None = None,
+    repeats: int = 20,
+    seed: int = 0,
+    device: str = "auto",
+) -> ScoreResult:
+    """Score a finished run on labelled rows that it has not seen. Nothing trains, or is chosen.
+
+    Args:
+        corpus: its name or folder; by default the run's own, of which only dev and test can be
+            scored.
+        features: the root folder of feature files.
+        split: `train`, `dev`, `test` or `all`; by default test of the run's own corpus, and all
+            rows of another one.
+        mapped: the corpus's label -> the run's, where they are called differently. Labels of the
+            same name are the same; rows of others are left out, and counted.
+        mask: modality -> shares of the rows that have it, from which it is taken away at random.
+        repeats: how often, with other rows each time.
+        seed: of the draw of these rows.
+
+    Raises:
+        RunError: the run is unfinished, or its own feature files have changed.
+        ErcError: the corpus's feature files are of other encoders, or no row can be scored.
+    """
+    from erc_fusion.training.checkpoint import load_weights
+    from erc_fusion.training.fit import pick_device
+
+    if not run.path.is_dir() or not run.done:
+        raise RunError(f"{run.path}: no finished run there; `erc fuse` makes one.")
+    config = from_tables(run.config, where=str(run.path / "config.toml"))
+    name = corpus_name(corpus) if corpus else run.corpus
+    own = name == run.corpus
+    folder = Path(features) / name
+    sources, warnings = _sources(run, folder, own)
+    table = load_table(sources, config.layers)
+    own = own and table.fingerprint == run.inputs["fingerprint"]
+    task = Task.of(run.inputs)
+    left_out: dict[str, int] = {}
+    if own:
+        table = with_target(table, config.target, config.loss.loss)
+        _must_be_the_same(run, config, table)
+    else:
+        table, left_out = _in_terms_of(task, config, table, mapped or {})
+    rows, called = _rows(table, split, own, bool(config.folds))
+    weights = load_weights(run, pick_device(device))
+    floor = Floor(_majority(run, task), _means(run, task))
+
+    def predict(of: FeatureTable) -> Predicted:
+        if own and config.folds:
+            return _by_fold(weights, of, config)
+        return weights.predict(of, rows)
+
+    if not table.labelled[rows].any():
+        raise ErcError(
+            f"No row of {name} ({called}) has a label that {run.path} knows. Its labels are "
+            f"{', '.join(task.labels) or task.target}; --map THEIRS=OURS says which is which."
+        )
+    about = {
+        "run": run.name, "identity": run.inputs.get("identity", ""), "corpus": name,
+        "fingerprint": table.fingerprint, "split": called,
+        "mapped": dict(mapped or {}), "left_out": left_out,
+        "files": {source.stem: str(source.path) for source in table.sources},
+        "warnings": tuple(warnings),
+    }  # fmt: skip
+    if mask:
+        tried = _masked(table, rows, mask, repeats, seed, predict)
+        found = Scored(**about, masked=tried, repeats=repeats)
+    else:
+        cluster = _clusters(table, config, own)[rows]
+        unseen = np.ones(len(rows), bool) if not own else _unseen(table, rows)
+        scores = score_rows(table, rows, predict(table), floor, cluster, unseen)
+        found = Scored(**about, scores=scores or {})
+    return ScoreResult(found, write_scored(run, found))
+
+
+def parse_pairs(items: Sequence[str], option: str, example: str) -> dict[str, str]:
+    """`a=b,c=d` items of a command line.
+
+    >>> parse_pairs(["happy=joy,sad=sadness"], "--map", "happy=joy")
+    {'happy': 'joy', 'sad': 'sadness'}
+
+    Raises:
+        ErcError: an item has no `=`, or a name occurs twice.
+    """
+    found: dict[str, str] = {}
+    for item in (part.strip() for text in items for part in text.split(",")):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not (name and equals and value):
+            raise ErcError(f"{option} {item}: say it as {example}.")
+        if name in found:
+            raise ErcError(f"{option}: {name} is there twice.")
+        found[name] = value
+    return found
+
+
+def parse_masks(items: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """`audio=0.3` or `audio=0:0.1:0.5` as shares.
+
+    >>> parse_masks(["audio=0:0.25:1", "text=0.1"])
+    {'audio': (0.0, 0.25, 1.0), 'text': (0.1,)}
+
+    Raises:
+        ErcError: it is no modality with shares between 0 and 1.
+    """
+    found = {}
+    for name, text in parse_pairs(items, "--mask", "audio=0.3, or audio=0:0.25:0.5:1").items():
+        try:
+            shares = tuple(float(part) for part in text.split(":"))
+        except ValueError:
+            shares = (-1.0,)
+        if not all(0 <= share <= 1 for share in shares):
+            raise ErcError(f"--mask {name}={text}: shares are numbers from 0 to 1: audio=0.3.")
+        found[name] = shares
+    return found
+
+
+def _sources(run: Run, folder: Path, own: bool) -> tuple[tuple[Source, ...], list[str]]:
+    """The files that stand for the run's, in its order, and what they differ in harmlessly."""
+    wanted = {file["stem"]: file for file in run.inputs["files"]}
+    missing = [stem for stem in wanted if not (folder / f"{stem}.h5").is_file()]
+    if missing:
+        lines = (
+            f"{stem}: encoder {wanted[stem]['encoder']}, {_settings_of(wanted[stem]['config'])}"
+            for stem in missing
+        )
+        raise ErcError(
+            f"{folder} lacks feature files that {run.path} reads:{listed(lines)}\nMake them "
+            "with `erc extract` and these settings, and the same --name if the encoder's folder "
+            "is called differently."
+        )
+    found = {source.stem: source for source in find_sources(folder, tuple(wanted))}
+    warnings = []
+    for stem, file in wanted.items():
+        warnings += _must_mean_the_same(stem, file, found[stem], own)
+    return describe(found[stem].path for stem in wanted), warnings
+
+
+def _settings_of(config: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in config.items() if name != "dtype")
+
+
+def _must_mean_the_same(stem: str, before: Mapping[str, Any], now: Source, own: bool) -> list[str]:
+    """Warnings; raises ErcError where the file is of another encoder, by hash, settings or probe."""
+    config = before["config"]
+    if "source" in config:  # imported: nobody knows how it was made
+        return [] if own else [f"{stem} is imported: nobody checked that both are made alike"]
+    lines = [] if before["revision"] == now.revision else [
+        f"revision: {before['revision'][:12]} there, {now.revision[:12]} here"]  # fmt: skip
+    names = sorted({*config, *now.config} - {*_OF_CORPUS})
+    lines += [f"{name}: {config.get(name)!r} there, {now.config.get(name)!r} here"
+              for name in names if config.get(name) != now.config.get(name)]  # fmt: skip
+    if not lines and before.get("probe") and now.probe:
+        one, other = Probe.from_json(before["probe"]), Probe.from_json(now.probe)
+        if one.input == other.input:
+            precision = str(config.get("precision", "fp32"))
+            allowed = tolerance_of(precision, one.device, other.device)
+            _, gap = compare(one.x, other.x, allowed)
+            if gap is not None:
+                lines = [f"its probe: {in_words(gap.layer, gap.largest, gap.allowed, gap.cosine)}"]
+    if lines:
+        raise ErcError(
+            f"{now.path} was not made as the run's {stem}:{listed(lines)}\nExtract it again as "
+            "the run's was, or train the run again."
+        )
+    return [
+        f"{stem}: {name} {config.get(name)} in training, {now.config.get(name)} here"
+        for name in ("frames", "height")
+        if config.get(name) != now.config.get(name)
+    ]
+
+
+def _must_be_the_same(run: Run, config: FuseConfig, table: FeatureTable) -> None:
+    """Of a run's own corpus, its very files: rows that were in train must not be scored as test."""
+    place = {"features": "features", "runs": "runs"}
+    same = with_options(config, **place)
+    loss = replace(same.loss, contrastive=run.metrics.get("contrastive", same.loss.contrastive))
+    training = same.training
+    for precision in (training.precision, "fp32", "bf16"):  # `auto` was decided there
+        asked = replace(same, loss=loss, training=replace(training, precision=precision))
+        if identity_of(asked, table) == run.inputs.get("identity"):
+            return
+    raise RunError(
+        f"{run.path}: its feature files have changed since it was trained, so it is not known "
+        "which rows it has seen. Train it again with --overwrite."
+    )
+
+
+def _in_terms_of(
+    task: Task, config: FuseConfig, table: FeatureTable, mapped: Mapping[str, str]
+) -> tuple[FeatureTable, dict[str, int]]:
+    """(the table with its labels as the run calls them, rows of each label that it has not)."""
+    found = with_target(table, config.target, config.loss.loss)
+    if found.task.several != task.several or found.number_names != task.numbers:
+        raise ErcError(
+            f"--target {task.target}: in {table.corpus} these columns are of another kind than in "
+            "training."
+        )
+    for theirs, ours in mapped.items():
+        choose(f"label of {table.corpus}", theirs, found.labels)
+        choose("label of the run", ours, task.labels)
+    names = [mapped.get(name, name) for name in found.labels]
+    left_out = {}
+    if found.sets is not None:
+        sets = np.zeros((len(found), len(task.labels)))
+        for k, name in enumerate(names):
+            if name in task.labels:
+                place = task.labels.index(name)
+                sets[:, place] = np.maximum(sets[:, place], np.nan_to_num(found.sets[:, k]))
+            else:
+                left_out[found.labels[k]] = int((found.sets[:, k] > 0).sum())
+        sets[np.isnan(found.sets).any(-1)] = np.nan
+        return replace(found, labels=task.labels, sets=sets), left_out
+    places = [task.labels.index(name) if name in task.labels else -1 for name in names]
+    left_out = {
+        found.labels[c]: int((found.label == c).sum())
+        for c, place in enumerate(places)
+        if place < 0 and (found.label == c).any()
+    }
+    label = np.array([*places, -1], dtype=np.int64)[found.label]
+    return replace(found, labels=task.labels, label=label), left_out
+
+
+def _rows(table: FeatureTable, split: str, own: bool, folds: bool) -> tuple[np.ndarray, str]:
+    """(the rows to score, what they are called)."""
+    if own and folds:
+        if split not in ("", ALL):
+            raise ErcError(f"--split {split}: a run of folds holds every row out once; leave it.")
+        return np.arange(len(table)), ALL
+    split = split or (Split.TEST if own else ALL)
+    choose("split", split, (*map(str, (Split.TRAIN, Split.DEV, Split.TEST)), ALL))
+    if own and split in (Split.TRAIN, ALL):
+        raise ErcError(
+            f"--split {split}: the run has learned from train of its own corpus, so those scores "
+            "would say nothing; test and dev can be scored."
+        )
+    rows = np.flatnonzero(table.split != str(Split.NEW)) if split == ALL else table.rows(split)
+    if not len(rows):
+        raise ErcError(f"{table.corpus} has no row of {split}.")
+    return rows, str(split)
+
+
+def _by_fold(weights: Any, table: FeatureTable, config: FuseConfig) -> Predicted:
+    """Every row by the fold that holds it out."""
+    from erc_fusion.evaluation.fold_scores import joined
+
+    folds = make_folds(table, config.folds, config.dev)
+    found = [own.predict(table, fold.test) for own, fold in zip(weights.folds, folds, strict=True)]
+    order = np.argsort(np.concatenate([fold.test for fold in folds]))
+    return joined(found, order)
+
+
+def _clusters(table: FeatureTable, config: FuseConfig, own: bool) -> np.ndarray:
+    if own and config.folds:
+        return clusters(table, config.folds)
+    names = np.char.add(table.split.astype(str), np.char.mod("/%d", table.dialogue))
+    return np.unique(names, return_inverse=True)[1]
+
+
+def _unseen(table: FeatureTable, rows: np.ndarray) -> np.ndarray:
+    seen = set(table.text[table.rows(Split.TRAIN)].tolist())
+    return np.array([text not in seen for text in table.text[rows]])
+
+
+def _majority(run: Run, task: Task) -> int:
+    """Train's most frequent class, as the run's scores name it."""
+    for split in ("test", "dev"):
+        found = (run.metrics.get(split) or {}).get("majority")
+        if found:
+            return task.labels.index(found["label"])
+    return 0
+
+
+def _means(run: Run, task: Task) -> np.ndarray:
+    """(T,) the mean of each number in train."""
+    from safetensors.numpy import load_file
+
+    if not task.numbers:
+        return np.zeros(0)
+    kept = load_file(run.path / "model.safetensors")
+    return np.mean([kept[name] for name in kept if name.endswith("target.mean")], 0)
+
+
+def _masked(
+    table: FeatureTable, rows: np.ndarray, mask: Mapping[str, Sequence[float]], repeats: int,
+    seed: int, predict: Any,
+) -> tuple[Masked, ...]:  # fmt: skip
+    """The scores at each step of the shares; all modalities' lists go along together."""
+    modalities = np.array([source.modality for source in table.sources])
+    for name in mask:
+        choose("modality of the run", name, sorted({*modalities.tolist()}))
+    if repeats < 1:
+        raise ErcError(f"--repeats {repeats}: at least one is needed.")
+    steps = max(map(len, mask.values()))
+    if wrong := [name for name, shares in mask.items() if len(shares) not in (1, steps)]:
+        raise ErcError(f"--mask: {wrong[0]} has {len(mask[wrong[0]])} shares and another {steps}.")
+    found = []
+    for step in range(steps):
+        shares = {name: own[step if len(own) > 1 else 0] for name, own in mask.items()}
+        times = repeats if any(0 < share < 1 for share in shares.values()) else 1
+        scores: dict[str, list[float]] = {}
+        for time in range(times):
+            hidden = _hide(table, rows, shares, modalities, np.random.default_rng((seed, time)))
+            for name, values in point_scores(hidden, rows, predict(hidden)).items():
+                scores.setdefault(name, []).append(float(values.mean()))
+        found.append(
+            Masked(shares, {name: _over_repeats(values) for name, values in scores.items()})
+        )
+    return tuple(found)
+
+
+def _hide(
+    table: FeatureTable, rows: np.ndarray, shares: Mapping[str, float], modalities: np.ndarray,
+    random: np.random.Generator,
+) -> FeatureTable:  # fmt: skip
+    """The table without a modality in a share of those rows that have it: all its files at once."""
+    present = table.present.copy()
+    for name in sorted(shares):
+        files = np.flatnonzero(modalities == name)
+        having = rows[present[np.ix_(rows, files)].any(-1)]
+        # The first of one order, so that who loses a little also loses it when many do.
+        order = random.permutation(having)
+        present[np.ix_(order[: round(shares[name] * len(having))], files)] = False
+    return replace(table, present=present)
+
+
+def _over_repeats(values: Sequence[float]) -> MaskedScore:
+    low, high = np.quantile(values, [0.025, 0.975])
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return MaskedScore(float(np.mean(values)), std, float(low), float(high))
