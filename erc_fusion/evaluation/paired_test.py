@@ -17,6 +17,7 @@ from erc_fusion.evaluation.bootstrap import (
     weighted,
 )
 from erc_fusion.evaluation.metrics import SCORES
+from erc_fusion.inputs.folds import dialogue_numbers, parse_rule, same_name
 from erc_fusion.runs.predictions import PREDICTIONS
 from erc_fusion.runs.run import Run
 
@@ -52,6 +53,9 @@ class Outcomes:
         dialogue: (n,) int.
         truth: (n,) a place in `labels`.
         predicted: (S, n) a place in `labels`.
+        speaker: (n,) int, of a run over folds of speakers, whose rows are resampled by these; else
+            None.
+        folds: its rule of folds; "" of a run over the corpus's splits.
     """
 
     name: str
@@ -62,6 +66,8 @@ class Outcomes:
     dialogue: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray
+    speaker: np.ndarray | None = None
+    folds: str = ""
 
 
 def paired(first: Run, second: Run, metric: str, split: str = "test") -> Paired:
@@ -77,6 +83,7 @@ def paired(first: Run, second: Run, metric: str, split: str = "test") -> Paired:
 def outcomes(run: Run, split: str = "test") -> Outcomes:
     """What a run predicted; raises RunError if it can't be read or the split has no labels."""
     found, name = run.columns(), PREDICTIONS
+    rule = str(run.config.get("folds", "")) if "fold" in found else ""
     try:
         labels = tuple(run.inputs["labels"])
         corpus = (run.inputs["corpus"], run.inputs["fingerprint"])
@@ -84,6 +91,9 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         rows = rows[np.lexsort((found["key"][rows], found["seed"][rows]))]
         seeds = len(np.unique(found["seed"][rows]))
         columns = {n: found[n][rows] for n in ("key", "dialogue", "label", "predicted")}
+        if rule:  # its rows are of all splits, and each split counts its dialogues from 0
+            split_of = [key.partition("/")[0] for key in columns["key"].tolist()]
+            columns["dialogue"] = dialogue_numbers(split_of, columns["dialogue"])
         if not seeds:
             raise RunError(
                 f"{run.path / name} has no labelled {split} row, so runs can't be compared on it."
@@ -99,7 +109,12 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
     except (KeyError, ValueError) as error:
         raise run.damaged(name, error) from error
     key, dialogue = shaped["key"][0], shaped["dialogue"][0]
-    return Outcomes(str(run.path), split, corpus, labels, key, dialogue, truth[0], predicted)
+    speaker = None
+    if rule and parse_rule(rule)[0] == "speaker":
+        speaker = np.unique(same_name(found["speaker"][rows[: len(key)]]), return_inverse=True)[1]
+    return Outcomes(
+        str(run.path), split, corpus, labels, key, dialogue, truth[0], predicted, speaker, rule
+    )
 
 
 def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
@@ -112,6 +127,8 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
     1/3, 1/6, 1/6, 1/3. So every seed of a run has the same weight, and the statistic without a
     swap is the difference itself. p is (1 + as extreme) / (1 + permutations).
 
+    Where one of the runs holds out speakers, these are resampled and swapped, not dialogues.
+
     The trained seeds are taken as given: the test is about other dialogues, not other seeds.
 
     Raises:
@@ -120,7 +137,9 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
     """
     choose("metric", metric, SCORES)
     _must_agree(first, second)
-    dialogues, classes = Dialogues(first.dialogue), len(first.labels)
+    # As their intervals: by speakers where one of the two holds those out.
+    speakers = [each.speaker for each in (first, second) if each.speaker is not None]
+    dialogues, classes = Dialogues((*speakers, first.dialogue)[0]), len(first.labels)
     tables = [dialogues.marginals(each.truth, each.predicted, classes) for each in (first, second)]
     difference, drawn, without = (
         one.score(metric).mean(0) - other.score(metric).mean(0)
@@ -198,6 +217,13 @@ def _must_agree(first: Outcomes, second: Outcomes) -> None:
         )
     if first.labels != second.labels or first.split != second.split:
         raise RunError(f"{both} have different labels or splits, and can't be compared.")
+    if bool(first.folds) != bool(second.folds):
+        over, fixed = (first, second) if first.folds else (second, first)
+        raise RunError(
+            f"{over.name} is over folds (--folds {over.folds}) and {fixed.name} over the corpus's "
+            f"splits: their {first.split} rows are others, and their models learned from others, "
+            "so they can't be compared in pairs. Train one of them like the other."
+        )
     apart = sorted({*first.key.tolist()} ^ {*second.key.tolist()})
     if apart:
         raise RunError(

@@ -163,3 +163,38 @@ def test_other_sessions_are_another_run(root):
     by_session, splits = _config(root, "session"), _config(root, "")
     assert identity_of(by_session, moved) != identity_of(by_session, table)
     assert identity_of(splits, moved) == identity_of(splits, table)
+
+
+def test_files_that_disagree_about_a_column(root, tmp_path):
+    """Sessions that were corrected between two extractions: no file's are taken silently."""
+    import shutil
+
+    shutil.copytree(root / "data", tmp_path / "data")
+    frame = pd.read_csv(tmp_path / "data/talks/train.csv", index_col=0, keep_default_na=False)
+    old = frame.drop(columns="session")
+    frame.loc[7, "session"] = "s9"
+    features = tmp_path / "features"
+    for name, rows in (("old", old), ("new", frame)):
+        rows.to_csv(tmp_path / "data/talks/train.csv")
+        extract(tmp_path / "data/talks", features=features, encoder="baseline", name=name)
+    config = with_options(
+        FuseConfig(corpus="talks"), features=str(features), runs=str(tmp_path / "runs"),
+        device="cpu", width=8, epochs=1, seeds=(0,), head="linear", folds="session:3",
+    )  # fmt: skip
+    with pytest.raises(ErcError, match="(?s)no feature file has that column.*extract --overwrite"):
+        fuse(with_options(config, modalities=("text.old",)))
+    # An older file lacks the column: the other's is taken, by key.
+    table = load_table(find_sources(features / "talks", ("text.old", "text.new")))
+    session = dict(zip(table.key.tolist(), table.more["session"].tolist(), strict=True))
+    assert session["train/d-1-seq-1"] == "s9" and session["train/d-1-seq-2"] == "s1"
+    extract(root / "data/talks", features=features, encoder="baseline", name="third")
+    both = with_options(config, modalities=("text.new", "text.third"))
+    with pytest.raises(ErcError, match="(?s)--folds session: 1 rows differ, such as train/d-1-seq-1"
+                                       ".*'s9' in .*text.new.h5, 's1' in .*text.third.h5"):  # fmt: skip
+        fuse(both)
+    assert fuse(with_options(both, folds="dialogue:3")).run.done
+
+
+def test_a_share_of_dev_without_folds_is_refused(root):
+    with pytest.raises(ErcError, match="--dev 0.3 goes with --folds"):
+        fuse(with_options(_config(root, ""), dev=0.3))
