@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from erc_features.terminal import err, out, show, table
@@ -50,26 +50,33 @@ def show_seeds(seeds: Sequence[int], of: str) -> None:
 def show_run(result: "FuseResult", *, log: str = "") -> None:
     """The summary of `erc fuse`: its scores, what the user should know, and where it is."""
     path, metrics, already = result.run.path, result.run.metrics, result.already
-    rows, names = [], ("accuracy", "weighted_f1", "macro_f1")
+    rows, names = [], ("accuracy", "weighted_f1", "macro_f1", "uar")
     seeds = len(metrics["seeds"])
     for split in ("dev", "test"):
         found = metrics[split]
         if found is None:
             show(f"{split} has no labelled rows: no scores.")
             continue
-        figures = [f"{100 * found[s]['mean']:.1f} ± {100 * found[s]['std']:.1f}" for s in names]
+        figures = [_spread(found.get(name)) for name in names]
         floor = f"{100 * found['majority']['weighted_f1']:.1f}"
         rows.append([split, found["labelled"], *figures, floor])
         if seeds > 1:
-            together = [f"{100 * found['ensemble'][name]:.1f}" for name in names]
+            ensemble = found["ensemble"]
+            together = [f"{100 * ensemble[n]:.1f}" if n in ensemble else "-" for n in names]
             rows.append([f"{split}, ensemble", found["labelled"], *together, floor])
     show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over "
          f"{seeds} seed{'s' if seeds > 1 else ''}:")  # fmt: skip
-    table(("split", "rows", "accuracy", "weighted F1", "macro F1", "majority's wF1"), rows)
+    table(("split", "rows", "accuracy", "weighted F1", "macro F1", "UAR", "majority's wF1"), rows)
     for fold in metrics.get("folds", ()):
-        score = fold["weighted_f1"]
-        show(f"without {fold['name']}: {fold['rows']:,} rows, weighted F1 "
-             f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}")  # fmt: skip
+        if not fold["labelled"]:
+            show(f"without {fold['name']}: {fold['rows']:,} rows, none with a label: no scores")
+            continue
+        scores = ", ".join(
+            f"{called} {_spread(fold[name])}"
+            for name, called in (("weighted_f1", "weighted F1"), ("uar", "UAR"))
+            if fold.get(name)
+        )
+        show(f"without {fold['name']}: {fold['rows']:,} rows, {scores}")
     if seeds > 1 and rows:
         show("Ensemble: the mean of the seeds' probabilities, taken as one model.")
     show(*(f"Warning: {warning}" for warning in result.warnings))
@@ -79,6 +86,11 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
         show(f"{path}: done in {metrics['seconds']['total']:.1f} s.")
     if log:
         show(f"Curves: tensorboard --logdir {events_folder(path).parent}")
+
+
+def _spread(score: Mapping[str, Any] | None) -> str:
+    """ "59.4 ± 0.6"; a dash where an older erc made the run."""
+    return f"{100 * score['mean']:.1f} ± {100 * score['std']:.1f}" if score else "-"
 
 
 def show_overfit(found: "Overfit") -> None:

@@ -41,11 +41,14 @@ class Marginals:
         return share(2 * self.hits, self.truth + self.predicted)
 
     def score(self, name: str) -> np.ndarray:
-        """`accuracy`, `weighted_f1` (by support) or `macro_f1` (of classes with support): (…)."""
+        """`accuracy`, `weighted_f1` (by support), `macro_f1` or `uar`, the mean recall (both of
+        classes with support): (…)."""
         if name == "accuracy":
             return share(self.hits.sum(-1), self.truth.sum(-1))
         if name == "weighted_f1":
             return share((self.f1() * self.truth).sum(-1), self.truth.sum(-1))
+        if name == "uar":  # a resample without a class says nothing of its recall
+            return share(share(self.hits, self.truth).sum(-1), (self.truth > 0).sum(-1))
         assert name == "macro_f1"
         supported = self.truth.reshape(-1, self.truth.shape[-1]).any(0)
         return self.f1()[..., supported].sum(-1) / max(supported.sum(), 1)

@@ -3,7 +3,7 @@
 `test` is over all rows, as if they were one split: each row has the prediction of the fold that
 holds it out. Intervals and paired tests are over dialogues, or over speakers where speakers are
 held out. `dev` is over the dev rows of all folds; a row may be there several times. `folds` has the
-scores of each fold by itself.
+scores of each fold by itself. `majority` is the most frequent class of all rows.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from erc_fusion.evaluation.metrics import Rows, accuracy, confusions, score, weighted_f1
+from erc_fusion.evaluation.metrics import Rows, accuracy, confusions, score, uar, weighted_f1
 from erc_fusion.evaluation.score import Predicted, columns_of
 from erc_fusion.evaluation.slices import slices
 from erc_fusion.inputs.folds import Fold, clusters
@@ -79,16 +79,21 @@ def _joined(found: Sequence[Predicted], order: np.ndarray | None) -> Predicted:
 
 
 def _of_fold(table: FeatureTable, fold: Fold, found: Predicted) -> dict[str, Any]:
-    """Its name, rows, and mean and sample deviation of its scores over seeds."""
+    """Its name, rows, and mean and sample deviation of its scores over seeds; scores are None
+    where none of its rows has a label."""
     truth = table.label[fold.test]
-    counts = confusions(truth, found.probability.argmax(-1), len(table.labels))
-    of_seeds = {"accuracy": accuracy(counts), "weighted_f1": weighted_f1(counts)}
-    return {
+    names = ("accuracy", "weighted_f1", "uar")
+    about = {
         "name": fold.name,
         "rows": len(fold.test),
         "labelled": int((truth >= 0).sum()),
-    } | {
+    }
+    if not about["labelled"]:
+        return about | dict.fromkeys(names)
+    counts = confusions(truth, found.probability.argmax(-1), len(table.labels))
+    of_seeds = zip(names, (accuracy(counts), weighted_f1(counts), uar(counts)), strict=True)
+    return about | {
         name: {"mean": float(values.mean()),
                "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
-        for name, values in of_seeds.items()
+        for name, values in of_seeds
     }  # fmt: skip

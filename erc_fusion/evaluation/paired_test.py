@@ -29,7 +29,7 @@ class Paired:
     """The difference of one run from another.
 
     Attributes:
-        metric: accuracy, weighted_f1 or macro_f1.
+        metric: accuracy, weighted_f1, macro_f1 or uar.
         difference: mean over seeds of the first run minus that of the second, 0 to 1.
         low, high: its 95% interval by bootstrap over whole dialogues, all seeds together.
         p: of the two-sided permutation test that swaps whole dialogues, all seeds together.

@@ -83,6 +83,7 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         # Ours is shown beside them only where it is of the same rows.
         ours=comparison.best is best
         and best.test is not None
+        and not best.folds
         and comparison.corpus.counts.get("test") == MELD_TEST,
         maps=[
             (found, plots.embeddings(found, majority.label if majority else None, f"map-{i}"))

@@ -30,6 +30,7 @@ class Scores:
     weighted_f1: float
     macro_f1: float
     label: str | None = None  # the class always predicted, of a majority baseline
+    uar: float | None = None  # of a run of an older erc
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,39 @@ class SplitResult:
     prototype: Slice | None
     reliability: tuple[Bin, ...] = ()
     slices: Mapping[str, tuple[SliceRow, ...]] = field(default_factory=dict)
+    uar: Stat | None = None
 
     def stat(self, metric: str) -> Stat:
-        """`accuracy`, `weighted_f1`, `macro_f1` or `ece`."""
-        found = getattr(self, metric)
-        assert isinstance(found, Stat), metric
+        """`accuracy`, `weighted_f1`, `macro_f1` or `ece`, which every run has."""
+        found = self.known(metric)
+        assert found is not None, metric
         return found
+
+    def known(self, metric: str) -> Stat | None:
+        """The same, or `uar`, which is None where an older erc made the run."""
+        found = getattr(self, metric)
+        assert found is None or isinstance(found, Stat), metric
+        return found
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample deviation over seeds."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """A run on one fold's held-out rows; scores are None where none of them has a label."""
+
+    name: str
+    rows: int
+    labelled: int
+    accuracy: Spread | None
+    weighted_f1: Spread | None
+    uar: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +155,7 @@ class Row:
 
     `layers` holds the feature files that have more than one layer. `weighing` is by feature file,
     and None where the head has no such weights, or an older erc made the run. `warnings` are those
-    of `erc fuse`.
+    of `erc fuse`. With `folds`, test is over all rows, each held out once.
     """
 
     name: str
@@ -146,6 +174,17 @@ class Row:
     layers: Mapping[str, Layers] = field(default_factory=dict)
     weighing: Mapping[str, Weight] | None = None
     warnings: tuple[str, ...] = ()
+    folds: tuple[FoldResult, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """Its folds: `speaker`, `dialogue:5`; "" of a run over the corpus's splits."""
+        return str(self.run.config.get("folds", "")) if self.folds else ""
+
+    @property
+    def resampled(self) -> str:
+        """What its intervals are over: `dialogue`, or `speaker` where speakers are held out."""
+        return "speaker" if self.rule.partition(":")[0] == "speaker" else "dialogue"
 
     def split(self, name: str) -> SplitResult | None:
         """`dev` or `test`."""

@@ -10,7 +10,7 @@ from erc_fusion.report.comparison import PAIRED, Comparison, Pair
 from erc_fusion.report.results import Row, Stat
 from erc_fusion.runs.ladder import Rung
 
-NAMES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1"}
+NAMES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1", "uar": "UAR"}
 NONE = "–"
 STAR = "*"
 LEVEL = 0.05  # of significance, after Holm's correction
@@ -98,7 +98,8 @@ class Table:
 
 
 def columns(comparison: Comparison) -> tuple[Column, ...]:
-    """With a ladder, dev and test with intervals; without one, macro F1 and the ensemble too."""
+    """With a ladder, dev and test with intervals; without one, macro F1, UAR and the ensemble
+    too."""
     split = comparison.split
     found = [Column(split, metric, "stat", interval=True) for metric in PAIRED]
     with_dev = split == "test" and any(row.dev for row in comparison.rows)
@@ -107,6 +108,9 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
         found += [Column(split, metric, "before") for metric in PAIRED]
     else:
         found.append(Column(split, "macro_f1", "stat"))
+        results = (row.split(split) for row in comparison.rows)
+        if any(result and result.uar for result in results):
+            found.append(Column(split, "uar", "stat", interval=True))
         on_dev = dict.fromkeys((comparison.monitor, "weighted_f1"))  # runs are chosen by the first
         found += [Column("dev", metric, "stat") for metric in on_dev if with_dev]
         found.append(Column(split, "weighted_f1", "ensemble"))
@@ -190,7 +194,9 @@ def _cell(comparison: Comparison, row: Row, column: Column, rung: Rung | None) -
     if column.kind == "ensemble":
         value = getattr(result.ensemble, column.metric)
         return Cell(percent(value), value=value)
-    stat = result.stat(column.metric)
+    stat = result.known(column.metric)
+    if stat is None:
+        return Cell()
     return Cell(spread(stat), interval(stat) if column.interval else "", stat.mean)
 
 
@@ -207,7 +213,7 @@ def _majority(comparison: Comparison, column: Column) -> Cell:
     if scores is None or column.kind == "ensemble" or column.difference:
         return Cell()
     value = getattr(scores, column.metric)
-    return Cell(percent(value), value=value)
+    return Cell() if value is None else Cell(percent(value), value=value)
 
 
 def _marked(lines: list[Line], chosen: tuple[Column, ...]) -> tuple[Line, ...]:

@@ -4,7 +4,7 @@ from html import escape
 from typing import Any
 
 _SCORES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "macro_f1": "macro F1",
-           "ece": "calibration error"}  # fmt: skip
+           "uar": "UAR", "ece": "calibration error"}  # fmt: skip
 _LEFT = 'style="text-align: left"'  # Jupyter aligns texts to the right, as numbers
 
 
@@ -35,7 +35,8 @@ def _scores(metrics: dict[str, Any]) -> str:
             body += f"<tr><th>{split}</th><td colspan='{len(_SCORES) + 1}'>no labels</td></tr>"
             continue
         rows = f"<td>{found['labelled']:,}</td>"
-        cells = "".join(f"<td>{_score(found[name])}</td>" for name in _SCORES)
+        cells = "".join(f"<td>{_score(found[name]) if name in found else ''}</td>"
+                        for name in _SCORES)  # fmt: skip
         body += f"<tr><th>{split}</th>{rows}{cells}</tr>"
         if len(metrics["seeds"]) > 1:  # the ensemble has no calibration error
             together = (found["ensemble"].get(name) for name in _SCORES)
