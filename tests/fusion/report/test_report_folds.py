@@ -116,8 +116,8 @@ def test_a_report_of_folds_alone(runs, tmp_path):
     assert "speaker (--folds speaker)" in as_latex(found) and "& UAR &" in as_latex(found)
 
 
-def test_a_report_of_folds_beside_splits_names_no_best(runs, tmp_path):
-    found = report([*runs.values()], baseline=runs["fixed"], to=tmp_path / "r.html")
+def test_a_report_of_folds_beside_splits_names_no_best(runs):
+    found = report([*runs.values()], baseline=runs["fixed"], to=None)
     assert found.mixed and found.best is None and not found.paired
     said = " ".join(as_dict(found)["summary"])
     assert "speaker, four and other over folds, fixed over the corpus's splits" in said
@@ -145,7 +145,7 @@ def test_runs_without_uar_are_reported(runs, tmp_path):
         for part in (metrics[split], metrics[split]["majority"], metrics[split]["ensemble"]):
             del part["uar"]
     (old / "metrics.json").write_text(json.dumps(metrics))
-    alone = report([Run(old)], to=tmp_path / "a.html")
+    alone = report([Run(old)], to=None)
     assert "UAR" not in as_latex(alone) and as_dict(alone)["runs"][0]["test"]["uar"] is None
     both = report([Run(old), runs["fixed"]], to=tmp_path / "b.html")
     assert "& UAR &" in as_latex(both)
