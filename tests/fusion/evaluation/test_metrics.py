@@ -254,7 +254,7 @@ def test_intervals_hold_the_truth(dialogues: int) -> None:
             ends = interval(value, resampled.score(name).mean(0), without.score(name).mean(0))
             held[name] += ends[0] <= truth[name] <= ends[1]
     for name, count in held.items():
-        # Over 60 dialogues the rarest class has 11 rows in a few of them: macro F1 and UAR, to which
-        # it is as much as any other, get 92%.
+        # Over 60 dialogues the rarest class has 11 rows in a few of them: macro F1 and UAR, which
+        # count it like any other, get 92%.
         least = 0.9 if name in ("macro_f1", "uar") and dialogues == 60 else 0.93
         assert least <= count / corpora <= 0.97, name
