@@ -66,7 +66,7 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
             rows.append([f"{split}, ensemble", found["labelled"], *together, floor])
     show(f"{metrics['head']} on {', '.join(metrics['files'])}; percent over "
          f"{seeds} seed{'s' if seeds > 1 else ''}:")  # fmt: skip
-    table(("split", "rows", "accuracy", "weighted F1", "macro F1", "UAR", "majority's wF1"), rows)
+    table(("split", "rows", "accuracy", "weighted F1", "macro F1", "UAR", "maj. wF1"), rows)
     for fold in metrics.get("folds", ()):
         if not fold["labelled"]:
             show(f"without {fold['name']}: {fold['rows']:,} rows, none with a label: no scores")
@@ -78,7 +78,8 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
         )
         show(f"without {fold['name']}: {fold['rows']:,} rows, {scores}")
     if seeds > 1 and rows:
-        show("Ensemble: the mean of the seeds' probabilities, taken as one model.")
+        show("Ensemble: the mean of the seeds' probabilities, taken as one model. maj. wF1: weighted "
+             "F1 of always predicting the majority class.")  # fmt: skip
     show(*(f"Warning: {warning}" for warning in result.warnings))
     if already:
         show(f"{path}: this run is finished already; --overwrite trains it again.")

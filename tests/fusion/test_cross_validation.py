@@ -1,5 +1,6 @@
 """`erc fuse --folds` on feature files, and everything that reads such a run."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -118,6 +119,9 @@ def test_predicting_new_rows_asks_every_fold(root, tmp_path):
     assert found.probability.shape == (2, 12, 3)
     assert np.allclose(found.probability.sum(-1), 1, atol=1e-5)
     assert (np.array([row.emotion for row in found.rows]) == [u.label for u in talk]).mean() > 0.8
+    told = CliRunner().invoke(cli.app, ["predict", str(run.path), "--text", "lovely", "--json"])
+    assert told.exit_code == 0 and json.loads(told.stdout)["emotion"] == "joy"
+    assert "was learned from in some of them" in " ".join(told.stderr.split())
 
 
 def test_standardising_when_taken_has_the_same_bits(root):
