@@ -28,8 +28,9 @@ def babble(seconds: float, rate: int, channels: int) -> np.ndarray:
 
 def record(path: Path, seconds: float = 12.0, *, fps: int = 0, skip: float = 0.0,
            seen: float = 0.0) -> Path:  # fmt: skip
-    """A recording of the kind that its ending says. With `fps` it has pictures too: frame i is
-    grey of level i % 240, of the first `seen` seconds or of all. With `skip`, its second half comes so many seconds later."""
+    """A recording of the kind that its ending says. With `fps` it has pictures too, for the first
+    `seen` seconds or all: frame i is grey of level i % 240. With `skip`, its second half comes so
+    many seconds later."""
     codec, form, rate, layout = SOUNDS[path.suffix[1:]]
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as out:

@@ -78,8 +78,9 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
         )
         show(f"without {fold['name']}: {fold['rows']:,} rows, {scores}")
     if seeds > 1 and rows:
-        show("Ensemble: the mean of the seeds' probabilities, taken as one model. maj. wF1: weighted "
-             "F1 of always predicting the majority class.")  # fmt: skip
+        show("Ensemble: the mean of the seeds' probabilities, taken as one model.")
+    if rows:
+        show("maj. wF1: the weighted F1 of always predicting the most frequent class.")
     show(*(f"Warning: {warning}" for warning in result.warnings))
     if already:
         show(f"{path}: this run is finished already; --overwrite trains it again.")

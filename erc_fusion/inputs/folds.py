@@ -134,9 +134,9 @@ def _groups(table: FeatureTable, unit: str) -> np.ndarray:
     if unit not in columns:
         raise ErcError(
             f"--folds {unit}: no feature file has that column; dialogue, "
-            f"{', '.join(sorted(columns))} work. Files have the columns that the corpus's CSVs had "
-            "when they were extracted, named with letters, digits, '.', '_' and '-': add it there, "
-            "and `erc extract --overwrite` one of them."
+            f"{', '.join(sorted(columns))} work. Add it to the corpus's CSVs, named with letters, "
+            "digits, '.', '_' and '-', and run the same `erc extract` again: it adds the column "
+            "and encodes nothing anew."
         )
     groups = same_name(columns[unit])
     if blank := table.key[np.isin(groups, _NOBODY)].tolist():

@@ -118,8 +118,9 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
                     differing.setdefault(
                         name,
                         f"{len(at)} rows differ, such as {key[at[0]]}: {known[at[0]]!r} in "
-                        f"{whose[name].path}, {found[at[0]]!r} in {file.path}. Extract the one "
-                        "that is out of date again with --overwrite.",
+                        f"{whose[name].path}, {found[at[0]]!r} in {file.path}. Run the `erc "
+                        "extract` of both again: it takes the columns of the corpus, and encodes "
+                        "nothing anew.",
                     )
             apart = np.flatnonzero(file.label[rows] != truth)
             if len(apart):

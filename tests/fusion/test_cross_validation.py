@@ -13,6 +13,7 @@ import cli
 from erc_features.errors import ErcError
 from erc_features.extraction.extract import extract
 from erc_features.preparation.live_dialogue import read_talk
+from erc_features.store import FeatureFile
 from erc_fusion.config.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse, identity_of
 from erc_fusion.inputs.folds import make_folds
@@ -185,7 +186,7 @@ def test_files_that_disagree_about_a_column(root, tmp_path):
         FuseConfig(corpus="talks"), features=str(features), runs=str(tmp_path / "runs"),
         device="cpu", width=8, epochs=1, seeds=(0,), head="linear", folds="session:3",
     )  # fmt: skip
-    with pytest.raises(ErcError, match="(?s)no feature file has that column.*extract --overwrite"):
+    with pytest.raises(ErcError, match="no feature file has that column.*same `erc extract` again"):
         fuse(with_options(config, modalities=("text.old",)))
     # An older file lacks the column: the other's is taken, by key.
     table = load_table(find_sources(features / "talks", ("text.old", "text.new")))
@@ -197,6 +198,18 @@ def test_files_that_disagree_about_a_column(root, tmp_path):
     with pytest.raises(ErcError, match=said):
         fuse(both)
     assert fuse(with_options(both, folds="dialogue:3")).run.done
+    # What the messages advise: the corpus's columns are taken, and nothing is encoded.
+    for name in ("old", "new"):
+        path = features / f"talks/text.{name}.h5"
+        with FeatureFile(path) as file:
+            x, created = file.x(), file.attributes["created"]
+        (made,) = extract(root / "data/talks", features=features, encoder="baseline", name=name)
+        with FeatureFile(path) as file:
+            assert made.already and np.array_equal(file.x(), x)
+            assert file.attributes["created"] == created and file.more["session"][7] == "s1"
+    config = with_options(both, modalities=("text.old", "text.new", "text.third"))
+    found = fuse(with_options(config, folds="session")).run
+    assert [each["name"] for each in found.metrics["folds"]] == ["s0", "s1", "s2"]
 
 
 def test_a_share_of_dev_without_folds_is_refused(root):

@@ -221,3 +221,12 @@ def test_killed_and_resumed_it_ends_as_undisturbed(tmp_path):
     (resumed,) = extract(root, features=tmp_path / "f", **what)
     same_file(whole.path, resumed.path)
     assert verify(resumed.path, corpus=root).sound
+
+
+@pytest.mark.parametrize("decode", [None, [], {"frames": "x"}, {"frames": 0}, {"height": -1}])
+def test_a_decode_that_says_nothing_is_refused(tmp_path, decode):
+    """`frames` 0 was recorded, and 5 were taken."""
+    root = cut_corpus(tmp_path, [("no.mp4", "1", "2")], "x_visual")
+    (root / "corpus.json").write_text(json.dumps({"decode": decode}))
+    with pytest.raises(CorpusError, match=r"corpus.json: (decode|frames in|height in)"):
+        extract(root, features=tmp_path / "f", modality="visual", encoder="baseline")
