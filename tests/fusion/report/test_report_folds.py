@@ -152,3 +152,10 @@ def test_runs_without_uar_are_reported(runs, tmp_path):
     line = list(csv.DictReader(io.StringIO(as_csv(both))))
     assert [each["test_uar_mean"] != "" for each in line] == [False, False, True]
     assert "UAR" in Run(old)._repr_html_()
+
+
+def test_jupyter_says_what_intervals_are_over(runs):
+    assert "95% interval over speakers" in runs["speaker"]._repr_html_()
+    assert '<td style="text-align: left">4; test is every row' in runs["four"]._repr_html_()
+    for name in ("four", "fixed"):
+        assert "95% interval over whole dialogues" in runs[name]._repr_html_()
