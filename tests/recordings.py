@@ -26,9 +26,11 @@ def babble(seconds: float, rate: int, channels: int) -> np.ndarray:
     return (sweep + noise).astype(np.float32)
 
 
-def record(path: Path, seconds: float = 12.0, *, fps: int = 0, skip: float = 0.0) -> Path:
-    """A recording of the kind that its ending says. With `fps` it has pictures too: frame i is
-    grey of level i % 240. With `skip`, its second half comes so many seconds later."""
+def record(path: Path, seconds: float = 12.0, *, fps: int = 0, skip: float = 0.0,
+           seen: float = 0.0) -> Path:  # fmt: skip
+    """A recording of the kind that its ending says. With `fps` it has pictures too, for the first
+    `seen` seconds or all: frame i is grey of level i % 240. With `skip`, its second half comes so
+    many seconds later."""
     codec, form, rate, layout = SOUNDS[path.suffix[1:]]
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as out:
@@ -38,7 +40,7 @@ def record(path: Path, seconds: float = 12.0, *, fps: int = 0, skip: float = 0.0
         audio = out.add_stream(codec, rate=rate, layout=layout)
         if video is not None:
             video.width, video.height, video.pix_fmt, video.gop_size = 64, 48, "yuv420p", 25
-            for number in range(int(seconds * fps)):
+            for number in range(int((seen or seconds) * fps)):
                 frame = av.VideoFrame.from_ndarray(
                     np.full((48, 64, 3), number % 240, np.uint8), format="rgb24"
                 )

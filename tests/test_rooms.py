@@ -86,8 +86,8 @@ BORDER = {"errors", "utterance", "store", "plugins", "terminal", "threads", "who
 ACROSS = {("erc_fusion/inputs", "erc_features.encoders.layers")}
 # These walk the whole way by calling both sides; `mistakes` shows a corpus's rows and media for
 # the few mistakes on a page, never for a figure.
-WHOLE_WAY = ("erc_fusion/predict.py", "erc_fusion/score.py", "erc_fusion/demo.py", "erc_fusion/cli/",
-             "erc_fusion/report/mistakes.py")  # fmt: skip
+WHOLE_WAY = ("erc_fusion/predict.py", "erc_fusion/score.py", "erc_fusion/demo.py",
+             "erc_fusion/cli/", "erc_fusion/report/mistakes.py")  # fmt: skip
 
 
 def name_of(path: Path) -> str:

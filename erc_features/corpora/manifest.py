@@ -56,6 +56,26 @@ class Corpus:
         """See :func:`fingerprint`. It is always computed from the rows, never read."""
         return fingerprint(self.utterances)
 
+    @property
+    def decode(self) -> Mapping[str, Any]:
+        """What `corpus.json` says of pictures: `frames` of a mosaic or of a segment, `height`.
+
+        Raises:
+            CorpusError: it says something else.
+        """
+        found = self.info.get("decode", {})
+        if not isinstance(found, Mapping):
+            raise CorpusError(
+                f'{self.root / INFO}: decode is {found!r}; {{"frames": 5, "height": 240}} works.'
+            )
+        for name in ("frames", "height"):
+            value = found.get(name, 1)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise CorpusError(
+                    f"{self.root / INFO}: {name} in decode is {value!r}; whole numbers from 1 work."
+                )
+        return found
+
     def media_path(self, utterance: Utterance, modality: Modality) -> Path | None:
         """The path of an utterance's picture or sound; None where there is none."""
         cell = utterance.cell(modality)

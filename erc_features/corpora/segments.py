@@ -104,7 +104,9 @@ class Segments:
 
     def must_be_positions(self, modality: Modality) -> None:
         """Refuse a corpus whose times all begin after the end of their files: those are times of an
-        episode, and its files are already cut. A look at 20 files, unless `corpus.json` says it.
+        episode, and its files are already cut. Where every file has a single utterance, most times
+        past its end say so too: an episode's first times are within its first files. A look at 20
+        files, unless `corpus.json` says it.
 
         Raises:
             CorpusError: says what to write into `corpus.json`.
@@ -115,23 +117,34 @@ class Segments:
         timed = [(u, found) for u in cut if (found := read_segment(u)[0]) is not None]
         if not timed:
             return
-        from erc_features.media import duration
+        from erc_features.media import PICTURE_SLACK, duration
 
-        seen = []
+        single = len({u.cell(modality) for u, _ in timed}) == len(timed) > 1
+        seen, within, early = [], 0, False
         for u, segment in timed[:: max(1, len(timed) // _TRIED)][:_TRIED]:
             path = self._corpus.media_path(u, modality)
             assert path is not None  # `has` says so
             length = duration(path, longest=float("inf"))
             if not length:  # a file that cannot be read says nothing
                 continue
-            if segment.start < length:
-                return
+            late = single and (segment.end or 0.0) > length + PICTURE_SLACK
+            if segment.start < length and not late:
+                within += 1
+                if not single:
+                    return
+                continue
+            early |= segment.start < length
             seen.append(f"{u.key} starts at {segment.start:.2f} s, and {path.name} lasts "
                         f"{length:.2f} s")  # fmt: skip
-        if len(seen) > 1:
+        if len(seen) > max(1, within):
+            most = (
+                f"{len(seen)} of {len(seen) + within} that were tried end after their files"
+                if within or early
+                else "all that were tried begin after the end of their files"
+            )
             raise CorpusError(
                 f"{self._corpus.root}: the columns start and end cut utterances out of recordings, "
-                f"but all that were tried begin after the end of their files: {seen[0]}. If each "
+                f"but {most}: {seen[-1 if within or early else 0]}. If each "
                 f'file is one utterance already, write {{"{NAME}": false}} into '
                 f'{self._corpus.root / INFO}, beside what is there; {{"{NAME}": true}} cuts all '
                 "the same."

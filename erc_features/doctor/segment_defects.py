@@ -15,18 +15,18 @@ OVERLAP = 0.1  # seconds; times that only touch, or are rounded, do not overlap
 _FAILS = "kept; extract will mark it as failed"
 _CUT = "kept; it is cut by these times"
 
-# Key and media cell of each utterance that is a part of its file.
-Cut = Mapping[tuple[str, str], Modality]
+# Key and media cell of each utterance that is a part of its file, and what it takes of it.
+Cut = Mapping[tuple[str, str], Sequence[Modality]]
 
 
 def find_cut(corpus: Corpus) -> Cut:
     """Which cells of which utterances name a recording that their times cut; sound comes first."""
     segments = Segments(corpus)
-    found: dict[tuple[str, str], Modality] = {}
+    found: dict[tuple[str, str], list[Modality]] = {}
     for modality in (Modality.AUDIO, Modality.VISUAL):
         for u in corpus.utterances:
             if segments.has(u, modality):
-                found.setdefault((u.key, normpath(u.cell(modality))), modality)
+                found.setdefault((u.key, normpath(u.cell(modality))), []).append(modality)
     return found
 
 
@@ -39,18 +39,19 @@ def segment_defects(corpus: Corpus, cut: Cut, files: Mapping[Path, int]) -> list
     rows = {u.key: u for u in corpus.utterances}
     defects: dict[tuple[str, str], Defect] = {}
     within: dict[str, list[tuple[Segment, Utterance]]] = defaultdict(list)
-    lengths: dict[Path, float] = {}
-    for (key, cell), modality in cut.items():
+    lengths: dict[tuple[Path, Modality], float] = {}
+    for (key, cell), modalities in cut.items():
         u = rows[key]
         segment, wrong = read_segment(u)
         if segment is None:
             defect = Defect("segment that cannot be cut", key, wrong, _FAILS)
             defects.setdefault((defect.kind, key), defect)
             continue
-        path = corpus.media_path(u, modality)
-        if path is not None and files.get(path):
-            for defect in _past_the_end(key, segment, path, modality, lengths):
-                defects.setdefault((defect.kind, key), defect)
+        for modality in modalities:
+            path = corpus.media_path(u, modality)
+            if path is not None and files.get(path):
+                for defect in _past_the_end(key, segment, path, modality, lengths):
+                    defects.setdefault((defect.kind, key), defect)
         if segment.end is not None:
             span = f"{segment.start:.2f} to {segment.end:.2f} s"
             kind, detail = judge(segment.end - segment.start, span)
@@ -64,16 +65,23 @@ def segment_defects(corpus: Corpus, cut: Cut, files: Mapping[Path, int]) -> list
 
 
 def _past_the_end(
-    key: str, segment: Segment, path: Path, modality: Modality, lengths: dict[Path, float]
+    key: str,
+    segment: Segment,
+    path: Path,
+    modality: Modality,
+    lengths: dict[tuple[Path, Modality], float],
 ) -> Iterator[Defect]:
-    from erc_features.media import SLACK, duration
+    from erc_features.media import PICTURE_SLACK, SLACK, duration
 
-    if path not in lengths:
-        lengths[path] = duration(path, str(modality).replace("visual", "video"), longest=1e9)
-    length = lengths[path]
-    if length and (segment.start >= length or (segment.end or 0.0) > length + SLACK):
+    seen = modality == Modality.VISUAL
+    if (path, modality) not in lengths:
+        kind = "video" if seen else "audio"
+        lengths[path, modality] = duration(path, kind, longest=1e9)
+    length, slack = lengths[path, modality], PICTURE_SLACK if seen else SLACK
+    if length and (segment.start >= length + slack * seen or (segment.end or 0.0) > length + slack):
         end = "its end" if segment.end is None else f"{segment.end:.2f} s"
-        detail = f"{segment.start:.2f} s to {end}, but {path.name} lasts {length:.2f} s"
+        lasts = f"the pictures of {path.name} last" if seen else f"{path.name} lasts"
+        detail = f"{segment.start:.2f} s to {end}, but {lasts} {length:.2f} s"
         yield Defect("segment past the end", key, detail, _FAILS)
 
 

@@ -3,4 +3,4 @@
 No code of a network and no HDF5 may enter: these belong to the encoders and to the store.
 """
 
-__all__ = ["dry_run", "extract", "job", "probe", "verify"]
+__all__ = ["dry_run", "extract", "job", "probe", "tolerance", "verify"]

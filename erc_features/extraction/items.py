@@ -39,7 +39,7 @@ def loader(
     if modality == Modality.AUDIO:
         return lambda row: found.sound(corpus.utterances[row])
     # As many squares as there are frames with a face, for faces.
-    stacked = None if corpus.crop == FACE_CROP else corpus.info.get("decode", {}).get("frames", 1)
+    stacked = None if corpus.crop == FACE_CROP else corpus.decode.get("frames", 1)
     return lambda row: found.frames(corpus.utterances[row], stacked)
 
 
@@ -84,7 +84,7 @@ def known(corpus: Corpus, modality: Modality, rows: np.ndarray, settings: Settin
             for path in faces
         ]
     if modality == Modality.VISUAL:
-        return [float(corpus.info.get("decode", {}).get("frames", FRAMES))] * len(rows)
+        return [float(corpus.decode.get("frames", FRAMES))] * len(rows)
     from erc_features.corpora.recordings import seconds_of
 
     return seconds_of(corpus, [corpus.utterances[row] for row in rows])

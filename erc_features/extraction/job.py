@@ -134,12 +134,12 @@ class Job:
             "precision": settings.precision,
             "dtype": self.dtype,
         }
-        decode = corpus.info.get("decode", {})
         if self.modality == Modality.TEXT:
             config |= {"history": settings.history}
             asked = {"reach": settings.reach, "prompt": settings.prompt}
             config |= {k: v for k, v in asked.items() if v != getattr(Settings(), k)}
         if self.modality == Modality.VISUAL:
+            decode = corpus.decode
             config |= {"frames": decode.get("frames", FRAMES)}
             if corpus.crop == FACE_CROP:  # cut out of the full frame, whatever the mosaic's height
                 config |= {"crop": FACE_CROP, **faces_in(corpus.info)}

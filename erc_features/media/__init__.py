@@ -7,7 +7,7 @@ from erc_features.media.clip import LONGEST, RATE, Clip, read_clip
 from erc_features.media.endings import CLIPS, PICTURES, SOUNDS
 from erc_features.media.faces import LICENCE, FaceCrop
 from erc_features.media.picture import count_frames, read_frames, write_jpeg, write_mosaic
-from erc_features.media.pictures import Pictures
+from erc_features.media.pictures import PICTURE_SLACK, Pictures
 from erc_features.media.recording import SLACK, Sound, sample_at
 from erc_features.media.sound import clipped_share, duration, read_audio, write_wav
 from erc_features.media.spool import Spool
@@ -17,6 +17,7 @@ __all__ = [
     "LICENCE",
     "LONGEST",
     "PICTURES",
+    "PICTURE_SLACK",
     "RATE",
     "SLACK",
     "SOUNDS",

@@ -28,7 +28,7 @@ from erc_features.media.recording import SLACK
 from erc_features.media.spool import Spool
 
 # A frame stays on screen, so a segment may end this much after the last one ends, in seconds.
-_SLACK = 0.5
+PICTURE_SLACK = 0.5
 _SAME = 1e-6  # seconds; timestamps are fractions, and times are not
 
 Span = tuple[float, float | None]  # start and end in seconds; None is the recording's end
@@ -108,7 +108,7 @@ class Pictures:
                             "times may be those of other pictures"
                         )
                 now = frame.time - zero if frame.time is not None else time
-                if now < time - _SLACK:
+                if now < time - PICTURE_SLACK:
                     broken["video"] = f"they go back {time - now:.2f} s there"
                     joined = True
                     break
@@ -123,7 +123,7 @@ class Pictures:
             if last is None and targets:
                 raise MediaError(broken["video"] or "no frames")
             for target, span in targets[done:]:
-                if last is not None and target <= stop + _SLACK and not joined:
+                if last is not None and target <= stop + PICTURE_SLACK and not joined:
                     place = place or self._keep(last)
                     self._kept.setdefault(span, []).append(place)
         why = f" ({broken['video']})" if broken["video"] else ""

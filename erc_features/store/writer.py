@@ -24,6 +24,7 @@ from erc_features.store.create import (
 )
 from erc_features.store.file import FeatureFile
 from erc_features.store.layout import (
+    MORE,
     PARTIAL,
     REASON_BYTES,
     SUFFIX,
@@ -162,7 +163,7 @@ def open_writer(
         if overwrite:
             with disk_errors(partial):
                 partial.unlink(missing_ok=True)
-        wanted = (labels, provenance, shape)
+        wanted = (rows, labels, provenance, shape)
         complete = path.exists() and not overwrite
         if complete:
             _must_agree(path, *wanted)
@@ -211,13 +212,15 @@ def _writer(partial: Path, final: Path, rows: Rows) -> Iterator[FeatureWriter]:
 
 def _must_agree(
     path: Path,
+    rows: Rows,
     labels: tuple[str, ...],
     provenance: Provenance,
     shape: Shape,
     probe: ProbeMaker | None = None,
 ) -> None:
-    """Refuse another provenance, and another probe. Labels that were reordered or extended since
-    are corrected in a copy: no embedding depends on them."""
+    """Refuse another provenance, and another probe. Labels that were reordered or extended since,
+    and further columns that were added or corrected, are so in a copy: no embedding depends on
+    them."""
     with FeatureFile(path) as file:
         lines = file.provenance.differences(provenance)
         _, layers, dim = file.shape
@@ -230,13 +233,31 @@ def _must_agree(
             )
         if not lines and probe:
             probe.must_agree(file)
+        columns = {} if lines else _changed(file, rows)
     if lines:
         raise FeatureFileError(
             f"{path} was made differently:{listed(lines)}\n"
             "Give the new file another name with --name, or replace it with --overwrite."
         )
-    if not same_labels:
-        _set_attributes(path, {"labels": json.dumps(list(labels), ensure_ascii=False)})
+    if not same_labels or columns:
+        said = {"labels": json.dumps(list(labels), ensure_ascii=False)}
+        _set_attributes(path, {} if same_labels else said, columns)
+
+
+def _changed(file: FeatureFile, rows: Rows) -> dict[str, np.ndarray]:
+    """The further columns of a corpus that a file lacks or has otherwise, in the file's order."""
+    if not rows.more:
+        return {}
+    place = {key: n for n, key in enumerate(rows.key)}
+    order = [place.get(key, -1) for key in file.key.tolist()]
+    if -1 in order:  # of other rows, which is refused elsewhere
+        return {}
+    found = {name: np.array(texts, dtype=object)[order] for name, texts in rows.more.items()}
+    return {
+        name: texts
+        for name, texts in found.items()
+        if name not in file.more or (file.more[name] != texts).any()
+    }
 
 
 def _reserve_places(partial: Path) -> None:
@@ -249,13 +270,20 @@ def _reserve_places(partial: Path) -> None:
         _set_attributes(partial, absent)
 
 
-def _set_attributes(path: Path, values: Mapping[str, Any]) -> None:
-    """Set attributes whose size changes: in a copy, which then takes the file's place."""
+def _set_attributes(
+    path: Path, values: Mapping[str, Any], columns: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Set attributes whose size changes, and further columns: in a copy, which then takes the
+    file's place."""
     with replacing(path) as copy:
         shutil.copyfile(path, copy)
         with h5py.File(copy, "r+", locking=False) as file:
             for name, value in values.items():
                 file.attrs[name] = value
+            for name, texts in (columns or {}).items():
+                if (where := f"{MORE}{name}") in file:
+                    del file[where]
+                file.create_dataset(where, data=texts, dtype=h5py.string_dtype("utf-8"))
 
 
 def _set(file: h5py.File, name: str, value: Any) -> None:

@@ -263,8 +263,14 @@ def predict(
         raise ErcError("--csv takes the place of clips, --text and --speaker: leave these out.")
     asked = read_talk(table) if table else make_talk(clips or [], text or [], speaker or [])
     with terminal.bar() as progress:
-        found = answer(Run(run), asked, encoders=parse_encoders(encoder or []), device=device,
-                       work=work, progress=progress)  # fmt: skip
+        found = answer(made := Run(run), asked, encoders=parse_encoders(encoder or []),
+                       device=device, work=work, progress=progress)  # fmt: skip
+    if made.inputs.get("folds"):
+        terminal.err.print(
+            f"{run} is over folds: each row of {made.corpus} was learned from in some of them, so "
+            "answers on such rows flatter; its predictions.parquet has those that are held out.",
+            markup=False, highlight=False,
+        )  # fmt: skip
     for stem, why in found.unchecked.items():
         terminal.err.print(f"{stem}: {why}", markup=False, highlight=False)
     if to:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from erc_features.terminal import err, out, show, table
@@ -71,19 +71,27 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
         rows.append([split, found["labelled"], *figures, *floor])
         if seeds > 1 and "ensemble" in found:
             together = [number(name, value) if (value := found["ensemble"].get(name)) is not None
-                        else "" for name in names]  # fmt: skip
+                        else "-" for name in names]  # fmt: skip
             rows.append([f"{split}, ensemble", found["labelled"], *together, *floor])
     show(f"{metrics['head']} on {', '.join(metrics['files'])}; {unit} over "
          f"{seeds} seed{'s' if seeds > 1 else ''}:")  # fmt: skip
-    floors = ["majority's wF1"] if classes else []
+    floors = ["maj. wF1"] if classes else []
     table(("split", "rows", *(NAMES[name] for name in names), *floors), rows)
     _show_numbers(metrics)
     for fold in metrics.get("folds", ()):
-        name = next(n for n in ("weighted_f1", "macro_f1", "ccc") if n in fold)
-        show(f"without {fold['name']}: {fold['rows']:,} rows, {NAMES[name]} "
-             f"{_figure(name, fold[name])}")  # fmt: skip
-    if seeds > 1 and rows and any("ensemble" in str(row[0]) for row in rows):
+        if not fold["labelled"]:
+            show(f"without {fold['name']}: {fold['rows']:,} rows, none with a label: no scores")
+            continue
+        scores = ", ".join(
+            f"{NAMES[name]} {_figure(name, fold[name])}"
+            for name in ("weighted_f1", "uar", "micro_f1", "macro_f1", "ccc")
+            if fold.get(name)
+        )
+        show(f"without {fold['name']}: {fold['rows']:,} rows, {scores}")
+    if any("ensemble" in str(row[0]) for row in rows):
         show("Ensemble: the mean of the seeds' probabilities, taken as one model.")
+    if rows and classes:
+        show("maj. wF1: the weighted F1 of always predicting the most frequent class.")
     show(*(f"Warning: {warning}" for warning in result.warnings))
     if already:
         show(f"{path}: this run is finished already; --overwrite trains it again.")
@@ -93,8 +101,9 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
         show(f"Curves: tensorboard --logdir {events_folder(path).parent}")
 
 
-def _figure(name: str, found: dict[str, Any] | None) -> str:
-    return f"{number(name, found['mean'])} ± {number(name, found['std'])}" if found else ""
+def _figure(name: str, found: Mapping[str, Any] | None) -> str:
+    """ "59.4 ± 0.6"; a dash where there is none, or an older erc made the run."""
+    return f"{number(name, found['mean'])} ± {number(name, found['std'])}" if found else "-"
 
 
 def _show_numbers(metrics: dict[str, Any]) -> None:

@@ -99,7 +99,9 @@ SETTINGS: dict[str, Setting] = {
         "the corpus's splits",
     ),
     "dev": Setting(
-        TRAINING, "With --folds, the share of each fold's other rows to choose the epoch on."
+        TRAINING,
+        "With --folds, about the share of each fold's other rows to choose the epoch on; at most "
+        "0.5.",
     ),
     "monitor": Setting(TRAINING, "Score on dev that stops training and selects the epoch."),
     "epochs": Setting(TRAINING, "Maximum number of epochs."),

@@ -230,6 +230,10 @@ def check_config(config: FuseConfig) -> None:
     settings = _flat(asdict(config))
     for name, choices in CHOICES.items():
         choose(name.replace("_", " "), settings[name], choices)
+    if not config.folds and config.dev != DEFAULTS["dev"]:
+        raise ErcError(
+            f"--dev {config.dev:g} goes with --folds; without, the corpus's dev split chooses."
+        )
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise ErcError(
             f"seeds must be one or more distinct numbers, not {list(config.seeds)}: --seeds 5 is "

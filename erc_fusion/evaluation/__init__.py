@@ -3,4 +3,4 @@
 Nothing may be chosen here, and nothing trains: it sees predictions that are already made.
 """
 
-__all__ = ["fold_scores", "label_sets", "metrics", "numbers", "paired_test", "score"]
+__all__ = ["fold_scores", "label_sets", "masking", "metrics", "numbers", "paired_test", "score"]

@@ -3,7 +3,7 @@
 `test` is over all rows, as if they were one split: each row has the prediction of the fold that
 holds it out. Intervals and paired tests are over dialogues, or over speakers where speakers are
 held out. `dev` is over the dev rows of all folds; a row may be there several times. `folds` has the
-scores of each fold by itself.
+scores of each fold by itself. `majority` is the most frequent class of all rows.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from erc_fusion.evaluation.bootstrap import Dialogues
-from erc_fusion.evaluation.label_sets import counts as set_counts
-from erc_fusion.evaluation.metrics import accuracy, confusions, weighted_f1
-from erc_fusion.evaluation.numbers import concordance
-from erc_fusion.evaluation.score import Floor, Predicted, columns_of, score_rows
+from erc_fusion.evaluation.score import Floor, Predicted, columns_of, point_scores, score_rows
 from erc_fusion.inputs.folds import Fold, clusters
 from erc_fusion.inputs.table import FeatureTable
 
@@ -78,24 +74,17 @@ def joined(found: Sequence[Predicted], order: np.ndarray | None) -> Predicted:
 
 
 def _of_fold(table: FeatureTable, fold: Fold, found: Predicted) -> dict[str, Any]:
-    """Its name, rows, and mean and sample deviation of its scores over seeds."""
-    truth, of_seeds = table.label[fold.test], {}
-    if table.task.classes:
-        counts = confusions(truth, found.probability.argmax(-1), len(table.labels))
-        of_seeds = {"accuracy": accuracy(counts), "weighted_f1": weighted_f1(counts)}
-    if table.sets is not None and found.chosen is not None:
-        known = ~np.isnan(table.sets[fold.test]).any(-1)
-        sets = set_counts(Dialogues(np.zeros(int(known.sum()), np.int64)),
-                          table.sets[fold.test][known] > 0, found.chosen[:, known])  # fmt: skip
-        whole = sets.each(lambda part: part.sum(0))
-        of_seeds |= {name: whole.score(name) for name in ("micro_f1", "macro_f1")}
-    if table.numbers is not None and found.values is not None:
-        of_seeds["ccc"] = concordance(table.numbers[fold.test], found.values)
-    return {
+    """Its name, rows, and mean and sample deviation of its scores over seeds; scores are None
+    where none of its rows has a label."""
+    about = {
         "name": fold.name,
         "rows": len(fold.test),
         "labelled": int(table.labelled[fold.test].sum()),
-    } | {
+    }
+    of_seeds = point_scores(table, fold.test, found)
+    if not about["labelled"]:
+        return about | dict.fromkeys(of_seeds)
+    return about | {
         name: {"mean": float(values.mean()),
                "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
         for name, values in of_seeds.items()

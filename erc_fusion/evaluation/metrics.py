@@ -3,11 +3,14 @@
 A split's scores (`metrics.json` holds them for dev and test):
 
     rows, labelled, dialogues        how many; only labelled rows are scored
-    accuracy, weighted_f1, macro_f1, ece
+    accuracy, weighted_f1, macro_f1, uar, ece
         {"mean", "std", "low", "high", "seeds"}: mean and sample deviation over seeds; the 95%
         interval of the mean over seeds by bootstrap over whole dialogues, all seeds together
         macro_f1 is the mean over classes that have support in the split (scikit-learn's with
         labels=unique(truth); its default counts a class that is only predicted as 0)
+        uar is the unweighted average recall of those classes, or balanced accuracy
+        (Schuller et al. 2009, the measure of most work on IEMOCAP and EmoDB); runs of an older
+        erc lack it
     per_class     precision, recall, f1, f1_std, support of each label; means over seeds
     confusion     (C, C), rows truth, columns predicted, mean counts over seeds
     majority      the scores of train's most frequent class
@@ -39,7 +42,7 @@ from erc_fusion.evaluation.bootstrap import (
 from erc_fusion.evaluation.figures import deviation, figure
 
 BINS = 15
-SCORES = ("accuracy", "weighted_f1", "macro_f1")
+SCORES = ("accuracy", "weighted_f1", "macro_f1", "uar")
 
 
 def confusions(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -53,6 +56,11 @@ def confusions(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 def accuracy(counts: np.ndarray) -> np.ndarray:
     """counts (…, C, C) -> (…); 0 where nothing is labelled."""
     return _marginals(counts).score("accuracy")
+
+
+def uar(counts: np.ndarray) -> np.ndarray:
+    """Unweighted average recall of the classes with support: counts (…, C, C) -> (…)."""
+    return _marginals(counts).score("uar")
 
 
 def weighted_f1(counts: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from erc_fusion.evaluation.label_sets import NAMES as SET_SCORES
 from erc_fusion.evaluation.label_sets import counts
 from erc_fusion.evaluation.metrics import SCORES
 from erc_fusion.evaluation.numbers import moments
+from erc_fusion.inputs.folds import dialogue_numbers, parse_rule, same_name
 from erc_fusion.inputs.targets import Task, sets_of
 from erc_fusion.runs.predictions import PREDICTIONS
 from erc_fusion.runs.run import Run
@@ -33,7 +34,8 @@ class Paired:
     """The difference of one run from another.
 
     Attributes:
-        metric: accuracy, weighted_f1 or macro_f1; of sets micro_f1 or macro_f1; of numbers ccc.
+        metric: accuracy, weighted_f1, macro_f1 or uar; of sets micro_f1 or macro_f1; of numbers
+            ccc.
         difference: mean over seeds of the first run minus that of the second, 0 to 1.
         low, high: its 95% interval by bootstrap over whole dialogues, all seeds together.
         p: of the two-sided permutation test that swaps whole dialogues, all seeds together.
@@ -55,9 +57,12 @@ class Outcomes:
         corpus: its name and fingerprint.
         key: (n,) str, sorted.
         dialogue: (n,) int.
-        task: what is predicted.
         truth: (n,) a place in `labels`; of sets (n, K) bool.
         predicted: (S, n) a place in `labels`; of sets (S, n, K) bool.
+        speaker: (n,) int, of a run over folds of speakers, whose rows are resampled by these; else
+            None.
+        folds: its rule of folds; "" of a run over the corpus's splits.
+        task: what is predicted.
         numbers: ((n, T), (S, n, T)), truth and predictions, or None.
     """
 
@@ -69,12 +74,13 @@ class Outcomes:
     dialogue: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray
+    speaker: np.ndarray | None = None
+    folds: str = ""
     task: Task = field(default_factory=Task)
     numbers: tuple[np.ndarray, np.ndarray] | None = None
 
-    def sums(self, metric: str) -> Sums:
-        """Each dialogue's sums, of which the metric is a function."""
-        dialogues = Dialogues(self.dialogue)
+    def sums(self, metric: str, dialogues: Dialogues) -> Sums:
+        """The sums of each of what is resampled, of which the metric is a function."""
         if metric == "ccc" and self.numbers:
             return moments(dialogues, *self.numbers)
         if self.task.several and metric in SET_SCORES:
@@ -97,6 +103,7 @@ def paired(first: Run, second: Run, metric: str, split: str = "test") -> Paired:
 def outcomes(run: Run, split: str = "test") -> Outcomes:
     """What a run predicted; raises RunError if it can't be read or the split has no labels."""
     found, name = run.columns(), PREDICTIONS
+    rule = str(run.config.get("folds", "")) if "fold" in found else ""
     try:
         labels = tuple(run.inputs["labels"])
         corpus = (run.inputs["corpus"], run.inputs["fingerprint"])
@@ -110,6 +117,9 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         seeds = len(np.unique(found["seed"][rows]))
         columns = {n: found[n][rows] for n in
                    ("key", "dialogue", "label", "predicted", *chain(*names))}  # fmt: skip
+        if rule:  # its rows are of all splits, and each split counts its dialogues from 0
+            split_of = [key.partition("/")[0] for key in columns["key"].tolist()]
+            columns["dialogue"] = dialogue_numbers(split_of, columns["dialogue"])
         if not seeds:
             raise RunError(
                 f"{run.path / name} has no labelled {split} row, so runs can't be compared on it."
@@ -132,8 +142,22 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
     except (KeyError, ValueError) as error:
         raise run.damaged(name, error) from error
     key, dialogue = shaped["key"][0], shaped["dialogue"][0]
+    speaker = None
+    if rule and parse_rule(rule)[0] == "speaker":
+        speaker = np.unique(same_name(found["speaker"][rows[: len(key)]]), return_inverse=True)[1]
     return Outcomes(
-        str(run.path), split, corpus, labels, key, dialogue, truth[0], predicted, task, numbers
+        str(run.path),
+        split,
+        corpus,
+        labels,
+        key,
+        dialogue,
+        truth[0],
+        predicted,
+        speaker,
+        rule,
+        task,
+        numbers,
     )
 
 
@@ -147,6 +171,8 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
     1/3, 1/6, 1/6, 1/3. So every seed of a run has the same weight, and the statistic without a
     swap is the difference itself. p is (1 + as extreme) / (1 + permutations).
 
+    Where one of the runs holds out speakers, these are resampled and swapped, not dialogues.
+
     The trained seeds are taken as given: the test is about other dialogues, not other seeds.
 
     Raises:
@@ -155,8 +181,10 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
     """
     choose("metric", metric, {*SCORES, *SET_SCORES, "ccc"})
     _must_agree(first, second)
-    dialogues = Dialogues(first.dialogue)
-    tables = [each.sums(metric) for each in (first, second)]
+    # As their intervals: by speakers where one of the two holds those out.
+    speakers = [each.speaker for each in (first, second) if each.speaker is not None]
+    dialogues = Dialogues((*speakers, first.dialogue)[0])
+    tables = [each.sums(metric, dialogues) for each in (first, second)]
     difference, drawn, without = (
         one.score(metric).mean(0) - other.score(metric).mean(0)
         for one, other in (
@@ -238,6 +266,13 @@ def _must_agree(first: Outcomes, second: Outcomes) -> None:
         )
     if (first.labels, first.split, first.task) != (second.labels, second.split, second.task):
         raise RunError(f"{both} have different labels, targets or splits, and can't be compared.")
+    if bool(first.folds) != bool(second.folds):
+        over, fixed = (first, second) if first.folds else (second, first)
+        raise RunError(
+            f"{over.name} is over folds (--folds {over.folds}) and {fixed.name} over the corpus's "
+            f"splits: their {first.split} rows are others, and their models learned from others, "
+            "so they can't be compared in pairs. Train one of them like the other."
+        )
     apart = sorted({*first.key.tolist()} ^ {*second.key.tolist()})
     if apart:
         raise RunError(

@@ -10,7 +10,7 @@ from erc_features.utterance import Split
 from erc_fusion.evaluation.bootstrap import Dialogues
 from erc_fusion.evaluation.label_sets import counts as set_counts
 from erc_fusion.evaluation.label_sets import label_scores
-from erc_fusion.evaluation.metrics import Rows, accuracy, confusions, score, weighted_f1
+from erc_fusion.evaluation.metrics import Rows, accuracy, confusions, score, uar, weighted_f1
 from erc_fusion.evaluation.numbers import concordance, number_scores
 from erc_fusion.evaluation.slices import missing, slices
 from erc_fusion.inputs.table import FeatureTable
@@ -124,7 +124,11 @@ def point_scores(table: FeatureTable, rows: np.ndarray, found: Predicted) -> dic
     one = np.zeros(len(rows), np.int64)
     if table.task.classes:
         counts = confusions(table.label[rows], found.probability.argmax(-1), len(table.labels))
-        scores = {"accuracy": accuracy(counts), "weighted_f1": weighted_f1(counts)}
+        scores = {
+            "accuracy": accuracy(counts),
+            "weighted_f1": weighted_f1(counts),
+            "uar": uar(counts),
+        }
     if table.sets is not None and found.chosen is not None:
         known = ~np.isnan(table.sets[rows]).any(-1)
         truth, chosen = table.sets[rows][known] > 0, found.chosen[:, known]

@@ -18,7 +18,8 @@ from erc_features.errors import ErcError
 from erc_features.utterance import Split
 from erc_fusion.inputs.table import FeatureTable
 
-UNITS = ("dialogue", "speaker")
+# What stands for no name in tables that pandas and others wrote.
+_NOBODY = ("", "nan", "NaN", "<NA>", "NaT", "None", "null", "n/a", "N/A")
 _RULE = re.compile(r"(?:([^:]*[^:\d][^:]*)(?::(\d+))?|(\d+))")
 
 
@@ -43,24 +44,33 @@ def make_folds(table: FeatureTable, rule: str, dev: float = 0.1, seed: int = 0) 
 
     Args:
         rule: see this module.
-        dev: the share of each fold's other rows that choose the epoch, of units of their own.
+        dev: the share of each fold's other rows that choose the epoch, of units of their own; at
+            most a half. Those are dealt into parts of about that share, and the part that is
+            closest to it, in rows and in those of each class, is taken.
         seed: of the draw, which is the same for all seeds of a run.
 
     Raises:
         ErcError: the rule is none, a row lacks its unit, or there are too few of them.
     """
     unit, count = parse_rule(rule)
+    if not 0 < dev <= 0.5:
+        raise ErcError(
+            f"--dev {dev:g}: the share of rows to choose on is between 0 and 1/2; 0.1 is a tenth."
+        )
     if len(table.rows(Split.NEW)):
         raise ErcError(f"--folds {rule}: rows of the split new have no part in folds.")
     groups = _groups(table, unit)
     names, group = np.unique(groups, return_inverse=True)
     if len(names) < max(3, count or 0):
         raise ErcError(
-            f"--folds {rule}: there are {len(names)} {unit}s, and "
-            f"{max(3, count or 0)} are needed: to learn from, to choose on and to hold out."
+            f"--folds {rule}: {_counted(len(names), unit)}, and "
+            f"{max(3, count or 0)} are needed: "
+            + (
+                f"one or more for each of {count} folds."
+                if len(names) > 2
+                else "to learn from, to choose on and to hold out."
+            )
         )
-    if not 0 < dev < 1:
-        raise ErcError(f"--dev {dev}: the share of rows to choose on is between 0 and 1.")
     held = group if count is None else _dealt(table.label, group, count, seed)
     found = []
     for number in range(int(held.max()) + 1):
@@ -73,7 +83,8 @@ def make_folds(table: FeatureTable, rule: str, dev: float = 0.1, seed: int = 0) 
                 "needed, to learn from and to choose on; take more folds."
             )
         dealt = _dealt(table.label[rest], group[rest], parts, seed)
-        found.append(Fold(name, rest[dealt != 0], rest[dealt == 0], test))
+        chosen = dealt == _closest(table.label[rest], dealt, parts, dev)
+        found.append(Fold(name, rest[~chosen], rest[chosen], test))
     return tuple(found)
 
 
@@ -96,18 +107,39 @@ def parse_rule(rule: str) -> tuple[str, int | None]:
     return unit or "dialogue", None if count is None else int(count)
 
 
+def _counted(count: int, unit: str) -> str:
+    return f"there is 1 {unit}" if count == 1 else f"there are {count} {unit}s"
+
+
+def _closest(label: np.ndarray, dealt: np.ndarray, parts: int, dev: float) -> int:
+    """The part that has closest to a share `dev` of the rows, and of those of each class.
+
+    Where a unit is large, as a main speaker is, the part that has it is far too large for dev.
+    """
+    counts = np.zeros((parts, int(label.max(initial=-1)) + 2))
+    np.add.at(counts, (dealt, label + 1), 1)
+    blind = (counts[:, 1:].sum(1) == 0) & (counts[:, 1:].sum() > 0)  # nothing to choose by
+    counts = np.column_stack([counts.sum(1), counts[:, counts.any(0)]])  # (parts, 1 + C)
+    off = np.abs(counts / counts.sum(0) - dev).mean(1).round(12)
+    return int(np.where(blind, np.inf, off).argmin())
+
+
 def _groups(table: FeatureTable, unit: str) -> np.ndarray:
     """(N,) str, each row's unit."""
     if unit == "dialogue":
-        return np.array([f"{s}/d-{d}" for s, d in zip(table.split, table.dialogue, strict=True)])
+        return _dialogues(table.split, table.dialogue)
     columns: Mapping[str, np.ndarray] = {"speaker": table.speaker, **table.more}
+    if unit in table.apart:
+        raise ErcError(f"--folds {unit}: {table.apart[unit]}")
     if unit not in columns:
         raise ErcError(
             f"--folds {unit}: no feature file has that column; dialogue, "
-            f"{', '.join(sorted(columns))} work."
+            f"{', '.join(sorted(columns))} work. Add it to the corpus's CSVs, named with letters, "
+            "digits, '.', '_' and '-', and run the same `erc extract` again: it adds the column "
+            "and encodes nothing anew."
         )
-    groups = columns[unit].astype(str)
-    if blank := table.key[groups == ""].tolist():
+    groups = same_name(columns[unit])
+    if blank := table.key[np.isin(groups, _NOBODY)].tolist():
         raise ErcError(
             f"--folds {unit}: {len(blank)} rows have no {unit}, such as {blank[0]}, so nobody "
             "knows with whom to hold them out."
@@ -115,23 +147,47 @@ def _groups(table: FeatureTable, unit: str) -> np.ndarray:
     return groups
 
 
+def same_name(names: np.ndarray) -> np.ndarray:
+    """(N,) str, units by the most frequent spelling of their names.
+
+    "Ross", "ross" and "Ross " are one speaker, who must not be on two sides.
+    """
+    spelled, place, count = np.unique(names.astype(str), return_inverse=True, return_counts=True)
+    plain = [" ".join(name.split()) for name in spelled.tolist()]
+    usual: dict[str, str] = {}
+    for each in np.argsort(-count, kind="stable").tolist():
+        usual.setdefault(plain[each].casefold(), plain[each])
+    return np.array([usual[name.casefold()] for name in plain])[place]
+
+
+def _dialogues(split: Sequence[str] | np.ndarray, dialogue: np.ndarray) -> np.ndarray:
+    return np.array([f"{s}/d-{d}" for s, d in zip(split, dialogue, strict=True)])
+
+
+def dialogue_numbers(split: Sequence[str] | np.ndarray, dialogue: np.ndarray) -> np.ndarray:
+    """(N,) int64, equal within a dialogue of all splits: each split counts its own from 0."""
+    return np.unique(_dialogues(split, dialogue), return_inverse=True)[1]
+
+
 def clusters(table: FeatureTable, rule: str) -> np.ndarray:
     """(N,) int64, what rows are resampled by: speakers where those are held out, else dialogues."""
-    unit, _ = parse_rule(rule)
-    of = _groups(table, "speaker" if unit == "speaker" else "dialogue")
-    return np.unique(of, return_inverse=True)[1]
+    if parse_rule(rule)[0] == "speaker":
+        return np.unique(_groups(table, "speaker"), return_inverse=True)[1]
+    return dialogue_numbers(table.split, table.dialogue)
 
 
 def shared_dialogues(table: FeatureTable, folds: Sequence[Fold]) -> int:
-    """How many dialogues are in several folds: what is said there is learned from in others."""
-    place = np.empty(len(table), np.int64)
-    for number, fold in enumerate(folds):
-        place[fold.test] = number
-    _, dialogue = np.unique(_groups(table, "dialogue"), return_inverse=True)
-    low, high = np.full(dialogue.max() + 1, len(folds)), np.full(dialogue.max() + 1, -1)
-    np.minimum.at(low, dialogue, place)
-    np.maximum.at(high, dialogue, place)
-    return int((low != high).sum())
+    """How many dialogues are in several parts (train, dev and held out) of any fold: what is said
+    there is learned from in others."""
+    dialogue = dialogue_numbers(table.split, table.dialogue)
+    shared, place = np.zeros(dialogue.max() + 1, bool), np.empty(len(table), np.int64)
+    for fold in folds:
+        for number, rows in enumerate((fold.train, fold.dev, fold.test)):
+            place[rows] = number
+        parts = np.zeros((len(shared), 3), bool)
+        parts[dialogue, place] = True
+        shared |= parts.sum(1) > 1
+    return int(shared.sum())
 
 
 def _dealt(label: np.ndarray, group: np.ndarray, count: int, seed: int) -> np.ndarray:

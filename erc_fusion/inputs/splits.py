@@ -7,7 +7,7 @@ import numpy as np
 from erc_features.errors import ErcError
 from erc_features.utterance import Split
 from erc_fusion.config.config import FuseConfig
-from erc_fusion.inputs.folds import Fold, shared_dialogues
+from erc_fusion.inputs.folds import Fold, clusters, parse_rule, shared_dialogues
 from erc_fusion.inputs.table import FeatureTable
 
 DIALOGUES = 5
@@ -52,13 +52,23 @@ def check_folds(table: FeatureTable, folds: Sequence[Fold], config: FuseConfig) 
         if config.model.context != "none":
             raise ErcError(
                 f"--folds {config.folds} --context {config.model.context}: {shared} dialogues are "
-                "in several folds, so what is held out would be read as context. Take --folds "
-                "dialogue or session, or --context none."
+                "in several parts (train, dev, held out) of a fold, so what is held out would be "
+                "read as context. Take --folds dialogue or session, or --context none."
             )
         found.append(
             f"{shared} dialogues are in several folds: features that read the dialogue (--history) "
             "have seen what is held out"
         )
+    for m, source in enumerate(table.sources):
+        share = table.present[:, m].mean()
+        gone = [fold.name for fold in folds if not table.present[fold.train, m].any()]
+        if gone:
+            found.append(f"{source.stem} has nothing to learn from without {', '.join(gone)}")
+        elif share < COVERED:
+            found.append(f"{source.stem} has embeddings of {share:.0%} of the rows only")
+    unit = "speaker" if parse_rule(config.folds)[0] == "speaker" else "dialogue"
+    if (count := len(np.unique(clusters(table, config.folds)))) < DIALOGUES:
+        found.append(f"there are {count} {unit}s: intervals and tests over {unit}s say little")
     return tuple(found)
 
 

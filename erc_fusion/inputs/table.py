@@ -36,6 +36,7 @@ class FeatureTable:
         x: stem -> (N, L, D) as stored, zero where not present.
         present: (N, M) bool, whether the row's status is ok.
         more: other columns of the corpus, such as `session`: (N,) str each.
+        apart: of those in which files differ, how; they are not in `more`.
         target: the columns to predict, see :mod:`erc_fusion.inputs.targets`; `labels` and `label`
             are of these.
         sets: (N, K) float64, 1 for each label that a row has, NaN where unlabelled, where rows
@@ -55,6 +56,7 @@ class FeatureTable:
     x: Mapping[str, np.ndarray]
     present: np.ndarray
     more: Mapping[str, np.ndarray] = field(default_factory=dict)
+    apart: Mapping[str, str] = field(default_factory=dict)
     target: str = LABEL
     sets: np.ndarray | None = None
     number_names: tuple[str, ...] = ()
@@ -129,11 +131,25 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
             name: getattr(file, name)[order]
             for name in ("split", "dialogue", "sequence", "speaker", "text")
         }
-    x, present, more = {}, [], {}
+    x, present = {}, []
+    more: dict[str, np.ndarray] = {}
+    whose: dict[str, Source] = {}
+    differing: dict[str, str] = {}
     for source in sources:
         with FeatureFile(source.path) as file:
             rows = _rows(file, key, first)
-            more = {name: values[rows] for name, values in file.more.items()} | more
+            for name, values in file.more.items():
+                found, known = values[rows], more.setdefault(name, values[rows])
+                whose.setdefault(name, source)
+                at = np.flatnonzero(found != known)
+                if len(at):
+                    differing.setdefault(
+                        name,
+                        f"{len(at)} rows differ, such as {key[at[0]]}: {known[at[0]]!r} in "
+                        f"{whose[name].path}, {found[at[0]]!r} in {file.path}. Run the `erc "
+                        "extract` of both again: it takes the columns of the corpus, and encodes "
+                        "nothing anew.",
+                    )
             apart = np.flatnonzero(file.label[rows] != truth)
             if len(apart):
                 lines = (f"{key[i]}: {file.label[rows][i]!r}, {truth[i]!r} there" for i in apart)
@@ -165,7 +181,8 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
         label=np.array([places[label] for label in truth], dtype=np.int64),
         x=x,
         present=np.stack(present, axis=1),
-        more=more,
+        more={name: values for name, values in more.items() if name not in differing},
+        apart=differing,
         **columns,
     )
 

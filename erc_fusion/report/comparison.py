@@ -92,8 +92,17 @@ class Comparison:
         return common if common in self.scores else self.scores[0]
 
     @property
+    def mixed(self) -> bool:
+        """Whether some runs are over folds and others over the corpus's splits: they learned from
+        other rows and are scored on others."""
+        return len({bool(row.folds) for row in self.rows}) > 1
+
+    @property
     def best(self) -> Row | None:
-        """The run that dev chooses (the first of equals); of a ladder, its final model."""
+        """The run that dev chooses (the first of equals); of a ladder, its final model; None where
+        dev is not the same for all."""
+        if self.mixed:
+            return self.final
         scores = {row.dev.stat(self.monitor).mean: row for row in reversed(self.rows) if row.dev}
         return self.final or (scores[max(scores)] if scores else None)
 
@@ -142,7 +151,8 @@ class Comparison:
         found: dict[frozenset[str], tuple[str, str]] = {}
         for one, other in wanted:
             scored = one and other and one.split(self.split) and other.split(self.split)
-            if one and other and scored and one is not other:
+            alike = one and other and bool(one.folds) == bool(other.folds)
+            if one and other and scored and alike and one is not other:
                 found.setdefault(frozenset((one.name, other.name)), (one.name, other.name))
         return tuple(found.values())
 

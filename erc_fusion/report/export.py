@@ -7,7 +7,7 @@ from pathlib import Path
 
 from erc_features.whole_file import whole_file
 from erc_fusion.report.comparison import Comparison, Pair
-from erc_fusion.report.summary import footnotes
+from erc_fusion.report.summary import folded, footnotes
 from erc_fusion.report.table import STAR, Cell, Line, Table, tabulate, unit_of
 from erc_fusion.runs.scores import NAMES
 
@@ -38,14 +38,15 @@ _ESCAPES = {sign: f"\\{sign}" for sign in "{}&%$#_"} | {
 def as_csv(comparison: Comparison) -> str:
     """A line for the majority baseline, each rung and each run; scores as unrounded fractions.
 
-    Columns: name, run, adds, note, final, head, modalities, files, seeds; then
+    Columns: name, run, adds, note, final, head, modalities, files, seeds, folds; then
     `<split>_<metric>_<mean|std|low|high>` and `<before|baseline>_<metric>_<difference|…|p_holm>`.
     A cell is empty where there is no such figure.
     """
     names, by = comparison.scores, comparison.paired_by
     figures = [f"{s}_{m}_{k}" for s in _SPLITS for m in names for k in _STATS]
     figures += [f"{o}_{m}_{k}" for o in ("before", "baseline") for m in by for k in _TESTS]
-    about = ["name", "run", "adds", "note", "final", "head", "modalities", "files", "seeds"]
+    about = ["name", "run", "adds", "note", "final", "head", "modalities", "files", "seeds",
+             "folds"]  # fmt: skip
     to = io.StringIO()
     writer = csv.DictWriter(to, [*about, *figures], restval="", lineterminator="\n")
     writer.writeheader()
@@ -56,13 +57,13 @@ def as_csv(comparison: Comparison) -> str:
         if row is not None:
             cells |= {"run": row.name, "head": row.head, "modalities": "+".join(row.modalities)}
             # A file's name may hold a "+".
-            cells |= {"files": " ".join(row.files), "seeds": len(row.seeds)}
+            cells |= {"files": " ".join(row.files), "seeds": len(row.seeds), "folds": row.rule}
             cells |= {
                 f"{split}_{metric}_{kind}": getattr(stat, kind)
                 for split in _SPLITS
                 if (result := row.split(split))
                 for metric in names
-                if (stat := getattr(result, metric))
+                if (stat := result.known(metric))
                 for kind in _STATS
             }
             cells |= _tests("before", comparison.before(line.rung) if line.rung else None)
@@ -73,7 +74,7 @@ def as_csv(comparison: Comparison) -> str:
                 for split in _SPLITS
                 if (scores := comparison.majority(split))
                 for metric in names
-                if hasattr(scores, metric)
+                if getattr(scores, metric, None) is not None
             }
         writer.writerow(cells)
     return to.getvalue()
@@ -86,9 +87,12 @@ def as_latex(comparison: Comparison) -> str:
     """
     table = tabulate(comparison)
     first = "Step" if comparison.ladder else "Run"
+    over = folded(comparison)
     caption = (
         f"{comparison.corpus.name}: {unit_of(comparison)}, mean and deviation over seeds, 95% "
-        "interval. " + " ".join(footnotes(comparison))
+        "interval. "
+        + (f"Cross-validated, over all rows: {over}. " if over else "")
+        + " ".join(footnotes(comparison))
     )
     lines = [
         "% Made by `erc report --latex`. The preamble needs \\usepackage{booktabs}.",

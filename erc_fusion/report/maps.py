@@ -28,7 +28,12 @@ class Points:
 
 
 def points(row: Row, split: str) -> Points | None:
-    """The map of `split`, or None if the run keeps none; raises RunError if it is damaged."""
+    """The map of `split`, or None if the run keeps none; raises RunError if it is damaged.
+
+    Each fold has embeddings and components of its own, which make no map together.
+    """
+    if row.folds:
+        return None
     found = row.run.columns()
     if not {"pca_1", "pca_2"} <= set(found):
         return None

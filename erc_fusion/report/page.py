@@ -19,7 +19,7 @@ from erc_fusion.report.run_section import section
 from erc_fusion.report.summary import footnotes, sentences
 from erc_fusion.report.table import interval, percent, probability, spread, tabulate, unit_of
 from erc_fusion.runs.run import DONE
-from erc_fusion.runs.scores import NAMES
+from erc_fusion.runs.scores import NAMES, number
 
 _HERE = Path(__file__).parent
 
@@ -44,6 +44,7 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
     environment = pages.environment(_HERE)
     environment.filters.update(percent=percent, probability=probability, spread=spread, svg=Markup)
     environment.filters["interval"] = interval
+    environment.filters["score"] = lambda value, name: number(name, value)
     environment.filters["thousands"] = "{:,}".format
     split = comparison.split
     best = comparison.best or comparison.rows[0]
@@ -87,6 +88,7 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
         # Ours is shown beside them only where it is of the same rows.
         ours=comparison.best is best
         and best.test is not None
+        and not best.folds
         and comparison.corpus.counts.get("test") == MELD_TEST,
         maps=[
             (found, plots.embeddings(found, majority.label if majority else None, f"map-{i}"))

@@ -47,7 +47,8 @@ def curves(row: Row, history: Sequence[dict[str, Any]], metric: str, name: str) 
                 labelcolor=svg.INK,
                 borderpad=0,
             )
-        said = f"{metric} of train and dev by epoch for each seed of {row.name}"
+        each = "each seed and fold" if row.folds else "each seed"
+        said = f"{metric} of train and dev by epoch for {each} of {row.name}"
         return svg.to_svg(drawn, name, said)
 
 
@@ -104,12 +105,16 @@ def classes(row: Row, result: SplitResult, split: str, name: str) -> str:
 def _lines(
     history: Sequence[dict[str, Any]], seeds: Sequence[int], split: str, metric: str
 ) -> list[list[float]]:
-    """Each seed's values by epoch, as they are drawn; what the history lacks is NaN."""
+    """Each seed's values by epoch, as they are drawn; what the history lacks is NaN.
+
+    With folds, those of each seed of each fold, in the order of the run's best epochs.
+    """
     times = scale(metric) if metric in NAMES else 1
-    lines: dict[int, list[float]] = {seed: [] for seed in seeds}
+    lines: dict[tuple[int, int], list[float]] = {(0, seed): [] for seed in seeds}
     for entry in sorted(history, key=lambda entry: entry["epoch"]):
         value = (entry.get(split) or {}).get(metric)
-        lines.setdefault(entry["seed"], []).append(math.nan if value is None else times * value)
+        member = entry.get("fold", 0), entry["seed"]
+        lines.setdefault(member, []).append(math.nan if value is None else times * value)
     known = [line for line in lines.values() if line]
     return known if any(math.isfinite(value) for line in known for value in line) else []
 

@@ -31,6 +31,7 @@ class Scores:
     weighted_f1: float
     macro_f1: float
     label: str | None = None  # the class always predicted, of a majority baseline
+    uar: float | None = None  # of a run of an older erc
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,43 @@ class SplitResult:
     numbers: Mapping[str, NumberScore] = field(default_factory=dict)
     reliability: tuple[Bin, ...] = ()
     slices: Mapping[str, tuple[SliceRow, ...]] = field(default_factory=dict)
+    uar: Stat | None = None
 
     def stat(self, metric: str) -> Stat:
         """A score by its name; raises KeyError where the run has none of that name."""
-        found = getattr(self, metric)
+        found = self.known(metric)
         if found is None:
             raise KeyError(metric)
         return found
+
+    def known(self, metric: str) -> Stat | None:
+        """The same, or None: of another target, or of an older erc that had no `uar`."""
+        found = getattr(self, metric)
+        assert found is None or isinstance(found, Stat), metric
+        return found
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample deviation over seeds."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """A run on one fold's held-out rows; scores are None where none of them has a label."""
+
+    name: str
+    rows: int
+    labelled: int
+    accuracy: Spread | None = None
+    weighted_f1: Spread | None = None
+    uar: Spread | None = None
+    micro_f1: Spread | None = None
+    macro_f1: Spread | None = None
+    ccc: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +206,7 @@ class Row:
 
     `layers` holds the feature files that have more than one layer. `weighing` is by feature file,
     and None where the head has no such weights, or an older erc made the run. `warnings` are those
-    of `erc fuse`.
+    of `erc fuse`. With `folds`, test is over all rows, each held out once.
     """
 
     name: str
@@ -194,6 +225,23 @@ class Row:
     layers: Mapping[str, Layers] = field(default_factory=dict)
     weighing: Mapping[str, Weight] | None = None
     warnings: tuple[str, ...] = ()
+    folds: tuple[FoldResult, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """Its folds: `speaker`, `dialogue:5`; "" of a run over the corpus's splits."""
+        return str(self.run.config.get("folds", "")) if self.folds else ""
+
+    @property
+    def of_folds(self) -> tuple[str, ...]:
+        """The names of the scores that its folds have."""
+        names = ("accuracy", "weighted_f1", "uar", "micro_f1", "macro_f1", "ccc")
+        return tuple(n for n in names if any(getattr(fold, n) for fold in self.folds))
+
+    @property
+    def resampled(self) -> str:
+        """What its intervals are over: `dialogue`, or `speaker` where speakers are held out."""
+        return "speaker" if self.rule.partition(":")[0] == "speaker" else "dialogue"
 
     @property
     def scores(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from erc_features.errors import RunError
@@ -86,11 +88,12 @@ def _history(row: Row) -> list[dict[str, Any]]:
 def _facts(row: Row, split: str) -> dict[str, str]:
     """What has no plot, by name."""
     result = row.split(split)
-    kept = f"{', '.join(map(str, row.best_epoch))} (by dev {NAMES.get(row.monitor, row.monitor)})"
+    kept = f"{_epochs(row, row.best_epoch)} (by dev {NAMES.get(row.monitor, row.monitor)})"
     facts = {
         "Seeds": ", ".join(map(str, row.seeds)),
+        **({"Folds": f"{len(row.folds)} (--folds {row.rule})"} if row.folds else {}),
         "Epoch kept": kept,
-        "Epochs run": ", ".join(map(str, row.epochs)),
+        "Epochs run": _epochs(row, row.epochs),
         "Parameters": f"{row.parameters:,} a seed",
     }
     if result:
@@ -107,6 +110,13 @@ def _facts(row: Row, split: str) -> dict[str, str]:
         if result.prototype:
             facts["Nearest class prototype"] = _slice(result.prototype)
     return facts
+
+
+def _epochs(row: Row, epochs: Sequence[int]) -> str:
+    """One for each seed; with folds, which have as many each, their range."""
+    if not row.folds or not epochs:
+        return ", ".join(map(str, epochs))
+    return f"{min(epochs)} to {max(epochs)}, median {median(epochs):g}"
 
 
 def _slice(part: Slice) -> str:

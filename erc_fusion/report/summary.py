@@ -1,5 +1,6 @@
 """What the scores say, in sentences: as much as they show, and no more."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from erc_fusion.report.comparison import Comparison
@@ -26,16 +27,51 @@ _DEV_ONLY = (
     "The test split has no labelled rows, so only dev is shown. Epochs, settings and the final "
     "model were chosen on the same rows, so these figures flatter."
 )
-_PROTOCOL = (
-    "Epochs, settings and the final model were chosen on dev, so dev figures flatter; test was "
-    "scored once for each run, after that. "
-    "An interval is the 95% bootstrap interval of the mean over seeds, by whole dialogues."
+_CHOSEN = "Epochs, settings and the final model were chosen on dev, so dev figures flatter; "
+_ONCE = "test was scored once for each run, after that"
+_HELD_OUT = (
+    "with folds, test is all rows of the corpus, each predicted once by models that saw nothing of "
+    "its unit"
 )
+_INTERVAL = "An interval is the 95% bootstrap interval of the mean over seeds, by "
+
+_NO_PAIR = " Runs over folds and runs over splits are no pairs: their rows are others."
+
+
+def _protocol(comparison: Comparison) -> str:
+    kinds = {bool(row.folds) for row in comparison.rows}
+    once = "; ".join(said for kind, said in ((False, _ONCE), (True, _HELD_OUT)) if kind in kinds)
+    units = {row.resampled for row in comparison.rows}
+    by = {"dialogue": "whole dialogues", "speaker": "speakers"}
+    if len(units) == 1:
+        return f"{_CHOSEN}{once}. {_INTERVAL}{by[units.pop()]}."
+    of = [row.name for row in comparison.rows if row.resampled == "speaker"]
+    return f"{_CHOSEN}{once}. {_INTERVAL}whole dialogues, and by speakers of {_and(of)}."
+
+
+def folded(comparison: Comparison) -> str:
+    """Which runs are over folds of what: "ses (--folds session)"; "" where none is."""
+    return _and([f"{row.name} (--folds {row.rule})" for row in comparison.rows if row.folds])
+
+
+def _mixed(comparison: Comparison) -> str:
+    """What cannot be said of runs over folds beside runs over splits."""
+    folds = [row.name for row in comparison.rows if row.folds]
+    splits = [row.name for row in comparison.rows if not row.folds]
+    return (
+        f"Not all runs are scored on the same rows: {_and(folds)} over folds, {_and(splits)} over "
+        "the corpus's splits. Their scores can't be compared, and no run is named the best; "
+        f"`erc report {' '.join(folds)}` reports the former alone."
+    )
 
 
 def sentences(comparison: Comparison) -> tuple[str, ...]:
     """What dev chose, how that does on test, which steps helped, and how certain that is."""
     best, differ = comparison.best, _versions(comparison)
+    if comparison.mixed:
+        differ = (_mixed(comparison), *differ)
+    if best is None and comparison.mixed:
+        return (*differ, _protocol(comparison))
     if best is None:
         return (*_steps(comparison), *differ, _NO_DEV)
     if best.test is None:
@@ -44,10 +80,10 @@ def sentences(comparison: Comparison) -> tuple[str, ...]:
     if paired:
         paired += _higher(comparison, best, best.test)
     return (
-        _chosen(comparison, best) + f". {_on_test(comparison, best.test)}",
+        _chosen(comparison, best) + f". {_on_test(comparison, best, best.test)}",
         *(paired or _overlap(comparison, best, best.test)),
         *differ,
-        _PROTOCOL,
+        _protocol(comparison),
     )
 
 
@@ -62,6 +98,8 @@ def footnotes(comparison: Comparison) -> tuple[str, ...]:
     if baseline:
         against.append(f"“Δ baseline” is against {_called(comparison, baseline)}")
     count = len(comparison.couples())
+    speakers = any(row.resampled == "speaker" for row in comparison.rows)
+    units = "whole dialogues" + " (of speakers, where one of the two holds those out)" * speakers
     family = (
         "the one pair of runs compared here"
         if count == 1
@@ -69,9 +107,9 @@ def footnotes(comparison: Comparison) -> tuple[str, ...]:
     )
     return (
         f"{', '.join(against)}: points of {comparison.split}, mean over seeds, with its 95% "
-        "interval.",
+        f"interval.{_NO_PAIR if comparison.mixed else ''}",
         f"* Significant: were the two equally good, a difference this large would be rare (p below "
-        f"{LEVEL:g} by a paired permutation test of whole dialogues, adjusted by Holm's method "
+        f"{LEVEL:g} by a paired permutation test of {units}, adjusted by Holm's method "
         f"over one family for each metric: {family}). Without a star it could be chance. "
         "Intervals are not adjusted: one may exclude 0 where there is no star.",
         "A star is about these trained models, on other dialogues of this kind; other seeds are "
@@ -162,18 +200,19 @@ def _chosen(comparison: Comparison, best: Row) -> str:
     return f"The final model, {final.title}, is not finished. Until it is: {found}"
 
 
-def _on_test(comparison: Comparison, test: SplitResult) -> str:
+def _on_test(comparison: Comparison, row: Row, test: SplitResult) -> str:
+    where = f"Over all rows (--folds {row.rule})" if row.folds else "On test"
     if test.accuracy is None or test.majority is None:
         lead = comparison.lead
         stat = test.stat(lead)
         return (
-            f"On test its {NAMES[lead]} is {number(lead, stat.mean)}, 95% interval "
+            f"{where} its {NAMES[lead]} is {number(lead, stat.mean)}, 95% interval "
             f"{interval(stat, lead)}."
         )
     over = test.accuracy.mean - test.majority.accuracy
     than = f"{percent(abs(over))} points {'above' if over > 0 else 'below'}"
     return (
-        f"On test its accuracy is {percent(test.accuracy.mean)}, 95% interval "
+        f"{where} its accuracy is {percent(test.accuracy.mean)}, 95% interval "
         f"{interval(test.accuracy)}, {'the same as' if signed(over) == '0.0' else than} always "
         f"predicting {test.majority.label} ({percent(test.majority.accuracy)})."
     )
@@ -268,5 +307,5 @@ def _called(comparison: Comparison, row: Row) -> str:
     return next((rung.title for rung in rungs if rung.run == row.name), row.name)
 
 
-def _and(names: tuple[str, ...] | list[str]) -> str:
+def _and(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))

@@ -100,7 +100,8 @@ class Table:
 
 
 def columns(comparison: Comparison) -> tuple[Column, ...]:
-    """With a ladder, dev and test with intervals; without one, macro F1 and the ensemble too."""
+    """With a ladder, dev and test with intervals; without one, macro F1, UAR and the ensemble
+    too."""
     split, by = comparison.split, comparison.paired_by
     found = [Column(split, metric, "stat", interval=True) for metric in by]
     with_dev = split == "test" and any(row.dev for row in comparison.rows)
@@ -108,7 +109,8 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
         found += [Column("dev", metric, "stat", interval=True) for metric in by if with_dev]
         found += [Column(split, metric, "before") for metric in by]
     else:
-        found += [Column(split, m, "stat") for m in comparison.scores if m not in by]
+        more = (m for m in comparison.scores if m not in by)
+        found += [Column(split, m, "stat", interval=m == "uar") for m in more]
         # Runs are chosen by the first.
         on_dev = dict.fromkeys((comparison.monitor, comparison.lead))
         found += [Column("dev", metric, "stat") for metric in on_dev if with_dev]
@@ -204,7 +206,7 @@ def _cell(comparison: Comparison, row: Row, column: Column, rung: Rung | None) -
     if column.kind == "ensemble":
         value = result.ensemble.get(column.metric)
         return Cell() if value is None else Cell(number(column.metric, value), value=value)
-    stat = getattr(result, column.metric)
+    stat = result.known(column.metric)
     if stat is None:
         return Cell()
     shown = interval(stat, column.metric) if column.interval else ""

@@ -68,8 +68,10 @@ def _part(table: Table, title: str, *, differences: bool, wide: bool) -> "rich.t
         if line.final:
             name.append("\nthe final model", style="bold")
         texts = []
-        for cell in (line.cells[i] for i in chosen):
-            text = f"{cell.text}\n{cell.interval}" if cell.interval else cell.text.split(" ±")[0]
+        for i, cell in ((i, line.cells[i]) for i in chosen):
+            # 80 columns hold the intervals of what runs are compared by.
+            both = cell.interval and table.columns[i].metric != "uar"
+            text = f"{cell.text}\n{cell.interval}" if both else cell.text.split(" ±")[0]
             texts.append(Text(text, style="bold" if cell.best else ""))
         shown.add_row(name, *texts, style="dim" if line.row is None else "")
     return shown
@@ -78,7 +80,10 @@ def _part(table: Table, title: str, *, differences: bool, wide: bool) -> "rich.t
 def _under(line: Line) -> tuple[str, ...]:
     """What is printed below a line's name."""
     if line.rung is None:
-        return (f"{line.head}: {line.inputs}",) if line.row else ()
+        if line.row is None:
+            return ()
+        over = (f"folds: {line.row.rule}",) if line.row.folds else ()
+        return (f"{line.head}: {line.inputs}", *over)
     return tuple(filter(None, (line.adds, line.note)))
 
 
@@ -125,7 +130,7 @@ def _run(comparison: Comparison, row: Row) -> dict[str, Any]:
         "seeds": list(row.seeds),
         "monitor": row.monitor,
         "warnings": list(warnings(row, comparison.split)),
-        **{name: found[name] for name in ("dev", "test", "layers", "weighing")},
+        **{name: found[name] for name in ("dev", "test", "layers", "weighing", "folds")},
         "paired": {
             "before": _tests(comparison.before(first)) if first else None,
             "baseline": _tests(comparison.against_baseline(row)),

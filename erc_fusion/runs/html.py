@@ -8,25 +8,28 @@ from erc_fusion.runs.scores import NAMES, number, scores_of, unit
 _LEFT = 'style="text-align: left"'  # Jupyter aligns texts to the right, as numbers
 
 
-def as_html(name: str, corpus: str, folder: str, metrics: dict[str, Any]) -> str:
-    """What a run is and its scores, as two small tables."""
+def as_html(name: str, corpus: str, folder: str, metrics: dict[str, Any], folds: str = "") -> str:
+    """What a run is and its scores, as two small tables; `folds` is its rule."""
     seeds = ", ".join(map(str, metrics["seeds"]))
     lines = {
         "corpus": corpus,
         "head": metrics["head"],
         "files": ", ".join(metrics["files"]),
         "seeds": f"{seeds}; the best epoch of each by dev {metrics['monitor']}",
+        **({"folds": f"{folds}; test is every row, held out once"} if folds else {}),
         "folder": folder,
     }
     if warnings := metrics.get("warnings"):
         lines["warnings"] = "; ".join(warnings)
     rows = (f"<tr><th>{escape(k)}</th><td {_LEFT}>{escape(v)}</td></tr>" for k, v in lines.items())
     about = f'<table class="dataframe"><tbody>{"".join(rows)}</tbody></table>'
-    return f"<p><b>{escape(name)}</b></p>{about}{_scores(metrics)}"
+    return f"<p><b>{escape(name)}</b></p>{about}{_scores(metrics, folds)}"
 
 
-def _scores(metrics: dict[str, Any]) -> str:
-    """In percent: mean over seeds ± standard deviation, and the 95% interval over dialogues."""
+def _scores(metrics: dict[str, Any], folds: str) -> str:
+    """In percent: mean over seeds ± standard deviation, and the 95% interval over dialogues, or
+    speakers where those are held out."""
+    over = "speakers" if folds.partition(":")[0] == "speaker" else "whole dialogues"
     names = [*scores_of(metrics), *(["ece"] if "accuracy" in scores_of(metrics) else [])]
     called = [NAMES.get(name, "calibration error") for name in names]
     head = "".join(f"<th>{name}</th>" for name in ("split", "rows", *called))
@@ -51,8 +54,7 @@ def _scores(metrics: dict[str, Any]) -> str:
     plain = f" ({', '.join(left)} as they are)" if left else ""
     return (
         f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f"<p><small>%{plain}, mean ± deviation over seeds "
-        "[95% interval over whole dialogues]</small></p>"
+        f"<p><small>%{plain}, mean ± deviation over seeds [95% interval over {over}]</small></p>"
     )
 
 

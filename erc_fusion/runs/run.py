@@ -17,7 +17,8 @@ runs/<corpus>/<name>/
                         key, split, dialogue, sequence, speaker, text, label, seed, predicted,
                         the probability of each label in `p_<label>`, `missing` (the stems of files
                         without its embedding, with commas), `pca_1`, `pca_2` of its embedding;
-                        with folds, also `fold`, and every row is of the split test
+                        with folds, also `fold`, every row is of the split test, `dialogue` is that
+                        of the split in its key, and `pca_…` have axes of each fold's own
   model.safetensors     weights, every tensor with the seeds first: (S, …); with folds, those of
                         each under `fold.<number>.`
   DONE                  written last: without it the run is unfinished and starts again
@@ -151,7 +152,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         try:
-            return as_html(self.name, self.corpus, str(self.path), self.metrics)
+            folds = str(self.config.get("folds", "")) if self.metrics.get("folds") else ""
+            return as_html(self.name, self.corpus, str(self.path), self.metrics, folds)
         except RunError as error:
             return f"<p><b>{escape(self.name)}</b></p><p>{escape(str(error))}</p>"
 

@@ -11,6 +11,7 @@ NAMES = {
     "accuracy": "accuracy",
     "weighted_f1": "weighted F1",
     "macro_f1": "macro F1",
+    "uar": "UAR",
     "micro_f1": "micro F1",
     "samples_f1": "samples F1",
     "map": "mAP",
@@ -22,17 +23,20 @@ NAMES = {
 # Written as they are: correlations, and errors in the number's own unit. All others are percent.
 _PLAIN = ("ccc", "pearson", "mae", "rmse")
 LOWER = ("mae", "rmse")  # is better
-_OF_CLASSES = ("accuracy", "weighted_f1", "macro_f1")
+_OF_CLASSES = ("accuracy", "weighted_f1", "macro_f1", "uar")
 
 
 def scores_of(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     """The scores of a run to show, those that runs are compared by first."""
     task = metrics.get("task")
+    splits = [found for split in ("dev", "test") if (found := metrics.get(split))]
+    # An older erc did not have all of these.
+    of_classes = tuple(n for n in _OF_CLASSES if n != "uar" or any(n in own for own in splits))
     if not task:
-        return _OF_CLASSES
+        return of_classes
     found: tuple[str, ...] = ()
     if task["labels"]:
-        found = ("micro_f1", "macro_f1", "map") if task["several"] else _OF_CLASSES
+        found = ("micro_f1", "macro_f1", "map") if task["several"] else of_classes
     if not task["numbers"]:
         return found
     own = ("ccc", "pearson") + (("mae",) if len(task["numbers"]) == 1 else ())

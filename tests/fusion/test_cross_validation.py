@@ -1,5 +1,6 @@
 """`erc fuse --folds` on feature files, and everything that reads such a run."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import cli
 from erc_features.errors import ErcError
 from erc_features.extraction.extract import extract
 from erc_features.preparation.live_dialogue import read_talk
+from erc_features.store import FeatureFile
 from erc_fusion.config.config import FuseConfig, with_options
 from erc_fusion.fuse import fuse
 from erc_fusion.inputs.folds import make_folds
@@ -119,6 +121,9 @@ def test_predicting_new_rows_asks_every_fold(root, tmp_path):
     assert found.probability.shape == (2, 12, 3)
     assert np.allclose(found.probability.sum(-1), 1, atol=1e-5)
     assert (np.array([row.emotion for row in found.rows]) == [u.label for u in talk]).mean() > 0.8
+    told = CliRunner().invoke(cli.app, ["predict", str(run.path), "--text", "lovely", "--json"])
+    assert told.exit_code == 0 and json.loads(told.stdout)["emotion"] == "joy"
+    assert "was learned from in some of them" in " ".join(told.stderr.split())
 
 
 def test_standardising_when_taken_has_the_same_bits(root):
@@ -164,3 +169,50 @@ def test_other_sessions_are_another_run(root):
     by_session, splits = _config(root, "session"), _config(root, "")
     assert identity_of(by_session, moved) != identity_of(by_session, table)
     assert identity_of(splits, moved) == identity_of(splits, table)
+
+
+def test_files_that_disagree_about_a_column(root, tmp_path):
+    """Sessions that were corrected between two extractions: no file's are taken silently."""
+    import shutil
+
+    shutil.copytree(root / "data", tmp_path / "data")
+    frame = pd.read_csv(tmp_path / "data/talks/train.csv", index_col=0, keep_default_na=False)
+    old = frame.drop(columns="session")
+    frame.loc[7, "session"] = "s9"
+    features = tmp_path / "features"
+    for name, rows in (("old", old), ("new", frame)):
+        rows.to_csv(tmp_path / "data/talks/train.csv")
+        extract(tmp_path / "data/talks", features=features, encoder="baseline", name=name)
+    config = with_options(
+        FuseConfig(corpus="talks"), features=str(features), runs=str(tmp_path / "runs"),
+        device="cpu", width=8, epochs=1, seeds=(0,), head="linear", folds="session:3",
+    )  # fmt: skip
+    with pytest.raises(ErcError, match="no feature file has that column.*same `erc extract` again"):
+        fuse(with_options(config, modalities=("text.old",)))
+    # An older file lacks the column: the other's is taken, by key.
+    table = load_table(find_sources(features / "talks", ("text.old", "text.new")))
+    session = dict(zip(table.key.tolist(), table.more["session"].tolist(), strict=True))
+    assert session["train/d-1-seq-1"] == "s9" and session["train/d-1-seq-2"] == "s1"
+    extract(root / "data/talks", features=features, encoder="baseline", name="third")
+    both = with_options(config, modalities=("text.new", "text.third"))
+    said = "(?s)1 rows differ, such as train/d-1-seq-1: 's9' in .*text.new.h5, 's1' in .*third.h5"
+    with pytest.raises(ErcError, match=said):
+        fuse(both)
+    assert fuse(with_options(both, folds="dialogue:3")).run.done
+    # What the messages advise: the corpus's columns are taken, and nothing is encoded.
+    for name in ("old", "new"):
+        path = features / f"talks/text.{name}.h5"
+        with FeatureFile(path) as file:
+            x, created = file.x(), file.attributes["created"]
+        (made,) = extract(root / "data/talks", features=features, encoder="baseline", name=name)
+        with FeatureFile(path) as file:
+            assert made.already and np.array_equal(file.x(), x)
+            assert file.attributes["created"] == created and file.more["session"][7] == "s1"
+    config = with_options(both, modalities=("text.old", "text.new", "text.third"))
+    found = fuse(with_options(config, folds="session")).run
+    assert [each["name"] for each in found.metrics["folds"]] == ["s0", "s1", "s2"]
+
+
+def test_a_share_of_dev_without_folds_is_refused(root):
+    with pytest.raises(ErcError, match="--dev 0.3 goes with --folds"):
+        fuse(with_options(_config(root, ""), dev=0.3))

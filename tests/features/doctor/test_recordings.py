@@ -12,7 +12,9 @@ from erc_features.corpora.manifest import read_corpus
 from erc_features.doctor.doctor import doctor
 from erc_features.doctor.examples import choose_examples, load_examples
 from erc_features.doctor.tables import sentences, tables
+from erc_features.extraction.extract import extract
 from erc_features.media import read_audio, write_wav
+from erc_features.store import FeatureFile, Status
 
 
 def row(sequence, start, end, file="r.wav", label="joy", **more):
@@ -73,6 +75,29 @@ def test_times_that_cut_nothing(tmp_path):
     assert where(found, "too short") == {"train/d-0-seq-5": "0.020 s by its times"}
     assert "malformed time" not in found.by_kind
     assert "train/d-0-seq-4" in where(found, "media file is not there")
+
+
+def test_pictures_that_end_before_the_sound_does(tmp_path):
+    """One file for both: what has sound, and no pictures any more, is said."""
+    record(tmp_path / "r.mp4", 6.0, fps=10, seen=3.0)
+    times = [("1", "2"), ("2", "3.4"), ("2.5", "3.7"), ("4", "5"), ("4", "7")]
+    rows = [
+        {"dialogue": 0, "sequence": i, "x_visual": "r.mp4", "x_audio": "r.mp4", "label": "joy",
+         "start": start, "end": end} for i, (start, end) in enumerate(times)
+    ]  # fmt: skip
+    write_rows(tmp_path / "train.csv", rows, ("start", "end"))
+    found = where(doctor(tmp_path), "segment past the end")
+    assert found["train/d-0-seq-2"] == "2.50 s to 3.70 s, but the pictures of r.mp4 last 3.00 s"
+    assert found["train/d-0-seq-4"].startswith("4.00 s to 7.00 s, but r.mp4 lasts 6.0")
+    failed = {
+        "audio": {"train/d-0-seq-4"},
+        "visual": {f"train/d-0-seq-{i}" for i in (2, 3, 4)},
+    }
+    for modality, keys in failed.items():  # what the doctor foretells is what fails
+        (made,) = extract(tmp_path, features=tmp_path / "f", modality=modality, encoder="baseline")
+        with FeatureFile(made.path) as file:
+            assert set(file.key[file.status == Status.FAILED]) == keys
+    assert found.keys() == failed["audio"] | failed["visual"]
 
 
 def test_a_clipped_recording_is_named_once(tmp_path):

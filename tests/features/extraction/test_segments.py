@@ -221,3 +221,36 @@ def test_killed_and_resumed_it_ends_as_undisturbed(tmp_path):
     (resumed,) = extract(root, features=tmp_path / "f", **what)
     same_file(whole.path, resumed.path)
     assert verify(resumed.path, corpus=root).sound
+
+
+@pytest.mark.parametrize("decode", [None, [], {"frames": "x"}, {"frames": 0}, {"height": -1}])
+def test_a_decode_that_says_nothing_is_refused(tmp_path, decode):
+    """`frames` 0 was recorded, and 5 were taken."""
+    root = cut_corpus(tmp_path, [("no.mp4", "1", "2")], "x_visual")
+    (root / "corpus.json").write_text(json.dumps({"decode": decode}))
+    with pytest.raises(CorpusError, match=r"corpus.json: (decode|frames in|height in)"):
+        extract(root, features=tmp_path / "f", modality="visual", encoder="baseline")
+
+
+def test_clips_with_times_of_an_episode_are_no_recordings(tmp_path):
+    """Each clip is one utterance of 1 s; the first times of the episode are within their clips."""
+    cells = []
+    for i in range(8):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        write_wav(tmp_path / f"c/{i}.wav", babble(1.0, 16_000, 1)[0])
+        cells.append((f"{i}.wav", f"{0.4 * i:.1f}", f"{0.4 * i + 0.5:.1f}"))
+    root = cut_corpus(tmp_path / "c", cells)
+    what = {"features": tmp_path / "f", "modality": "audio", "encoder": "baseline"}
+    with pytest.raises(
+        CorpusError,
+        match=r'5 of 8 that were tried end after.*7 starts at 2.80 s.*"segments": false',
+    ):
+        extract(root, **what)
+    (root / "corpus.json").write_text('{"segments": false}')
+    (made,) = extract(root, **what)
+    assert made.counts["ok"] == 8 and made.recordings == 0
+    # Most are positions: recordings of one utterance each, and two wrong rows.
+    (root / "corpus.json").unlink()
+    right = [(f"{i}.wav", "0.2", "0.8") for i in range(6)] + cells[6:]
+    (made,) = extract(cut_corpus(root, right), overwrite=True, **what)
+    assert made.counts == {"ok": 6, "missing": 0, "failed": 2}

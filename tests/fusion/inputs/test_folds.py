@@ -87,3 +87,55 @@ def test_sessions_by_name_and_what_is_wrong():
     blank = replace(table, speaker=np.array(["", *table.speaker[1:]]))
     with pytest.raises(ErcError, match="1 rows have no speaker, such as train/d-0"):
         make_folds(blank, "speaker")
+
+
+def test_names_of_one_unit_are_one_unit():
+    """Case and spaces do not make another speaker, and what pandas writes for none is nobody."""
+    spelled = ["Ross", "ross ", " Joey", "Joey", "Rachel", "Rachel", "Phoebe Buffay",
+               "phoebe  buffay"]  # fmt: skip
+    table = table_of(spelled * 6, np.repeat(np.arange(12), 4), [0, 1] * 24)
+    folds = make_folds(table, "speaker")
+    assert [fold.name for fold in folds] == ["Joey", "Phoebe Buffay", "Rachel", "Ross"]
+    for fold in folds:
+        parts = [
+            {" ".join(name.split()).lower() for name in table.speaker[rows].tolist()}
+            for rows in (fold.train, fold.dev, fold.test)
+        ]
+        assert len(parts[2]) == 1 and not (parts[0] | parts[1]) & parts[2] | parts[0] & parts[1]
+    for none in (" ", "nan", "<NA>"):
+        blank = replace(table, speaker=np.array([none, *spelled[1:], *spelled * 5], dtype=object))
+        with pytest.raises(ErcError, match="1 rows have no speaker, such as train/d-0"):
+            make_folds(blank, "speaker")
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75])
+def test_the_largest_unit_is_not_dev(share):
+    """One main speaker, as of a series: dev stays about as large as it is said."""
+    count = 400
+    others = [f"p{i}" for i in range(20)]
+    main = int(share * count)
+    speakers = ["main"] * main + [others[i % 20] for i in range(count - main)]
+    table = table_of(speakers, np.arange(count), np.random.default_rng(0).integers(0, 3, count))
+    for fold in make_folds(table, "speaker", 0.1):
+        rest = len(fold.train) + len(fold.dev)
+        assert 0.02 * rest <= len(fold.dev) <= 0.2 * rest, fold.name
+        assert ("main" in table.speaker[fold.train]) == (fold.name != "main")
+
+
+@pytest.mark.parametrize("dev", [0.9, 0.51, 0.0, -0.1, float("nan")])
+def test_no_share_is_taken_for_another(dev):
+    table = table_of([f"p{i % 8}" for i in range(80)], np.arange(80), [0, 1] * 40)
+    with pytest.raises(ErcError, match="between 0 and 1/2"):
+        make_folds(table, "speaker", dev)
+
+
+def test_dialogues_shared_by_train_and_dev_are_seen():
+    """Speakers of a dialogue who are dealt to one fold may be parted in another."""
+    speakers = [f"p{2 * d + i % 2}" for d in range(6) for i in range(10)]
+    table = table_of(speakers, np.repeat(np.arange(6), 10), [0, 1, 2] * 20)
+    folds = make_folds(table, "speaker:3", 0.3)
+    expected = set()
+    for fold in folds:
+        sides = [set(table.dialogue[r].tolist()) for r in (fold.train, fold.dev, fold.test)]
+        expected |= sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
+    assert shared_dialogues(table, folds) == len(expected)

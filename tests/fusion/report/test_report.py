@@ -123,7 +123,7 @@ def test_the_table_is_the_metrics(page, runs):
     groups, head, *lines = parsed.table("Run")
     assert groups == ["Run", "Head", "Modalities", "test", "dev", "ensemble", "Δ baseline"]
     both = ["accuracy", "weighted F1"]
-    assert head == [*both, "macro F1", *both, "weighted F1", *both]
+    assert head == [*both, "macro F1", "UAR", *both, "weighted F1", *both]
     floor = runs[0].metrics["test"]["majority"]
     assert lines[0][0] == "majority: neutral"
     assert lines[0][3:5] == [f"{100 * floor[m]:.1f}" for m in ("accuracy", "weighted_f1")]
@@ -137,11 +137,14 @@ def test_the_table_is_the_metrics(page, runs):
         low, high = 100 * stat["low"], 100 * stat["high"]
         assert line[4] == f"{100 * stat['mean']:.1f}{spread}[{low:.1f}, {high:.1f}]"
         ensemble = run.metrics["test"]["ensemble"]["weighted_f1"]
-        assert line[8] == f"{100 * ensemble:.1f}"
+        assert line[9] == f"{100 * ensemble:.1f}"
+        uar = run.metrics["test"]["uar"]
+        assert line[6].startswith(f"{100 * uar['mean']:.1f}")
+        assert line[6].endswith(f"[{100 * uar['low']:.1f}, {100 * uar['high']:.1f}]")
     first, last = (run.metrics["test"]["accuracy"]["mean"] for run in (runs[0], runs[-1]))
-    assert lines[-1][9].startswith(f"{100 * (last - first):+.1f}*[".replace("-", "−"))
-    assert lines[-1][9].endswith("]p < 0.001")
-    assert lines[1][9] == "–"  # the baseline itself
+    assert lines[-1][10].startswith(f"{100 * (last - first):+.1f}*[".replace("-", "−"))
+    assert lines[-1][10].endswith("]p < 0.001")
+    assert lines[1][10] == "–"  # the baseline itself
 
 
 def test_the_table_of_classes_is_the_metrics(page, runs):
