@@ -10,7 +10,7 @@ corpus. Packages add readers through entry points of the group `erc.corpora`.
 from pathlib import Path
 
 from erc_features.corpora.raw import RawCorpus
-from erc_features.errors import CorpusError, choose
+from erc_features.errors import CorpusError, choose, listed
 from erc_features.plugins import load, with_plugins
 
 __all__ = [
@@ -28,9 +28,23 @@ __all__ = [
     "times",
 ]
 
+# The first that recognises a folder reads it, so formats that say what they are come first.
 CORPORA = {
     "meld": "erc_features.corpora.meld:read_meld",
     "emorynlp": "erc_features.corpora.emorynlp:read_emorynlp",
+    "ravdess": "erc_features.corpora.ravdess:read_ravdess",
+    "crema-d": "erc_features.corpora.crema_d:read_crema_d",
+    "emodb": "erc_features.corpora.emodb:read_emodb",
+    "tess": "erc_features.corpora.tess:read_tess",
+}
+# What each looks for, somewhere below the folder; said where nothing is found.
+_SIGNS = {
+    "meld": "train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv",
+    "emorynlp": "emorynlp_train_final.csv and so on",
+    "ravdess": "03-01-06-01-02-01-12.wav or .mp4 and so on",
+    "crema-d": "1001_DFA_ANG_XX.wav, .mp3 or .flv and so on",
+    "emodb": "03a01Fa.wav and so on",
+    "tess": "OAF_back_angry.wav and so on",
 }
 
 
@@ -50,8 +64,9 @@ def read_raw(source: Path, kind: str | None = None) -> RawCorpus:
     for name in names:
         if (raw := load(readers[name])(source)) is not None:
             return raw
+    signs = [f"{name}: {_SIGNS.get(name, 'as its package says')}" for name in names]
     raise CorpusError(
-        f"{source} holds no raw data of {', '.join(names)}. Somewhere below, MELD has files named "
-        "train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv, EmoryNLP "
-        "emorynlp_train_final.csv and so on. Your own CSV needs no preparing: docs/own-corpus.md."
+        f"{source} holds no raw data of {', '.join(names)}. These were looked for in it and in all "
+        f"folders below it:{listed(signs)}\n"
+        "Your own CSV needs no preparing: docs/own-corpus.md."
     )
