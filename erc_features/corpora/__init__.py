@@ -32,6 +32,10 @@ __all__ = [
 CORPORA = {
     "meld": "erc_features.corpora.meld:read_meld",
     "emorynlp": "erc_features.corpora.emorynlp:read_emorynlp",
+    "iemocap": "erc_features.corpora.iemocap:read_iemocap",
+    "iemocap-4": "erc_features.corpora.iemocap:read_four",
+    "iemocap-4-unmerged": "erc_features.corpora.iemocap:read_four_unmerged",
+    "iemocap-6": "erc_features.corpora.iemocap:read_six",
     "ravdess": "erc_features.corpora.ravdess:read_ravdess",
     "crema-d": "erc_features.corpora.crema_d:read_crema_d",
     "emodb": "erc_features.corpora.emodb:read_emodb",
@@ -41,6 +45,10 @@ CORPORA = {
 _SIGNS = {
     "meld": "train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv",
     "emorynlp": "emorynlp_train_final.csv and so on",
+    "iemocap": "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and so on",
+    "iemocap-4": "the same",
+    "iemocap-4-unmerged": "the same",
+    "iemocap-6": "the same",
     "ravdess": "03-01-06-01-02-01-12.wav or .mp4 and so on",
     "crema-d": "1001_DFA_ANG_XX.wav, .mp3 or .flv and so on",
     "emodb": "03a01Fa.wav and so on",
