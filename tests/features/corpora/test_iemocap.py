@@ -152,7 +152,7 @@ def test_prepared_with_pictures_of_the_dialogue_and_sound_of_the_sentences(relea
     assert lengths == [4000, 9600, 4000, 12_800, 14_400]  # 0.25 s sentences, others cut
     levels = [read_frames(tmp_path / "c" / u.x_visual)[0].mean() / 2
               for u in made.corpus.utterances if u.x_visual]  # fmt: skip
-    assert np.allclose(levels, [15, 45, 66], atol=2)  # the frame at 30 times the start
+    assert np.allclose(levels, [15, 45, 66], atol=4)  # the frame at 30 times the start
     reasons = made.corpus.info["missing"]["visual"]
     assert reasons["train/d-1-seq-0"] == "the corpus has sound alone"
     sizes = {m.name: (m.there, m.named) for m in doctor(release).media}
