@@ -60,8 +60,15 @@ def read_csvs(source: Path, which: str = "") -> RawCorpus | None:
     tables: list[tuple[Table, dict[str, str]]] = []
     defects: list[Defect] = []
     for path in paths:
-        table = read_table(path)
-        columns = _columns(table.columns, which)
+        try:
+            table = read_table(path)
+        except CorpusError as error:
+            if source.is_file():
+                raise
+            where = os.path.relpath(path, root)
+            defects.append(Defect("CSV that is not read", where, str(error)[:300], "left out"))
+            continue
+        columns = columns_of(table.columns, which)
         if {"file", "label"} <= set(columns):
             tables.append((table, columns))
         else:
@@ -98,7 +105,7 @@ def read_csvs(source: Path, which: str = "") -> RawCorpus | None:
     return RawCorpus("table", root, tuple(found), labels_of(rows), tuple(defects), (note,))
 
 
-def _columns(names: Sequence[str], which: str) -> dict[str, str]:
+def columns_of(names: Sequence[str], which: str) -> dict[str, str]:
     """What each column that is known is: its role -> its name in the table."""
     lower = {name.lower(): name for name in reversed(names)}
     found = {
