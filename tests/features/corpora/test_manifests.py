@@ -67,9 +67,7 @@ def test_what_lhotse_cannot_say_is_refused(manifests):
     spoken = manifests / "mini_supervisions_train.jsonl.gz"
     lines(spoken, lambda line: line | {"recording_id": "x", "start": -1})
     lines(manifests / "mini_supervisions_test.jsonl.gz", lambda line: line | {"duration": None})
-    with pytest.raises(
-        CorpusError, match=r"(?s)4 rows.*train.jsonl.gz:1: no recording 'x'"
-    ) as said:
+    with pytest.raises(CorpusError, match=r"(?s)4 rows.*train.jsonl.gz:1: no recording 'x'") as e:
         read_raw(manifests)
     assert "test.jsonl.gz:1: has no start or duration" in str(e.value)
     lines(manifests / "mini_recordings_test.jsonl.gz",
