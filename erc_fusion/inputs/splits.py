@@ -21,7 +21,8 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
         if not (table.label[table.rows(split)] >= 0).any():
             raise ErcError(
                 f"Corpus {table.corpus!r} has no labelled {split} row, so there is nothing to "
-                f"{purpose}. It needs {split}.csv with labels."
+                f"{purpose}. It needs {split}.csv with labels; or take --folds, such as "
+                "--folds speaker, which makes the parts itself."
             )
     for split, _ in chosen:
         if not table.present[table.rows(split)].any():
