@@ -183,6 +183,10 @@ def _read(source: Path, kind: str | None, say: Callable[[str], object]) -> RawCo
         try:
             raw = read_raw(source, kind)
             if not archives or all(defect.kind != "no media" for defect in raw.defects):
+                packed = [path for path in archives if not path.with_name(stem(path.name)).exists()]
+                if packed:
+                    say(f"{len(packed)} archives, such as {packed[0]}, are not unpacked: what is "
+                        "in them is not part of the corpus.")  # fmt: skip
                 return raw
         except CorpusError:
             if not archives:

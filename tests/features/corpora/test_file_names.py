@@ -202,12 +202,3 @@ def test_rows_do_not_depend_on_the_order_of_the_folder(tmp_path, wav):
     moved = [f"{chr(122 - i)}/{name[2:]}" for i, name in enumerate(names)]
     two = read_raw(plant(tmp_path / "2", reversed(moved), wav))
     assert [r.utterance for r in one.rows] == [r.utterance for r in two.rows]
-
-
-def test_a_corpus_of_sound_alone_is_one_defect(tmp_path, wav):
-    plant(tmp_path / "raw", [f"{n}.wav" for n in ("03a01Fa", "08a02Na", "16b10Wb")], wav)
-    made = prepare(tmp_path / "raw", tmp_path / "c", jobs=1)
-    assert (made.rows, made.pictures, made.sounds) == ({"train": 3}, 0, 3)
-    assert [(d.kind, d.where) for d in made.defects] == [("no pictures", "train")]
-    assert made.corpus.info["missing"]["visual"]["train/d-0-seq-0"] == "the corpus has sound alone"
-    assert prepare(tmp_path / "raw", tmp_path / "c").already

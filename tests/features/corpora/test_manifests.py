@@ -4,6 +4,7 @@
 import gzip
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -94,12 +95,23 @@ def test_a_saved_dataset(tmp_path):
     for row in raw.rows:
         first, size = row.sound.inside
         assert row.sound.path.read_bytes()[first : first + size].startswith(b"RIFF")
-    made = prepare(HERE / "datasets/splits", tmp_path / "c", jobs=1)
-    assert (made.rows, made.sounds) == ({"train": 2, "dev": 1, "test": 1}, 4)
+    shutil.copytree(HERE / "datasets/splits", tmp_path / "splits")
+    made = prepare(tmp_path / "splits", tmp_path / "c", jobs=1)
+    assert (made.rows, made.pictures) == ({"train": 2, "dev": 1, "test": 1}, 0)
+    assert made.sounds == 4
+    # Sound alone is one defect of a split, not one of each row, and the rows say it too.
+    defects = [(d.kind, d.where) for d in made.defects if "picture" in d.kind]
+    assert defects == [("no pictures", split) for split in ("train", "dev", "test")]
+    assert made.corpus.info["missing"]["visual"]["dev/d-0-seq-0"] == "the corpus has sound alone"
     sounds = {u.x_text: read_audio(tmp_path / "c" / u.x_audio) for u in made.corpus.utterances}
     for number, text in enumerate(("one", "two", "three", "four"), 1):
         assert len(sounds[text]) == 800 * number
         assert np.allclose(sounds[text], min(0.25 * number, 32767 / 32768), atol=2 / 32768)
+    with zipfile.ZipFile(tmp_path / "splits/more.zip", "w") as more:
+        more.writestr("dataset_info.json", "{}")
+    said = []
+    assert prepare(tmp_path / "splits", tmp_path / "c", say=said.append).already
+    assert "1 archives, such as" in said[0] and "not unpacked: what is in them is not" in said[0]
     # The doctor of the raw dataset says where the sounds are.
     media = {m.name: m.reasons for m in doctor(HERE / "datasets/splits").media}
     assert media["sound"] == {"inside …": 4}
