@@ -5,7 +5,8 @@
     the media files, relative to the folder of the header
 
 The label is the column of the scheme `emotion`, or of that name; `--kind audformat:TABLE` says of
-which table, or tables separated by commas, and `audformat:TABLE:COLUMN` which column. Without it,
+which table, or tables separated by commas or as a pattern (`emotion.*.gold_standard`), and
+`audformat:TABLE:COLUMN` which column. Without it,
 all tables that have such a column are read, which must agree. The order of labels is the
 scheme's. A table's split is that of its rows; else they are train. Speakers, their gender and age,
 transcriptions and everything else that is known of a file become columns, under their own names.
@@ -13,6 +14,7 @@ transcriptions and everything else that is known of a file become columns, under
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def read_audformat(source: Path, which: str = "") -> RawCorpus | None:
     """Read a database; None where there is no db.yaml with tables in `source` or below it.
 
     Args:
-        which: TABLE, TABLE:COLUMN, or several tables separated by commas.
+        which: TABLE, TABLE:COLUMN, or several tables, by commas or a pattern.
 
     Raises:
         CorpusError: the header or a table cannot be read, no table has emotions, or tables differ.
@@ -95,30 +97,46 @@ def _header(path: Path) -> dict[str, Any]:
         raise CorpusError(f"{path}: cannot be read as YAML ({error}).") from error
     if not isinstance(header, dict) or not isinstance(header.get("tables"), dict):
         raise CorpusError(f"{path}: is no header of an audformat database: it has no tables.")
+    # Empty parts are left out of some headers, and null in others.
+    for part in ("tables", "schemes", "splits"):
+        header[part] = _mapping(path, part, header.get(part))
+    for name, table in header["tables"].items():
+        table["columns"] = _mapping(path, f"columns of {name}", table.get("columns"))
     return header
+
+
+def _mapping(path: Path, what: str, found: Any) -> dict[str, dict[str, Any]]:
+    """A part of the header as names and what they are."""
+    found = {} if found is None else found
+    if not isinstance(found, dict) or not all(
+        of is None or isinstance(of, dict) for of in found.values()
+    ):
+        raise CorpusError(f"{path}: its {what} are not names with what they are.")
+    return {str(name): of or {} for name, of in found.items()}
 
 
 def _chosen(path: Path, header: Mapping[str, Any], which: str) -> list[tuple[str, str]]:
     """(table, column) of the labels."""
     wanted, _, column = which.partition(":")
-    tables = [name.strip() for name in wanted.split(",") if name.strip()] or list(header["tables"])
-    if unknown := [name for name in tables if name not in header["tables"]]:
+    names = [name.strip() for name in wanted.split(",") if name.strip()] or ["*"]
+    tables = [table for table in header["tables"] if any(fnmatch(table, name) for name in names)]
+    if unknown := [name for name in names if not any(fnmatch(t, name) for t in header["tables"])]:
         raise CorpusError(
             f"{path}: has no table {', '.join(unknown)}; {', '.join(header['tables'])} are there."
         )
     found = []
     for table in tables:
-        columns = header["tables"][table].get("columns") or {}
+        columns = header["tables"][table]["columns"]
         if column:
             found += [(table, column)] if column in columns else []
             continue
-        schemes = {name: (of or {}).get("scheme_id") for name, of in columns.items()}
+        schemes = {name: of.get("scheme_id") for name, of in columns.items()}
         emotions = [name for name, scheme in schemes.items() if EMOTION in (scheme, name)]
         if len(emotions) > 1 and EMOTION in emotions:
             emotions = [EMOTION]
         found += [(table, name) for name in emotions]
     if not found:
-        lines = [f"{name}: {', '.join(of.get('columns') or {}) or 'no columns'}"
+        lines = [f"{name}: {', '.join(of['columns']) or 'no columns'}"
                  for name, of in header["tables"].items()]  # fmt: skip
         what = f"a column {column}" if column else "a column of the scheme emotion, or of that name"
         raise CorpusError(
@@ -136,17 +154,17 @@ def _chosen(path: Path, header: Mapping[str, Any], which: str) -> list[tuple[str
 
 def _labels(root: Path, header: Mapping[str, Any], table: str, column: str) -> list[str]:
     """The labels of a column's scheme, in its order; none where it has none."""
-    of = header["tables"][table]["columns"][column] or {}
-    labels = (header.get("schemes") or {}).get(of.get("scheme_id"), {}).get("labels")
+    of = header["tables"][table]["columns"][column]
+    labels = header["schemes"].get(of.get("scheme_id"), {}).get("labels")
     if isinstance(labels, str):  # a table that lists them
         return [_text(next(iter(cells.values()))) for _, cells in _cells(root, labels)]
-    return [_text(label) for label in labels or ()]
+    return [_text(label) for label in labels] if isinstance(labels, list | dict) else []
 
 
 def _split(header: Mapping[str, Any], said: str | None) -> Split | None:
     if said is None:
         return None
-    kind = ((header.get("splits") or {}).get(said) or {}).get("type", said)
+    kind = header["splits"].get(str(said), {}).get("type", said)
     return SPLITS.get(str(kind).lower())
 
 
@@ -155,17 +173,17 @@ def _facts(
 ) -> dict[_Key, dict[str, str]]:
     """What other tables say of files and segments."""
     facts: dict[_Key, dict[str, str]] = {}
-    schemes = header.get("schemes") or {}
+    schemes = header["schemes"]
     emotions = {name for _, name in chosen}
     for table in header["tables"]:
-        columns = header["tables"][table].get("columns") or {}
+        columns = header["tables"][table]["columns"]
         for _, key, cells in _rows(root, header, table):
             known = facts.setdefault(key, {})
             for name, cell in cells.items():
                 if name in emotions:
                     continue
                 known.setdefault(name, _text(cell))
-                scheme = schemes.get((columns.get(name) or {}).get("scheme_id")) or {}
+                scheme = schemes.get(columns.get(name, {}).get("scheme_id"), {})
                 labels = scheme.get("labels")
                 means = None
                 if isinstance(labels, dict):

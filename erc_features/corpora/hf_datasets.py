@@ -48,7 +48,9 @@ def read_datasets(source: Path, which: str = "") -> RawCorpus | None:
             what = f"the split is called {folder.name}"
             done = "read as train; the column part has its name"
             defects.append(Defect("split of another kind", folder.name, what, done))
-        features = _json(folder / "dataset_info.json").get("features") or {}
+        features = _json(folder / "dataset_info.json").get("features")
+        if not isinstance(features, dict):
+            raise CorpusError(f"{folder / 'dataset_info.json'}: names no features.")
         columns = _columns(folder, features, which)
         label = columns["label"]
         order += features[label].get("names") or ()
@@ -103,14 +105,20 @@ def _rows(folder: Path, sound: str, others: list[str]) -> Iterator[tuple[str, di
     bytes of the table's file, the first and how many."""
     import pyarrow as pa
 
-    names = [entry.get("filename") for entry in _json(folder / "state.json").get("_data_files", [])]
+    files = _json(folder / "state.json").get("_data_files")
+    names = [entry.get("filename") for entry in files or () if isinstance(entry, dict)]
     number = 0
     for path in (folder / str(name) for name in names):
         try:
             whole = pa.memory_map(str(path)).read_buffer()
             batches = list(pa.ipc.open_stream(whole))
-        except (OSError, pa.ArrowException) as error:
+            for batch in batches:
+                batch.validate(full=True)  # offsets that point out of the file would be followed
+            absent = {sound, *others} - set(batches[0].schema.names) if batches else set()
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise CorpusError(f"{path}: cannot be read as a table of Arrow ({error}).") from error
+        if absent:
+            raise CorpusError(f"{path}: has no column {', '.join(sorted(absent))}.")
         for batch in batches:
             places = list(_sounds(path, whole, batch.column(sound)))
             for cells, inside in zip(batch.select(others).to_pylist(), places, strict=True):
@@ -125,7 +133,12 @@ def _sounds(path: Path, whole: Any, column: Any) -> Iterator[Any]:
 
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
+    kind = column.type
+    if not pa.types.is_struct(kind) or not {"bytes", "path"} <= {field.name for field in kind}:
+        raise CorpusError(f"{path}: its sounds are {kind}, not bytes and path.")
     data, names = column.field("bytes"), column.field("path").to_pylist()
+    if not (pa.types.is_binary(data.type) or pa.types.is_large_binary(data.type)):
+        raise CorpusError(f"{path}: the bytes of its sounds are {data.type}, not binary.")
     _, offsets, buffer = data.buffers()
     size = np.int64 if pa.types.is_large_binary(data.type) else np.int32
     ends = np.frombuffer(offsets, size)[data.offset : data.offset + len(data) + 1]
@@ -173,5 +186,6 @@ def _text(cell: Any, feature: Any) -> str | None:
     if not isinstance(feature, dict) or feature.get("_type") not in ("Value", "ClassLabel"):
         return None
     if feature["_type"] == "ClassLabel":
-        return "" if cell < 0 else str(feature["names"][cell])
+        names = feature.get("names") or ()
+        return "" if cell < 0 else str(names[cell]) if cell < len(names) else f"class {cell}"
     return f"{cell:.9g}" if isinstance(cell, float) else str(cell).strip()

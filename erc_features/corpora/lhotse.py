@@ -64,12 +64,15 @@ def read_lhotse(source: Path, which: str = "") -> RawCorpus | None:
                 problems.append(f"{place}: no recording {line.get('recording_id')!r}")
                 continue
             custom = line.get("custom") or {}
+            if not isinstance(custom, dict):
+                problems.append(f"{place}: custom is no object")
+                continue
             for name in (*custom, *line):
                 fields[name] = fields.get(name, 0) + 1
             label = custom.get(which or EMOTION, line.get(which or EMOTION))
             row = _row(place, line, recording, label, split, source, problems)
             rows += [row] if row else []
-            channels += len(recording[1].get("channel_ids") or ()) > _count(line.get("channel"))
+            channels += _count(recording[1].get("channel_ids")) > _count(line.get("channel"))
     refuse_if_wrong(source, problems)
     if not any(row.label for row in rows):
         names = [f"{name}: in {count:,} supervisions" for name, count in sorted(fields.items())]
@@ -127,21 +130,24 @@ def _row(
     problems: list[str],
 ) -> Listed | None:
     manifest, of = recording
-    files = [entry for entry in of.get("sources") or () if entry.get("type") == "file"]
+    sources = of.get("sources") if isinstance(of.get("sources"), list) else []
+    sources = [entry for entry in sources or () if isinstance(entry, dict)]
+    files = [entry for entry in sources if entry.get("type") == "file"]
     if len(files) != 1:
-        kinds = ", ".join(str(entry.get("type")) for entry in of.get("sources") or ()) or "none"
+        kinds = ", ".join(str(entry.get("type")) for entry in sources) or "none"
         problems.append(f"{place}: recording {of.get('id')} has the sources {kinds}, not one file")
         return None
     path = find_file(str(files[0].get("source")), [Path(manifest).parent, source])
     try:
         start, duration = float(line["start"]), float(line["duration"])
+        length = float(of.get("duration") or 0)
     except (KeyError, TypeError, ValueError):
         problems.append(f"{place}: has no start or duration in seconds")
         return None
-    if start < 0 or duration <= 0:
+    if not (start >= 0 and 0 < duration < float("inf")):  # NaN is neither
         problems.append(f"{place}: starts at {start:g} s and lasts {duration:g} s")
         return None
-    whole = start == 0 and abs(duration - float(of.get("duration") or 0)) < _WHOLE
+    whole = start == 0 and abs(duration - length) < _WHOLE
     end = round(start + duration, 9)
     custom = dict(line.get("custom") or {})
     facts = {name: line.get(name) for name in ("id", "language", "gender")} | custom
