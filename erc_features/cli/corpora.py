@@ -90,8 +90,13 @@ def prepare(
     The table is in first normal form, with a PNG mosaic and a 16 kHz WAV for each utterance.
     An interrupted preparation goes on where it stopped.
 
+    It reads MELD, EmoryNLP, IEMOCAP, RAVDESS, CREMA-D, EmoDB and TESS as they are published;
+    audformat databases, lhotse manifests, saved datasets of Hugging Face, and plain CSVs of files,
+    times, speakers and emotions. It says how many utterances it found beside how many are
+    published. Where there is no official split, all is train, for `erc fuse --folds`.
+
     Arguments:
-        raw: Folder or archive of the raw data.
+        raw: Folder or archive of the raw data, or a CSV.
 
     Options:
         to: Folder of the new corpus, or the URL of a bucket.
@@ -99,7 +104,9 @@ def prepare(
         height: Height of each frame in pixels.
         faces: Also cut out the largest face of each frame, for `erc extract --crop face`. Needs
             the extra: pip install 'erc[faces]'.
-        kind: Name of the corpus. [default: recognised by its files]
+        kind: Name of the corpus: meld, emorynlp, iemocap, iemocap-4, iemocap-4-unmerged, iemocap-6,
+            ravdess, crema-d, emodb, tess, audformat, lhotse, datasets or table. The last four also
+            take which labels to read, as in table:COLUMN. [default: recognised by its files]
         strict: Treat every defect as an error.
         force: Prepare again a corpus that was made with other settings.
     """

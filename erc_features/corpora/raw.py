@@ -23,29 +23,54 @@ class Defect:
     done: str
 
 
+Span = tuple[float, float | None]
+
+
+@dataclass(frozen=True)
+class RawSound:
+    """A file of sound alone.
+
+    Attributes:
+        segment: which part of it the utterance is, as in :class:`RawUtterance`; None is all of it.
+        inside: where the sound is a part of the file's bytes, as in a table of sounds: the first
+            byte and how many.
+    """
+
+    path: Path
+    segment: Span | None = None
+    inside: tuple[int, int] | None = None
+
+
 @dataclass(frozen=True)
 class RawUtterance:
     """An utterance whose media cells are still empty.
 
     Attributes:
-        clip: the file that its picture and sound come from.
+        clip: the file that its picture and sound come from; only its picture, where there is
+            `sound`. None with a `sound`: the corpus has no picture of it.
         segment: which part of `clip` it is, where that is a recording: start and end in seconds
             (None is its end). None is all of it.
         written: its text before it was brought into plain form, if that is known.
+        sound: the file that its sound comes from, where that is another one than `clip`.
     """
 
     utterance: Utterance
     clip: Path | None
     written: str | None = None
-    segment: tuple[float, float | None] | None = None
+    segment: Span | None = None
+    sound: RawSound | None = None
 
 
 @dataclass(frozen=True)
 class RawCorpus:
-    """Raw data as read: rows in manifest order, and what was wrong with them."""
+    """Raw data as read: rows in manifest order, and what was wrong with them.
+
+    `notes` are lines that whoever prepares them reads, such as counts beside published ones.
+    """
 
     kind: str
     source: Path
     rows: tuple[RawUtterance, ...]
     labels: tuple[str, ...]
     defects: tuple[Defect, ...]
+    notes: tuple[str, ...] = ()

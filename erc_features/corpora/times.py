@@ -14,6 +14,8 @@ _TIME = re.compile(r"([0-9]{1,2}):([0-5][0-9]):([0-5][0-9])[,.]([0-9]{3})")
 _CLOCK = re.compile(
     r"(?:([0-9]{1,3}) days? )?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9](?:[,.][0-9]{1,20})?)"
 )
+# pandas writes a column whose times are all whole days, such as 0, without hours: "0 days".
+_DAYS = re.compile(r"([0-9]{1,3}) days?")
 # 0.1 + 0.2 is written as 0.30000000000000004, and a millionth as 1e-06.
 _NUMBER = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,2})?")
 _SHORTEST = 0.1  # seconds; no emotion is heard in less
@@ -39,6 +41,8 @@ def read_time(cell: str) -> float | None:
 
     >>> read_time("12.5"), read_time("0:00:12.5"), read_time("00:20:57,256"), read_time("12:30")
     (12.5, 12.5, 1257.256, None)
+    >>> read_time("0 days 00:00:01.5"), read_time("0 days")
+    (1.5, 0.0)
     """
     cell = cell.strip()
     if not cell.isascii():
@@ -52,6 +56,8 @@ def read_time(cell: str) -> float | None:
         whole, _, fraction = rest.replace(",", ".").partition(".")
         clock = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(whole)
         return sign * float(f"{clock}.{fraction or 0}")  # the nearest float, as for a number
+    if match := _DAYS.fullmatch(cell):
+        return sign * 86_400.0 * int(match[1])
     return None
 
 

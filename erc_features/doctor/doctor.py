@@ -119,7 +119,13 @@ def doctor(
     seen = symptoms(rows, (written or {}) if raw else {}, {key for key, _ in cut})
     timed = {defect.where for defect in noted if defect.kind in TIME_KINDS}
     seen = [d for d in seen if not (d.kind in TIME_KINDS and d.where in timed)]
-    media = look_at_media(corpus.root, rows, corpus.info, noted, clips=raw is not None)
+    media = look_at_media(
+        corpus.root,
+        rows,
+        corpus.info,
+        noted,
+        clips=raw is not None and not any(row.sound for row in raw.rows),
+    )
     seen += segment_defects(corpus, cut, media.files)
     names = MediaNames(rows, media.files, corpus.root, cut)
     shared = names.shared()
@@ -150,13 +156,24 @@ def _noted(info: Mapping[str, Any]) -> tuple[Defect, ...]:
 
 def _from_raw(raw: RawCorpus) -> Corpus:
     """The rows of raw data as a corpus whose media are the clips."""
-    rows, some = [], any(row.segment is not None for row in raw.rows)
+    spans = [row.sound.segment if row.sound else row.segment for row in raw.rows]
+    rows, some = [], any(span is not None for span in spans)
+    missing: dict[str, dict[str, str]] = {"visual": {}, "audio": {}}
     for row in raw.rows:
         clip = os.path.relpath(row.clip, raw.source) if row.clip is not None else ""
-        u = replace(row.utterance, x_visual=clip, x_audio=clip)
-        (u,) = without_times([u]) if some and row.segment is None else [u]
-        if row.segment is not None:
-            start, end = row.segment
+        sound, span = clip, row.segment
+        if row.sound is not None:
+            sound = os.path.relpath(row.sound.path, raw.source)
+            # A row has one pair of times: here it is that of the sound.
+            if row.sound.segment != span:
+                clip, span = "", row.sound.segment
+                missing["visual"][row.utterance.key] = "cut out of a recording by erc prepare"
+            if row.sound.inside is not None:
+                sound, missing["audio"][row.utterance.key] = "", f"inside {row.sound.path.name}"
+        u = replace(row.utterance, x_visual=clip, x_audio=sound)
+        (u,) = without_times([u]) if some and span is None else [u]
+        if span is not None:
+            start, end = span
             times = {START: str(start), END: "" if end is None else str(end)}
             u = replace(u, more=MappingProxyType({**u.more, **times}))
         rows.append(u)
@@ -164,7 +181,8 @@ def _from_raw(raw: RawCorpus) -> Corpus:
         raise CorpusError(f"{raw.source}: the annotations have no rows.")
     name = raw.source.resolve().name
     # Without segments, the times are those of an episode, and the clips are already cut.
-    return Corpus(raw.source, name, tuple(rows), raw.labels, MappingProxyType({SEGMENTS: some}))
+    info = MappingProxyType({SEGMENTS: some, "missing": missing})
+    return Corpus(raw.source, name, tuple(rows), raw.labels, info)
 
 
 def _encodable(value: Any) -> Any:

@@ -120,6 +120,8 @@ def read_clip(
             rate = audio.codec_context.sample_rate
             broken["audio"], audio = f"sound has {rate:,} samples per second", None
         duration = declared_duration(container, video)
+        # Now: the memory that a stream describes itself in is freed with its container.
+        sounding = declared(audio) if audio is not None else 0.0
         picker = _Picker(frames, duration, height, crop)
         mixer = Mixer(audio.codec_context.name if audio is not None else "")
         chunks: list[np.ndarray] = []
@@ -156,9 +158,9 @@ def read_clip(
     elif sound and not np.isfinite(samples).all():
         no_sound = "sound holds samples that are not finite numbers"
     elif sound and audio is not None:
-        length, whole = len(samples) / RATE, declared(audio)
-        if length < whole * _WHOLE - 0.5:
-            no_sound = f"sound cut off: ends at {length:.2f} s of {whole:.2f} s"
+        length = len(samples) / RATE
+        if length < sounding * _WHOLE - 0.5:
+            no_sound = f"sound cut off: ends at {length:.2f} s of {sounding:.2f} s"
     return Clip(
         () if no_picture else pictures,
         np.empty(0, np.float32) if no_sound else np.clip(samples, -1.0, 1.0),

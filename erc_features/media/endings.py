@@ -2,4 +2,4 @@
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 SOUNDS = frozenset({".wav", ".mp3", ".m4a", ".ogg", ".flac", ".aac", ".opus"})
-CLIPS = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm"})
+CLIPS = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".flv"})

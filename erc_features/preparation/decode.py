@@ -4,21 +4,26 @@ The segments of a recording are one piece of work: it is decoded once for all of
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from erc_features.corpora.downmix import DOWNMIX
+from erc_features.corpora.raw import RawSound, Span
 from erc_features.errors import ErcError, MediaError
 
 if TYPE_CHECKING:  # PyAV: not before a clip is decoded
-    from erc_features.media import FaceCrop
+    from erc_features.media import Clip, FaceCrop
 
 TIME_LIMIT = 120.0  # seconds; MELD's longest clip, 305 s, takes about 20
 _HOUR_LIMIT = 3600.0  # more for each hour of a recording
+SOUND_ALONE = "the corpus has sound alone"
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,18 @@ class Outcome:
 @dataclass(frozen=True)
 class Task:
     """A clip to decode, and where its picture and sound go, and its faces if they are wanted;
-    `parent` is the process that asks."""
+    `parent` is the process that asks. With `audio`, the sound comes from there, and the clip, if
+    there is one, gives the picture alone."""
 
     key: str
-    clip: Path
+    clip: Path | None
     picture: Path
     sound: Path
     decode: Decode
     parent: int
     face: Path | None = None
-    segment: tuple[float, float | None] | None = None
+    segment: Span | None = None
+    audio: RawSound | None = None
 
 
 def no_face(outcome: Outcome) -> str:
@@ -84,7 +91,7 @@ def decode_clips(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
     waiting: dict[Future, list[Task]] = {}
     groups: dict[object, list[Task]] = {}
     for task in tasks:
-        groups.setdefault(task.key if task.segment is None else task.clip, []).append(task)
+        groups.setdefault(_recording(task) or task.key, []).append(task)
     queue = iter(groups.values())
     jobs = min(jobs, len(groups))
     # Only a few are scheduled ahead, so that memory stays flat however many clips there are.
@@ -105,13 +112,21 @@ def decode_clips(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
                 pool.stop()
 
 
+def _recording(task: Task) -> Path | None:
+    """The recording that a task is cut from; None where it is all of its files."""
+    if task.segment is not None:
+        return task.clip
+    return task.audio.path if task.audio is not None and task.audio.segment is not None else None
+
+
 def _work(group: list[Task]) -> tuple[Callable[[list[Task]], list[Outcome]], float]:
     """What decodes a group of tasks, and the seconds that it may take."""
-    if group[0].segment is None:
+    if _recording(group[0]) is None:
         return decode_whole, TIME_LIMIT
     from erc_features.media import duration
 
-    hours = duration(group[0].clip, longest=float("inf")) / 3600
+    files = {task.clip for task in group} | {task.audio.path for task in group if task.audio}
+    hours = sum(duration(path, longest=float("inf")) for path in files if path is not None) / 3600
     return decode_recording, TIME_LIMIT + _HOUR_LIMIT * hours
 
 
@@ -135,45 +150,101 @@ def _outcomes(group: list[Task], future: Future) -> list[Outcome]:
 
 
 def decode_whole(group: list[Task]) -> list[Outcome]:
-    """Decode one clip, as :func:`decode_clip`."""
-    return [decode_clip(task) for task in group]
+    """Decode one clip, as :func:`decode_clip`, or two files where the sound has its own."""
+    return [decode_pair(task) if task.audio else decode_clip(task) for task in group]
 
 
 def decode_recording(group: list[Task]) -> list[Outcome]:
     """Decode one recording, in a worker process, and write its segments' pictures and sounds.
 
-    The share of samples at full scale is that of the segment after it was mixed down.
+    Where the sound of the segments is another recording, that is decoded once as well. The share
+    of samples at full scale is that of the segment after it was mixed down.
     """
     from erc_features import media
 
-    clip, wanted, spool = group[0].clip, group[0].decode, media.Spool()
-    spans = [task.segment for task in group if task.segment is not None]
-    sound = media.Sound(clip, spool)
-    pictures = media.Pictures(clip, spans, wanted.frames, wanted.height, spool)
+    wanted, spool = group[0].decode, media.Spool()
+    spans: dict[Path, list[Span]] = {}
+    for task in group:
+        if task.clip is not None and task.segment is not None:
+            spans.setdefault(task.clip, []).append(task.segment)
+    n, height = wanted.frames, wanted.height
+    pictures = {path: media.Pictures(path, of, n, height, spool) for path, of in spans.items()}
     # Faces are cut out of the full frames.
-    full = media.Pictures(clip, spans, wanted.frames, None, spool) if wanted.faces else None
+    full = {
+        path: media.Pictures(path, of, n, None, spool)
+        for path, of in (spans if wanted.faces else {}).items()
+    }
+    sounds: dict[Path, media.Sound] = {}
     found = []
-    for task, span in zip(group, spans, strict=True):
-        why, samples, frames, crops = {}, None, (), []
+    for task in group:
+        clip, span = task.clip, task.segment
+        why, samples, frames, crops, share = {}, None, (), [], 0.0
+        heard, part = (task.audio.path, task.audio.segment) if task.audio else (clip, span)
+        if part is None:
+            one = _whole_sound(task)
+            samples, why["sound"], share = one.audio, one.no_sound, one.clipped
+        else:
+            assert heard is not None  # a segment is one of a file
+            try:
+                samples = sounds.setdefault(heard, media.Sound(heard, spool)).segment(*part)
+                loud = int((abs(samples) >= 32767 / 32768).sum())
+                share = loud / len(samples) if loud > 1 else 0.0
+            except MediaError as error:
+                why["sound"] = str(error)
         try:
-            samples = sound.segment(*span)
-        except MediaError as error:
-            why["sound"] = str(error)
-        try:
-            frames = pictures.segment(*span)
-            if full and wanted.faces:
-                cut = (wanted.faces.cut(frame) for frame in full.segment(*span))
+            if clip is None or span is None:  # no reader cuts the sound and not the picture
+                raise MediaError(SOUND_ALONE if clip is None else "its picture has no times")
+            frames = pictures[clip].segment(*span)
+            if wanted.faces:
+                cut = (wanted.faces.cut(frame) for frame in full[clip].segment(*span))
                 crops = [crop for crop in cut if crop is not None]
         except MediaError as error:
             why["picture"] = str(error)
         _write(task, frames, samples, crops)
-        loud = 0 if samples is None else int((abs(samples) >= 32767 / 32768).sum())
-        share = loud / len(samples) if samples is not None and loud > 1 else 0.0
         found.append(
             Outcome(task.key, why.get("picture", ""), why.get("sound", ""), share, len(crops),
                     len(frames) if full else 0)
         )  # fmt: skip
     return found
+
+
+def decode_pair(task: Task) -> Outcome:
+    """Decode the sound of an utterance and its picture, if there is one, which are two files."""
+    from erc_features import media
+
+    wanted = task.decode
+    crop = wanted.faces.cut if wanted.faces else None
+    picture = media.Clip((), np.empty(0, np.float32), SOUND_ALONE, "")
+    if task.clip is not None:
+        try:
+            picture = media.read_clip(
+                task.clip, frames=wanted.frames, height=wanted.height, sound=False, crop=crop
+            )
+        except MediaError as error:
+            picture = replace(picture, no_picture=str(error))
+    sound = _whole_sound(task)
+    _write(task, picture.frames, sound.audio, picture.crops)
+    faces, frames = (len(picture.crops), len(picture.frames)) if crop else (0, 0)
+    return Outcome(task.key, picture.no_picture, sound.no_sound, sound.clipped, faces, frames)
+
+
+def _whole_sound(task: Task) -> "Clip":
+    """All of the sound that `task.audio` names."""
+    from erc_features import media
+
+    assert task.audio is not None
+    path, inside = task.audio.path, task.audio.inside
+    try:
+        if inside is None:
+            return media.read_clip(path, frames=0)
+        with tempfile.NamedTemporaryFile(prefix="erc-sound-") as file:
+            with open(path, "rb") as table:
+                table.seek(inside[0])
+                file.write(table.read(inside[1]))
+            file.flush()
+            return media.read_clip(Path(file.name), frames=0)
+    except MediaError as error:
+        return media.Clip((), np.empty(0, np.float32), "", str(error))
 
 
 def decode_clip(task: Task) -> Outcome:
@@ -182,6 +253,7 @@ def decode_clip(task: Task) -> Outcome:
 
     wanted = task.decode
     crop = wanted.faces.cut if wanted.faces else None
+    assert task.clip is not None
     try:
         clip = media.read_clip(task.clip, frames=wanted.frames, height=wanted.height, crop=crop)
     except MediaError as error:

@@ -20,12 +20,20 @@ from erc_features.corpora import read_raw
 from erc_features.corpora.clipping import clipped_sound
 from erc_features.corpora.faces import FACE, FACE_CROP, has_faces, with_face
 from erc_features.corpora.manifest import INFO, Corpus, fingerprint, read_corpus, write_corpus
-from erc_features.corpora.raw import Defect, RawCorpus
+from erc_features.corpora.raw import Defect, RawCorpus, RawSound
 from erc_features.corpora.segments import NAME as SEGMENTS
 from erc_features.errors import CorpusError, listed
-from erc_features.preparation.decode import Decode, Outcome, Task, decode_clips, no_face
+from erc_features.preparation.decode import (
+    SOUND_ALONE,
+    Decode,
+    Outcome,
+    Task,
+    decode_clips,
+    no_face,
+)
 from erc_features.preparation.journal import JOURNAL, alone_in, clear, differences, read_journal
 from erc_features.threads import our_cores
+from erc_features.utterance import Split, parse_key
 
 # In real MELD clips, a mosaic's PNG takes 0.49 of its pixels' bytes, and sound lasts 3.6 s.
 _PNG_SHARE, _WAV_BYTES = 0.49, 115_000
@@ -80,9 +88,9 @@ def prepare(
         strict: make any defect in the raw data an error, before anything is written.
         force: prepare again what was prepared from other data or with other settings.
         progress: called with (clips done, clips).
-        say: called with a line about the space that is needed, before it is used, about why
-            the work of an interrupted preparation is done again, or about the detector of faces
-            and its licence.
+        say: called with a line about what the reader found, such as counts beside published ones,
+            about the space that is needed, before it is used, about why the work of an interrupted
+            preparation is done again, or about the detector of faces and its licence.
 
     Raises:
         CorpusError: the raw data cannot be read or differ from those that `to` was prepared from,
@@ -97,6 +105,8 @@ def prepare(
     if decode.faces is not None:
         decode.faces.must_be_installed()
     raw = _read(source, kind, say)
+    for note in raw.notes:
+        say(note)
     if strict and raw.defects:
         _refuse(source, raw.defects)
     origin = _origin(raw, decode)
@@ -133,7 +143,7 @@ def prepare(
                     journal.flush()
                     if progress:
                         progress(len(done), total)
-            defects = (*raw.defects, *_media_defects(done))
+            defects = (*raw.defects, *_media_defects(raw, done))
             if strict and len(defects) > len(raw.defects):
                 _refuse(source, defects)
             corpus = _write(raw, to, decode, done, defects, origin)
@@ -148,9 +158,11 @@ def prepare(
 
 def _need_space(tasks: list[Task], decode: Decode, to: Path, say: Callable[[str], object]) -> None:
     """Estimate the space that the media need; raise an error where far less is free."""
-    need = len(tasks) * (_PNG_SHARE * decode.frames * decode.height**2 * 16 / 9 * 3 + _WAV_BYTES)
+    seen = sum(task.clip is not None for task in tasks)
+    need = seen * _PNG_SHARE * decode.frames * decode.height**2 * 16 / 9 * 3
+    need += len(tasks) * _WAV_BYTES
     if decode.faces is not None:
-        need += len(tasks) * _FACE_SHARE * decode.frames * decode.faces.side**2 * 3
+        need += seen * _FACE_SHARE * decode.frames * decode.faces.side**2 * 3
     free = shutil.disk_usage(to).free
     if need > _WORTH_SAYING:
         say(f"{len(tasks):,} clips: about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.")
@@ -171,6 +183,10 @@ def _read(source: Path, kind: str | None, say: Callable[[str], object]) -> RawCo
         try:
             raw = read_raw(source, kind)
             if not archives or all(defect.kind != "no media" for defect in raw.defects):
+                packed = [path for path in archives if not path.with_name(stem(path.name)).exists()]
+                if packed:
+                    say(f"{len(packed)} archives, such as {packed[0]}, are not unpacked: what is "
+                        "in them is not part of the corpus.")  # fmt: skip
                 return raw
         except CorpusError:
             if not archives:
@@ -191,39 +207,64 @@ def _refuse(source: Path, defects: tuple[Defect, ...]) -> None:
 def _origin(raw: RawCorpus, decode: Decode) -> dict[str, Any]:
     """What a preparation depends on; while it is the same, nothing needs to be done again."""
     sizes = [row.clip.stat().st_size for row in raw.rows if row.clip and row.clip.is_file()]
+    sounds = [size for row in raw.rows if row.sound and (size := _size(row.sound)) is not None]
+    heard = {"sounds": len(sounds), "sound_bytes": sum(sounds)} if sounds else {}
     times = [f"{row.utterance.key} {row.segment}" for row in raw.rows if row.segment is not None]
+    times += [
+        f"{row.utterance.key} sound {row.sound.segment}"
+        for row in raw.rows
+        if row.sound is not None and row.sound.segment is not None
+    ]
     cut = {SEGMENTS: sha256("\n".join(sorted(times)).encode()).hexdigest()} if times else {}
     return {
         "kind": raw.kind,
         "rows": fingerprint(row.utterance for row in raw.rows),
         "clips": len(sizes),
         "bytes": sum(sizes),
+        **heard,
         **cut,
         **decode.as_dict(),
     }
+
+
+def _size(sound: RawSound) -> int | None:
+    """The bytes of a sound; None where there is no file."""
+    if sound.inside is not None:
+        return sound.inside[1]
+    return sound.path.stat().st_size if sound.path.is_file() else None
 
 
 def _tasks(raw: RawCorpus, to: Path, decode: Decode, done: Mapping[str, Outcome]) -> list[Task]:
     tasks = []
     for row in raw.rows:
         key = row.utterance.key
-        if row.clip is not None and key not in done:
+        if (row.clip is not None or row.sound is not None) and key not in done:
             picture, sound = to / f"{key}.png", to / f"{key}.wav"
             face = to / f"{key}{FACE}" if decode.faces is not None else None
             tasks.append(
-                Task(key, row.clip, picture, sound, decode, os.getpid(), face, row.segment)
+                Task(
+                    key, row.clip, picture, sound, decode, os.getpid(), face, row.segment, row.sound
+                )
             )
             picture.parent.mkdir(exist_ok=True)
     return tasks
 
 
-def _media_defects(done: Mapping[str, Outcome]) -> list[Defect]:
+def _media_defects(raw: RawCorpus, done: Mapping[str, Outcome]) -> list[Defect]:
     defects = []
+    # A split of sound alone is one defect, not one for each row.
+    alone = {row.utterance.split for row in raw.rows if row.sound}
+    alone -= {row.utterance.split for row in raw.rows if not row.sound or row.clip}
+    defects += [
+        Defect("no pictures", split, SOUND_ALONE, "left empty") for split in Split if split in alone
+    ]
     for key in sorted(done):
         reasons = {"picture": done[key].no_picture, "sound": done[key].no_sound}
+        if parse_key(key)[0] in alone:
+            del reasons["picture"]
         missing = {name: why for name, why in reasons.items() if why}
         if len(set(missing.values())) == 1 and len(missing) == 2:
-            missing = {"picture and sound": reasons["picture"]}
+            missing = {"picture and sound": done[key].no_picture}
         defects += [Defect(f"no {name}", key, why, "left empty") for name, why in missing.items()]
         defects += clipped_sound(key, done[key].clipped)
     return defects
@@ -263,6 +304,7 @@ def _write(
         "prepared_from": dict(origin),
         "decode": decode.as_dict(),
         "defects": [asdict(defect) for defect in defects],
+        **({"notes": list(raw.notes)} if raw.notes else {}),
         "missing": missing,
     }
     if decode.faces is not None:

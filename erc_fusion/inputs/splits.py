@@ -19,11 +19,14 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
     chosen = (Split.TRAIN, "learn from"), (Split.DEV, "choose on")
     for split, purpose in chosen:
         if not table.labelled[table.rows(split)].any():
-            others = ", ".join(sorted(table.more))
+            way_out = "or take --folds, such as --folds speaker, which makes the parts itself."
+            if not table.labelled.any() and table.more:
+                way_out = (
+                    f"or --target with another of its columns: {', '.join(sorted(table.more))}."
+                )
             raise ErcError(
                 f"Corpus {table.corpus!r} has no labelled {split} row, so there is nothing to "
-                f"{purpose}. It needs {split}.csv with {table.target} filled in"
-                + (f", or --target with another of its columns: {others}." if others else ".")
+                f"{purpose}. It needs {split}.csv with {table.target} filled in; {way_out}"
             )
     for split, _ in chosen:
         if not table.present[table.rows(split)].any():

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import wave
+from contextlib import contextmanager
 
 import imageio_ffmpeg
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from erc_features.errors import MediaError
+from erc_features.media import clip as clip_file
 from erc_features.media import duration, read_audio, read_clip, read_frames, write_mosaic, write_wav
 
 
@@ -159,3 +161,26 @@ def test_sound_that_is_not_a_number(tmp_path):
     scipy.io.wavfile.write(tmp_path / "nan.wav", 16_000, samples)
     with pytest.raises(MediaError, match="not finite"):
         read_audio(tmp_path / "nan.wav")
+
+
+def test_a_clip_is_asked_for_its_length_while_it_is_open(tmp_path, monkeypatch):
+    """A stream that is read after its container was closed says what is in freed memory
+    (`findings/pyav-stream-after-close.sh`): a sound was once "cut off" before 7e16 seconds."""
+    path = encode_clip(tmp_path / "a.mp4", seconds=0.3)
+    is_open = []
+    opened, declared = clip_file.open_clip_file, clip_file.declared
+
+    @contextmanager
+    def watched(path):
+        with opened(path) as container:
+            is_open.append(True)
+            yield container
+            is_open.clear()
+
+    def asked(stream):
+        assert is_open, "the file is closed"
+        return declared(stream)
+
+    monkeypatch.setattr(clip_file, "open_clip_file", watched)
+    monkeypatch.setattr(clip_file, "declared", asked)
+    assert len(read_clip(path).audio)
