@@ -99,7 +99,8 @@ def fuse(
     asked = config
     config, sources = resolve(config)
     table = load_table(sources, config.layers)
-    identity = identity_of(config, table)
+    folds = make_folds(table, config.folds, config.dev) if config.folds else ()
+    identity = identity_of(config, table, folds)
     name = runs.check_name(config.place.name) or f"{config.model.head}-{identity[:8]}"
     path = Path(config.place.runs) / config.corpus / name
     found = Run(path)
@@ -113,7 +114,6 @@ def fuse(
             events.write_events(found)
         told = (*found.metrics.get("warnings", ()), *_older(found))
         return FuseResult(found, True, told)
-    folds = make_folds(table, config.folds, config.dev) if config.folds else ()
     if folds and log:
         raise ErcError("--log tensorboard has no curves of folds; leave it out, or --folds.")
     warnings = check_folds(table, folds, config) if folds else check_splits(table)
@@ -234,8 +234,11 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
     return changed, sources
 
 
-def identity_of(config: FuseConfig, table: FeatureTable) -> str:
-    """A hash of the settings and of all inputs, their numbers too; not of where they are."""
+def identity_of(config: FuseConfig, table: FeatureTable, folds: Sequence[Fold] = ()) -> str:
+    """A hash of the settings and of all inputs, their numbers too; not of where they are.
+
+    `folds` are those of the settings, where they are at hand.
+    """
     inputs = [
         {
             "stem": source.stem,
@@ -252,7 +255,7 @@ def identity_of(config: FuseConfig, table: FeatureTable) -> str:
     what: dict[str, Any] = {"inputs": inputs, "data": table.digest()}
     what["config"] = without_place(config)
     if config.folds:  # which follow from columns that are no data of a run over splits
-        folds = make_folds(table, config.folds, config.dev)
+        folds = folds or make_folds(table, config.folds, config.dev)
         what["folds"] = [[fold.name, fold.dev.tolist(), fold.test.tolist()] for fold in folds]
     return sha256_of(what)
 
