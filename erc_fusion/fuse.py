@@ -235,10 +235,7 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
 
 
 def identity_of(config: FuseConfig, table: FeatureTable, folds: Sequence[Fold] = ()) -> str:
-    """A hash of the settings and of all inputs, their numbers too; not of where they are.
-
-    `folds` are those of the settings, where they are at hand.
-    """
+    """A hash of the settings, folds and inputs, their numbers too; not of where they are."""
     inputs = [
         {
             "stem": source.stem,
@@ -321,7 +318,7 @@ def _inputs(
             }
             if folds
             else {}
-        ),
+        ),  # fmt: skip
         "versions": _versions(),
         # The last bits depend on these too.
         "machine": {"device": device, "threads": torch.get_num_threads()},
