@@ -303,27 +303,21 @@ def _inputs(
         "identity": identity,
         "counts": {split: count for split, count in counts.items() if count},
         "files": files,
-        **(
-            {
-                "folds": [
-                    {
-                        "name": fold.name,
-                        "speakers": list(known),
-                        "train": len(fold.train),
-                        "dev": len(fold.dev),
-                        "test": len(fold.test),
-                    }
-                    for fold, known in zip(folds, speakers, strict=True)
-                ]
-            }
-            if folds
-            else {}
-        ),  # fmt: skip
+        **({"folds": _of_folds(folds, speakers)} if folds else {}),
         "versions": _versions(),
         # The last bits depend on these too.
         "machine": {"device": device, "threads": torch.get_num_threads()},
         "command": shlex.join(sys.argv),
     }
+
+
+def _of_folds(folds: Sequence[Fold], speakers: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """What a run keeps of each fold: its name, the speakers that it knows, and its rows."""
+    return [
+        {"name": fold.name, "speakers": list(known)}
+        | {part: len(getattr(fold, part)) for part in ("train", "dev", "test")}
+        for fold, known in zip(folds, speakers, strict=True)
+    ]
 
 
 def _write_json(path: Path, value: Any) -> None:
