@@ -96,7 +96,8 @@ def fuse(
     asked = config
     config, sources = resolve(config)
     config, table = open_table(config, sources)
-    identity = identity_of(config, table)
+    folds = make_folds(table, config.folds, config.dev) if config.folds else ()
+    identity = identity_of(config, table, folds)
     name = runs.check_name(config.place.name) or f"{config.model.head}-{identity[:8]}"
     path = Path(config.place.runs) / config.corpus / name
     found = Run(path)
@@ -110,7 +111,6 @@ def fuse(
             events.write_events(found)
         told = (*found.metrics.get("warnings", ()), *older(found))
         return FuseResult(found, True, told)
-    folds = make_folds(table, config.folds, config.dev) if config.folds else ()
     if folds and log:
         raise ErcError("--log tensorboard has no curves of folds; leave it out, or --folds.")
     warnings = check_folds(table, folds, config) if folds else check_splits(table)

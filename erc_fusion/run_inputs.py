@@ -17,8 +17,8 @@ from erc_fusion.runs import run as runs
 from erc_fusion.runs.run import Run
 
 
-def identity_of(config: FuseConfig, table: FeatureTable) -> str:
-    """A hash of the settings and of all inputs, their numbers too; not of where they are."""
+def identity_of(config: FuseConfig, table: FeatureTable, folds: Sequence[Fold] = ()) -> str:
+    """A hash of the settings, folds and inputs, their numbers too; not of where they are."""
     inputs = [
         {
             "stem": source.stem,
@@ -35,7 +35,7 @@ def identity_of(config: FuseConfig, table: FeatureTable) -> str:
     what: dict[str, Any] = {"inputs": inputs, "data": table.digest()}
     what["config"] = without_place(config)
     if config.folds:  # which follow from columns that are no data of a run over splits
-        folds = make_folds(table, config.folds, config.dev)
+        folds = folds or make_folds(table, config.folds, config.dev)
         what["folds"] = [[fold.name, fold.dev.tolist(), fold.test.tolist()] for fold in folds]
     return sha256_of(what)
 
@@ -88,24 +88,18 @@ def inputs_of(
         "identity": identity,
         "counts": {split: count for split, count in counts.items() if count},
         "files": files,
-        **(
-            {
-                "folds": [
-                    {
-                        "name": fold.name,
-                        "speakers": list(known),
-                        "train": len(fold.train),
-                        "dev": len(fold.dev),
-                        "test": len(fold.test),
-                    }
-                    for fold, known in zip(folds, speakers, strict=True)
-                ]
-            }
-            if folds
-            else {}
-        ),
+        **({"folds": _of_folds(folds, speakers)} if folds else {}),
         "versions": _versions(),
         # The last bits depend on these too.
         "machine": {"device": device, "threads": torch.get_num_threads()},
         "command": shlex.join(sys.argv),
     }
+
+
+def _of_folds(folds: Sequence[Fold], speakers: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """What a run keeps of each fold: its name, the speakers that it knows, and its rows."""
+    return [
+        {"name": fold.name, "speakers": list(known)}
+        | {part: len(getattr(fold, part)) for part in ("train", "dev", "test")}
+        for fold, known in zip(folds, speakers, strict=True)
+    ]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from erc_fusion.evaluation.metrics import accuracy, confusions, weighted_f1
+from erc_fusion.inputs.folds import dialogue_numbers
 from erc_fusion.inputs.table import FeatureTable
 
 SPEAKER_ROWS = 20
@@ -30,18 +31,19 @@ def slices(
     """Every slice that has a labelled row.
 
     Args:
-        rows: (n,) rows of a split, whole dialogues in order.
+        rows: (n,) rows of a split, or of all, whole dialogues in order.
         predicted: (S, n) classes.
     """
     known = table.label[rows] >= 0
     speaker = table.speaker[rows]
+    dialogue = dialogue_numbers(table.split[rows], table.dialogue[rows])
     length = [len(text.split()) for text in table.text[rows]]
     lacking = [", ".join(stems) or NONE for stems in missing(table, rows)]
     counts = Counter(lacking)  # NONE first, then the most frequent; equals by name
     by_rows = sorted(counts, key=lambda value: (value != NONE, -counts[value], value))
     groups = {
         "speaker": _speakers(speaker, speaker[known]),
-        "position": (_bands(_positions(table.dialogue[rows]), _POSITIONS), [*_POSITIONS]),
+        "position": (_bands(_positions(dialogue), _POSITIONS), [*_POSITIONS]),
         "length": (_bands(length, _LENGTHS), [*[*_LENGTHS][1:], NO_TEXT]),
         "missing": (np.array(lacking), by_rows),
     }

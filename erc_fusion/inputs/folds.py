@@ -204,11 +204,11 @@ def _dealt(label: np.ndarray, group: np.ndarray, count: int, seed: int) -> np.nd
     order = np.random.default_rng(seed).permutation(len(units))
     order = order[np.argsort(-sizes[order], kind="stable")]
     folds, place = np.zeros((count, classes.shape[1])), np.empty(len(units), np.int64)
-    rows = np.zeros(count)
+    rows, one = np.zeros(count), np.eye(count)
     for left, each in zip(range(len(order), 0, -1), order, strict=True):
         empty = rows == 0
-        spread = [np.std(folds + np.eye(count)[f][:, None] * shares[each], axis=0).mean()
-                  for f in range(count)]  # fmt: skip
+        # (f, count, C): were the unit put into fold f.
+        spread = np.std(folds + one[..., None] * shares[each], axis=1).mean(-1)
         # The last units are for folds that have none.
         spread = np.where(empty | (left > empty.sum()), spread, np.inf)
         best = np.lexsort((rows, np.round(spread, 12)))[0]

@@ -67,7 +67,7 @@ class Comparison:
     @property
     def scores(self) -> tuple[str, ...]:
         """The names of the scores that are shown, those of `paired_by` first."""
-        return self.rows[0].scores
+        return max((row.scores for row in self.rows), key=len)  # an older run may lack one
 
     @property
     def paired_by(self) -> tuple[str, ...]:

@@ -125,3 +125,13 @@ def test_new_columns_of_the_predictions(table: FeatureTable, tmp_path: Path) -> 
             assert part.missing.tolist() == present
     assert set(frame.missing) == {"", "audio.b", "text.a,audio.b"}
     assert set(frame.predicted) <= set(LABELS)
+
+
+def test_positions_begin_again_in_another_split(table: FeatureTable) -> None:
+    """Over folds, rows of all splits are scored together, and each split has a dialogue 0."""
+    numbered = replace(table, dialogue=np.zeros_like(table.dialogue))
+    rows = np.arange(len(table))
+    found = slices(numbered, rows, np.zeros((1, len(rows)), np.int64))["position"]
+    known = pd.Series(table.label >= 0)
+    place = pd.Series(table.split).groupby(table.split).cumcount() + 1
+    assert found[0]["value"] == "1" and found[0]["rows"] == (known & (place == 1)).sum()
