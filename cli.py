@@ -24,7 +24,8 @@ from erc_features.cli.features import commands as feature_commands
 from erc_features.cli.options import command_of
 from erc_features.errors import ErcError, ErcWarning
 from erc_features.threads import let_waiting_threads_sleep, our_cores
-from erc_fusion.cli.commands import commands as fusion_commands
+from erc_fusion.cli.runs import commands as run_commands
+from erc_fusion.cli.training import commands as training_commands
 
 
 class Verbs(TyperGroup):
@@ -147,7 +148,7 @@ def demo(to: Path = Path("demo"), seed: int = 0) -> None:
     terminal.show(*sentences(made.comparison), f"The report: {made.report.resolve()}")
 
 
-for group in (corpus_commands, feature_commands, fusion_commands):
+for group in (corpus_commands, feature_commands, training_commands, run_commands):
     app.add_typer(group)
 
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from erc_features.errors import ErcError, RunError, choose, listed
 from erc_features.extraction.tolerance import compare, in_words, tolerance_of
-from erc_features.store import Probe
+from erc_features.store import FeatureFile, Probe
 from erc_features.utterance import Split, corpus_name
 from erc_fusion.config.config import FuseConfig, from_tables, with_options
 from erc_fusion.evaluation.masking import masked_scores
 from erc_fusion.evaluation.score import Floor, Predicted, score_rows
-from erc_fusion.inputs.folds import clusters, make_folds
+from erc_fusion.inputs.folds import clusters, dialogue_numbers, make_folds
 from erc_fusion.inputs.sources import Source, describe, find_sources
 from erc_fusion.inputs.table import FeatureTable, load_table
 from erc_fusion.inputs.targets import Task, with_target
@@ -98,6 +98,8 @@ def score(
             f"No row of {name} ({called}) has a label that {run.path} knows. Its labels are "
             f"{', '.join(task.labels) or task.target}; --map THEIRS=OURS says which is which."
         )
+    if not own:
+        warnings += _strangers(run, table, rows)
     about = {
         "run": run.name, "identity": run.inputs.get("identity", ""), "corpus": name,
         "fingerprint": table.fingerprint, "split": called,
@@ -110,7 +112,8 @@ def score(
         found = Scored(**about, masked=tried, repeats=repeats)
     else:
         cluster = _clusters(table, config, own)[rows]
-        unseen = np.ones(len(rows), bool) if not own else _unseen(table, rows)
+        said = _said_in_train(run)
+        unseen = np.array([text not in said for text in table.text[rows]])
         scores = score_rows(table, rows, predict(table), floor, cluster, unseen)
         found = Scored(**about, scores=scores or {})
     return ScoreResult(found, write_scored(run, found))
@@ -254,13 +257,39 @@ def _by_fold(weights: Any, table: FeatureTable, config: FuseConfig) -> Predicted
 def _clusters(table: FeatureTable, config: FuseConfig, own: bool) -> np.ndarray:
     if own and config.folds:
         return clusters(table, config.folds)
-    names = np.char.add(table.split.astype(str), np.char.mod("/%d", table.dialogue))
-    return np.unique(names, return_inverse=True)[1]
+    # As in training, so that the draws of the bootstrap are the same: splits count from 0 each.
+    return table.dialogue if own else dialogue_numbers(table.split.tolist(), table.dialogue)
 
 
-def _unseen(table: FeatureTable, rows: np.ndarray) -> np.ndarray:
-    seen = set(table.text[table.rows(Split.TRAIN)].tolist())
-    return np.array([text not in seen for text in table.text[rows]])
+def _said_in_train(run: Run) -> set[str]:
+    """The texts that the run learned from, if one of its feature files is still where it was; of a
+    run of folds all texts, since each was learned from in some fold."""
+    for file in run.inputs["files"]:
+        path = Path(file["path"])
+        if path.is_file():
+            with FeatureFile(path) as kept:
+                if kept.provenance.fingerprint == run.inputs["fingerprint"]:
+                    train = kept.split == str(Split.TRAIN)
+                    folds = bool(run.inputs.get("folds"))
+                    return {text for text in kept.text[train | folds].tolist() if text}
+    return set()
+
+
+def _strangers(run: Run, table: FeatureTable, rows: np.ndarray) -> list[str]:
+    """What to know of another corpus: texts that the run has learned from, labels that it lacks."""
+    said, found = _said_in_train(run), []
+    if known := sum(text in said for text in table.text[rows].tolist()):
+        found.append(
+            f"{known:,} of {len(rows):,} rows say word for word what the run's own corpus says in "
+            "train"
+        )
+    truth = set(table.label[rows].tolist())
+    absent = [name for c, name in enumerate(table.labels) if c not in truth]
+    if table.task.classes and absent:
+        found.append(
+            f"no row is {', '.join(absent)}: where the run predicts that, it is wrong by definition"
+        )
+    return found
 
 
 def _majority(run: Run, task: Task) -> int:

@@ -4,4 +4,4 @@ Nothing may be decided here that cannot be done from Python, and nothing heavy i
 command runs.
 """
 
-__all__ = ["commands"]
+__all__ = ["runs", "training"]

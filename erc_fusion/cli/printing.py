@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from erc_features.terminal import err, out, show, table
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # importing a verb takes as long as running it on a small cor
     from erc_fusion.fuse import FuseResult
     from erc_fusion.predict import Answer
     from erc_fusion.runs.ladder import Ladder
+    from erc_fusion.score import ScoreResult
     from erc_fusion.search.overfit import Overfit
     from erc_fusion.search.study import Studied
     from erc_fusion.search.tune import Tuned
@@ -117,6 +119,36 @@ def _show_numbers(metrics: dict[str, Any]) -> None:
     ]  # fmt: skip
     if rows:
         table(("split", "number", "rows", "CCC", "r", "MAE", "RMSE", "mean's MAE"), rows)
+
+
+def show_scored(result: "ScoreResult") -> None:
+    """What `erc score` prints: the scores, and what does not count."""
+    found = result.scored
+    names = [name for name in NAMES if name in found.scores]
+    if names:
+        show(f"{found.run} on {found.corpus}, {found.split}: {found.scores['labelled']:,} rows, "
+             f"{found.scores['dialogues']:,} dialogues")  # fmt: skip
+        table(
+            ("score", "mean ± deviation over seeds", "95% interval"),
+            [[NAMES[name], _figure(name, own), f"[{number(name, own['low'])}, "
+              f"{number(name, own['high'])}]"] for name in names
+             for own in [found.scores[name]]],
+        )  # fmt: skip
+    if found.masked:
+        times = f"mean ± deviation over {found.repeats} draws of the rows"
+        show(f"{found.run} on {found.corpus}, {found.split}, with modalities missing; {times}")
+        scores = [name for name in NAMES if name in found.masked[0].scores]
+        rows = [
+            [", ".join(f"{name} {share:.0%}" for name, share in step.shares.items()),
+             *(_figure(name, asdict(step.scores[name])) for name in scores)]
+            for step in found.masked
+        ]  # fmt: skip
+        table(("missing", *(NAMES[name] for name in scores)), rows)
+    if found.left_out:
+        listed = ", ".join(f"{name} {rows:,}" for name, rows in found.left_out.items())
+        show(f"Left out, as the run has no such label (--map THEIRS=OURS): {listed} rows.")
+    show(*(f"Warning: {warning}" for warning in found.warnings))
+    show(f"{result.path}; `erc report` shows it beside the run.")
 
 
 def show_overfit(found: "Overfit") -> None:

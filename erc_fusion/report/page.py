@@ -11,6 +11,7 @@ from erc_features import pages
 from erc_features.whole_file import whole_file
 from erc_fusion.report import plots
 from erc_fusion.report.comparison import Comparison
+from erc_fusion.report.elsewhere import elsewhere
 from erc_fusion.report.maps import maps
 from erc_fusion.report.mistakes import pick
 from erc_fusion.report.published import ROWS as MELD_TEST
@@ -19,6 +20,7 @@ from erc_fusion.report.run_section import section
 from erc_fusion.report.summary import footnotes, sentences
 from erc_fusion.report.table import interval, percent, probability, spread, tabulate, unit_of
 from erc_fusion.runs.run import DONE
+from erc_fusion.runs.scored import Scored
 from erc_fusion.runs.scores import NAMES, number
 
 _HERE = Path(__file__).parent
@@ -50,6 +52,11 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
     best = comparison.best or comparison.rows[0]
     majority = comparison.majority(split)
     table = tabulate(comparison)
+    found = elsewhere(comparison)
+    of_masks: dict[tuple[str, ...], list[tuple[str, Scored]]] = {}
+    for row, scored in found.masked:
+        hidden = tuple(sorted({name for step in scored.masked for name in step.shares}))
+        of_masks.setdefault(hidden, []).append((row.name, scored))
     groups = [(group, list(found)) for group, found in groupby(table.columns, lambda c: c.group)]
     ladder = comparison.ladder
     # Each run's first rung; the final model is one of those before.
@@ -95,6 +102,11 @@ def render(comparison: Comparison, *, corpus_root: Path | None = None, sound: bo
             for i, found in enumerate(maps(comparison, best) if majority else (), start=1)
         ],
         best=best,
+        elsewhere=found,
+        masked=[
+            plots.missing(found.metric, [(titles.get(n, n), s) for n, s in every], f"missing-{i}")
+            for i, every in enumerate(of_masks.values(), start=1)
+        ],
         mistakes=pick(best, split, corpus_root, sound) if majority else (),
         sections=sections,
         version=version("erc"),

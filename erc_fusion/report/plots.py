@@ -5,13 +5,15 @@ placeholders of :mod:`.svg`; blue and orange (Okabe and Ito) are distinct to eve
 is told by colour alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from erc_fusion.report import svg
 from erc_fusion.report.comparison import Comparison
+from erc_fusion.report.elsewhere import steps
 from erc_fusion.report.maps import Map
 from erc_fusion.report.results import Layers, Weight
 from erc_fusion.report.svg import DASHED, WIDTH, short
+from erc_fusion.runs.scored import Scored
 from erc_fusion.runs.scores import NAMES, scale, unit
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
@@ -116,4 +118,34 @@ def embeddings(found: Map, majority: str | None, name: str) -> str:
         look = {"labelcolor": svg.INK, "handletextpad": 0.1, "columnspacing": 1.0}
         drawn.legend(handles, names, loc="outside lower left", ncols=columns, **look)
         said = f"map of the embeddings of {row.name}, points by class"
+        return svg.to_svg(drawn, name, said)
+
+
+def missing(metric: str, found: Sequence[tuple[str, Scored]], name: str) -> str:
+    """A score by the share of rows from which modalities were taken away, a line for each run.
+
+    Args:
+        found: (what to call the run, its scores).
+    """
+    times = scale(metric)
+    what = " and ".join(
+        dict.fromkeys(n for _, s in found for step in s.masked for n in step.shares)
+    )
+    with svg.style():
+        drawn = svg.figure(WIDTH, 230)
+        axes = drawn.add_subplot()
+        for i, (called, scored) in enumerate(found):
+            kept = [(share, step.scores[metric]) for share, step in steps(scored)
+                    if metric in step.scores]  # fmt: skip
+            shares = [100 * share for share, _ in kept]
+            colour, mark = svg.CLASSES[i % len(svg.CLASSES)], _MARKERS[i % len(_MARKERS)]
+            axes.fill_between(shares, [times * s.low for _, s in kept],
+                              [times * s.high for _, s in kept], color=colour, alpha=0.2,
+                              linewidth=0)  # fmt: skip
+            axes.plot(shares, [times * s.mean for _, s in kept], color=colour, marker=mark,
+                      markersize=4.5, linewidth=1.6, label=short(called, 22))  # fmt: skip
+        axes.set(xlabel=f"rows without {what}, %", ylabel=f"{NAMES[metric]}{unit(metric)}")
+        axes.grid(axis="y")
+        axes.legend(loc="best", labelcolor=svg.INK)
+        said = f"{NAMES[metric]} by the share of rows without {what}"
         return svg.to_svg(drawn, name, said)

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from erc_fusion.report.comparison import Comparison, Pair
+from erc_fusion.report.elsewhere import as_dicts, elsewhere
 from erc_fusion.report.published import published_for
 from erc_fusion.report.results import Row
 from erc_fusion.report.summary import footnotes, sentences, warnings
@@ -112,6 +113,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
             if (scores := comparison.majority(split)) is not None
         },
         "runs": [_run(comparison, row) for row in comparison.rows],
+        "elsewhere": [dict(each) for each in as_dicts(elsewhere(comparison))],
         "published": [asdict(figure) for figure in published_for(comparison)],
         "unfinished": [str(path) for path in comparison.unfinished],
     }

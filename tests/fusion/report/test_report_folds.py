@@ -151,7 +151,7 @@ def test_runs_without_uar_are_reported(runs, tmp_path):
     assert "& UAR &" in as_latex(both)
     line = list(csv.DictReader(io.StringIO(as_csv(both))))
     assert [each["test_uar_mean"] != "" for each in line] == [False, False, True]
-    assert "UAR" in Run(old)._repr_html_()
+    assert "UAR" not in Run(old)._repr_html_() and "UAR" in runs["fixed"]._repr_html_()
 
 
 def test_jupyter_says_what_intervals_are_over(runs):
