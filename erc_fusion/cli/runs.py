@@ -94,9 +94,9 @@ def score(
     device: str = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Score a finished run on another corpus, or with modalities missing.
+    """Score a finished run on another corpus, or with gaps.
 
-    Nothing trains, and nothing is chosen. The other corpus needs feature files of the same names,
+    Gaps are modalities that are missing. Nothing trains, and nothing is chosen. The other corpus needs feature files of the same names,
     made by the same encoders with the same settings, which is checked.
 
     Arguments:

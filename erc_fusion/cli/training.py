@@ -28,15 +28,15 @@ def fuse(
 
     Epochs are selected on dev; test is scored once, at the end.
 
+    Inputs:
+        test CORPUS: Then also score the run on this other corpus, as `erc score` does.
+        mapped --map THEIRS=OURS,…: What labels of the other corpus are called in this one.
+
     Training:
         overfit: Only find out whether the head can fit the training data at all.
 
     Output:
         log tensorboard: Also write learning curves while it trains, to RUNS/CORPUS/tensorboard.
-
-    Other corpora:
-        test CORPUS: Then also score the run on another corpus, as `erc score` does.
-        mapped --map THEIRS=OURS,…: What labels of that corpus are called in this one.
     """
     from erc_features import terminal
     from erc_fusion.cli.printing import show_overfit, show_run, show_scored, show_seeds
