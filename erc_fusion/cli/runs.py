@@ -96,8 +96,9 @@ def score(
 ) -> None:
     """Score a finished run on another corpus, or with gaps.
 
-    Gaps are modalities that are missing. Nothing trains, and nothing is chosen. The other corpus needs feature files of the same names,
-    made by the same encoders with the same settings, which is checked.
+    Gaps are modalities that are missing. Nothing trains, and nothing is chosen. The other corpus
+    needs feature files of the same names, made by the same encoders with the same settings, which
+    is checked.
 
     Arguments:
         run: Folder of a finished run.
