@@ -5,8 +5,8 @@
 >>> [source.stem for source in table.sources]
 ['text.bert-base-uncased', 'audio.wav2vec2-base']
 
-`erc_fusion.fuse` is the function. (Its module has the same name; import from it with
-`from erc_fusion.fuse import …`.) Importing this package does not load torch.
+`erc_fusion.fuse` and `erc_fusion.score` are the functions. (Their modules have the same names;
+import from them with `from erc_fusion.fuse import …`.) Importing this package does not load torch.
 """
 
 import sys
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from erc_fusion.inputs.dataset import DialogueDataset, UtteranceDataset, pad_dialogues
     from erc_fusion.inputs.table import FeatureTable
     from erc_fusion.runs.run import Run
+    from erc_fusion.score import ScoreResult, score
 
 __all__ = [
     "DialogueDataset",
@@ -32,12 +33,14 @@ __all__ = [
     "FuseConfig",
     "FuseResult",
     "Run",
+    "ScoreResult",
     "UtteranceDataset",
     "fuse",
     "list_runs",
     "load_config",
     "load_table",
     "pad_dialogues",
+    "score",
     "with_options",
 ]
 
@@ -47,6 +50,7 @@ _FILES = {
     "inputs.dataset": ("DialogueDataset", "UtteranceDataset", "pad_dialogues"),
     "inputs.table": ("FeatureTable",),
     "runs.run": ("Run",),
+    "score": ("ScoreResult", "score"),
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 

@@ -29,7 +29,15 @@ _OF_CORPUS = ("segments", "frames", "height", "dtype")
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What :func:`score` returns: what was found, and the file that keeps it."""
+    """What :func:`score` returns: what was found, and the file that keeps it.
+
+    >>> import erc_fusion
+    >>> config = erc_fusion.FuseConfig(corpus="meld")
+    >>> run = erc_fusion.fuse(erc_fusion.with_options(config, seeds=(0,), epochs=1)).run
+    >>> result = erc_fusion.score(run, split="dev")
+    >>> result.path.name, result.scored.scores["rows"]
+    ('meld.dev.json', 40)
+    """
 
     scored: Scored
     path: Path
@@ -48,6 +56,13 @@ def score(
     device: str = "auto",
 ) -> ScoreResult:
     """Score a finished run on labelled rows that it has not seen. Nothing trains, or is chosen.
+
+    >>> import erc_fusion
+    >>> config = erc_fusion.FuseConfig(corpus="meld")
+    >>> run = erc_fusion.fuse(erc_fusion.with_options(config, seeds=(0,), epochs=1)).run
+    >>> half = erc_fusion.score(run, mask={"audio": (0.5,)}, repeats=3)
+    >>> half.scored.masked[0].shares, sorted(half.scored.masked[0].scores)
+    ({'audio': 0.5}, ['accuracy', 'uar', 'weighted_f1'])
 
     Args:
         corpus: its name or folder; by default the run's own, of which only dev and test can be
