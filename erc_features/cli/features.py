@@ -107,7 +107,8 @@ def extract(
                 else printing.show_preview(seen))  # fmt: skip
     with terminal.working() as watch, terminal.resumable():
         files = run(corpus, **what, engine=engine, workers=workers, retry=retry,
-                    overwrite=overwrite, watch=watch)  # fmt: skip
+                    overwrite=overwrite, watch=watch,
+                    say=lambda line: terminal.err.print(line, markup=False))  # fmt: skip
     if as_json:
         return terminal.show_json([asdict(file) for file in files])
     return printing.show_extracted(files)

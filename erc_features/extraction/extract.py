@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from json import dumps
 from pathlib import Path
+from shutil import disk_usage
 from time import perf_counter
 from typing import TYPE_CHECKING, Unpack
 
@@ -21,6 +22,7 @@ from erc_features.extraction.engines.cluster import leave
 from erc_features.extraction.engines.local import run_local
 from erc_features.extraction.items import loader, recordings
 from erc_features.extraction.job import Job, Options, make_jobs, rows_of
+from erc_features.extraction.large import warn_of_size
 from erc_features.extraction.probe import EncoderProbe, Expected, versions_of
 from erc_features.extraction.progress import Meter
 from erc_features.store import FeatureFile, FeatureWriter, Shape, Status, open_writer
@@ -80,6 +82,7 @@ class _Way:
     check: Callable[[EncoderProbe], None] | None
     progress: Callable[[str, int, int], None] | None
     watch: Callable[[Work], None] | None
+    say: Callable[[str], None] | None
 
 
 def extract(
@@ -93,6 +96,7 @@ def extract(
     check: Callable[[EncoderProbe], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     watch: Callable[[Work], None] | None = None,
+    say: Callable[[str], None] | None = None,
     **options: Unpack[Options],
 ) -> list[Extracted]:
     """Write `features/<corpus>/<modality>.<name>.h5` for one or for every modality of the corpus.
@@ -107,6 +111,7 @@ def extract(
         check: called with the encoder's probe before anything is written; raises to refuse it.
         progress: called with (file stem, rows done, rows).
         watch: called with a :class:`erc_features.terminal.Work`: rows, and the encoder's work.
+        say: called with a line about a new file that will be large, before it is written.
         options: `modality`, `encoder`, `name`, `settings`, `dtype`, `batch_size`, `revision` and
             `allow_empty`, as :class:`.job.Options` and :class:`.job.Job` describe them. An
             `encoder` other than `baseline` needs a `modality`.
@@ -120,7 +125,7 @@ def extract(
     choose("engine", engine, ENGINES)
     if workers is not None and workers < 1:
         raise ErcError("--workers is at least 1.")
-    way = _Way(Path(features), engine, workers, retry, overwrite, check, progress, watch)
+    way = _Way(Path(features), engine, workers, retry, overwrite, check, progress, watch, say)
     try:
         return [_extract_one(job, way) for job in make_jobs(corpus, **options)]
     finally:
@@ -163,6 +168,10 @@ def _extract_one(job: Job, way: _Way) -> Extracted:
         planned, measured = job.plan(encoder)
         batches = [rows for rows in planned if (writer.status[rows] == Status.PENDING).any()]
         total = len(job.corpus.utterances)
+        if way.say and not done_before:
+            free = disk_usage(path.parent).free
+            if line := warn_of_size(path.name, total, writer.shape, free):
+                way.say(line)
         meter = Meter(encoder, np.flatnonzero(job.has_medium), measured)
         work = meter.of(planned)
         work_done = work - meter.of(batches)

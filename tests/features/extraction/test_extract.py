@@ -15,6 +15,7 @@ from erc_features.corpora.manifest import read_corpus
 from erc_features.doctor.doctor import doctor
 from erc_features.encoders.base import Settings
 from erc_features.errors import CorpusError, ErcError, FeatureFileError, MediaError
+from erc_features.extraction import large
 from erc_features.extraction.batch_plan import plan
 from erc_features.extraction.engines.batch import encode_rows
 from erc_features.extraction.extract import extract
@@ -23,7 +24,7 @@ from erc_features.extraction.verify import verify
 from erc_features.interchange import import_features
 from erc_features.media import write_wav
 from erc_features.preparation.live_dialogue import read_talk
-from erc_features.store import FeatureFile, Status
+from erc_features.store import FeatureFile, Shape, Status
 from erc_features.store.inspect import inspect
 from erc_features.utterance import Modality
 
@@ -150,6 +151,22 @@ def test_bert_of_a_local_folder_and_its_provenance(tmp_path):
     other = tiny_bert(tmp_path / "elsewhere" / "tiny-bert", seed=1)
     with pytest.raises(FeatureFileError, match=r"revision: .* here, .* now(.|\n)*--name"):
         extract(root, features=features, modality="text", encoder=str(other), settings=settings)
+
+
+def test_the_size_of_a_large_file_is_said_before_it_is_written(tmp_path, monkeypatch):
+    corpus, said = text_corpus(tmp_path / "words"), []
+    made = {"features": tmp_path, "modality": "text", "encoder": str(tiny_bert(tmp_path / "bert")),
+            "say": said.append}  # fmt: skip
+    extract(corpus, **made)
+    assert said == []  # a small one is no concern
+    monkeypatch.setattr(large, "LARGE", 1000)
+    (found,) = extract(corpus, **made, overwrite=True)
+    layers, dim = found.shape[1:]
+    assert f"42 rows of {layers} layers of {dim} numbers" in said[0] and "--layers last" in said[0]
+    extract(corpus, **made)
+    assert len(said) == 1  # a finished file is not written
+    shape = Shape(1, 8, "float32")
+    assert "Its disk has 5 bytes, so it will not fit" in large.warn_of_size("x.h5", 9, shape, 5)
 
 
 def test_a_corpus_whose_words_changed_is_refused(tmp_path):
