@@ -19,7 +19,19 @@ from erc_fusion.model.fusion import Split
 CLAMP = 3.0
 FREQUENT = 100  # utterances in train of a speaker that a model may know, like the friends of MELD
 SPEAKERS = 32  # maximum number of those
+LARGE = 2**29  # bytes of standardised rows
 CHUNK = 2048  # rows converted at a time: a float64 copy of a whole file takes four times its space
+
+
+def is_large(table: FeatureTable, rows: int, limit: int = LARGE) -> bool:
+    """Whether that many rows are better standardised when they are taken. A float32 copy of float16
+    embeddings is twice as large as they are, but training takes a quarter less time with it."""
+    return 4 * rows * sum(x[0].size for x in table.x.values()) > limit
+
+
+def on_device(table: FeatureTable, device: torch.device | str) -> dict[str, Tensor]:
+    """The features as they are stored; on a CPU they are not copied."""
+    return {stem: torch.from_numpy(values).to(device) for stem, values in table.x.items()}
 
 
 @dataclass(frozen=True)
@@ -194,9 +206,14 @@ def _moments(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(mean, scale), each (L, D) float32."""
     count, shape = max(1, len(rows)), x.shape[1:]
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    mean = sum((x[c].sum(0, dtype=np.float64) for c in chunks), np.zeros(shape)) / count
-    squares = (np.square(x[c].astype(np.float64) - mean).sum(0) for c in chunks)
-    deviation = np.sqrt(sum(squares, np.zeros(shape)) / count)
+    mean, deviation = np.zeros(shape), np.zeros(shape)
+    for layer in range(shape[0]):  # one at a time: float64 is four times as large as float16
+        for part in chunks:
+            mean[layer] += x[part, layer].sum(0, dtype=np.float64)
+        mean[layer] /= count
+        for part in chunks:
+            deviation[layer] += np.square(x[part, layer].astype(np.float64) - mean[layer]).sum(0)
+    deviation = np.sqrt(deviation / count)
     # Below float32's resolution a deviation is a rounding error, and must not be divided by.
     varies = deviation > 1e-6 * np.maximum(1e-3, np.abs(mean))
     return mean.astype(np.float32), np.where(varies, deviation, 1).astype(np.float32)

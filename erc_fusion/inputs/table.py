@@ -15,6 +15,7 @@ from erc_features.utterance import Split
 from erc_fusion.inputs.sources import Source
 from erc_fusion.inputs.targets import LABEL, Task
 
+BLOCK = 1024  # rows
 _ORDER = {split: place for place, split in enumerate(Split)}
 
 
@@ -157,9 +158,7 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
                     f"{file.path}: labels differ from those of {first.path}:{listed(lines, 5)}"
                 )
             ok = file.status[rows] == Status.OK
-            values = file.x()[rows][:, picked[source.stem]]
-        values[~ok] = 0
-        bad = ~np.isfinite(values).all(axis=(1, 2))
+            values, bad = _read(file, rows, picked[source.stem], ok)
         if bad.any():
             raise ErcError(
                 f"{source.path}: {int(bad.sum())} rows are marked ok but hold NaN or infinity:"
@@ -185,6 +184,25 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
         apart=differing,
         **columns,
     )
+
+
+def _read(
+    file: FeatureFile, rows: np.ndarray, layers: Sequence[int], ok: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(those layers of the rows (n, l, D), zero where not ok; (n,) bool, which are not finite).
+
+    A block at a time: beside the result, no more of the file is ever in memory.
+    """
+    values = np.empty((len(rows), len(layers), file.shape[2]), file.dtype)
+    bad = np.zeros(len(rows), bool)
+    order = np.argsort(rows, kind="stable")  # as they are on the disk
+    for start in range(0, len(rows), BLOCK):
+        part = order[start : start + BLOCK]
+        block = file.x(rows[part])[:, layers]
+        block[~ok[part]] = 0
+        bad[part] = ~np.isfinite(block).all(axis=(1, 2))
+        values[part] = block
+    return values, bad
 
 
 def _pick_layers(source: Source, layers: str) -> list[int]:

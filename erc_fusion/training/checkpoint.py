@@ -13,12 +13,14 @@ from torch import Tensor
 from erc_features.errors import RunError
 from erc_fusion.config.config import from_tables
 from erc_fusion.evaluation.score import Predicted
-from erc_fusion.inputs.standardise import Standardiser, from_tensors
+from erc_fusion.inputs.standardise import Standardiser, from_tensors, is_large, on_device
 from erc_fusion.inputs.table import FeatureTable
 from erc_fusion.inputs.targets import Task
 from erc_fusion.model.fusion import FusionModel, build_model, load_state
 from erc_fusion.runs.run import Run
 from erc_fusion.training.train import PREDICT_ROWS, nearest, predict
+
+ONCE = 2**27  # bytes of standardised rows: a copy for one pass is not worth more
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Weights:
     def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
         """Predict some rows of a table, whole dialogues, on the model's device."""
         device = next(self.model.parameters()).device
-        found = predict(self.model, self.standardiser.split(table, rows, device), self.task)
+        large = device.type == "cpu" and len(rows) and is_large(table, len(rows), ONCE)
+        raw = on_device(table, device) if large else None
+        found = predict(self.model, self.standardiser.split(table, rows, device, raw), self.task)
         closest = None if self.prototypes is None else nearest(found, self.prototypes)
         embedding = found.embedding.cpu().numpy()
         probability, values, limits = found.probability.cpu().numpy(), None, None

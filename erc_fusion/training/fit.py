@@ -11,7 +11,12 @@ from erc_features.utterance import Split
 from erc_fusion.config.config import FuseConfig
 from erc_fusion.evaluation.label_sets import thresholds
 from erc_fusion.inputs.folds import Fold
-from erc_fusion.inputs.standardise import Standardiser, fit_standardiser
+from erc_fusion.inputs.standardise import (
+    Standardiser,
+    fit_standardiser,
+    is_large,
+    on_device,
+)
 from erc_fusion.inputs.table import FeatureTable
 from erc_fusion.inputs.targets import Task
 from erc_fusion.model.fusion import FusionModel, build_model, load_state
@@ -36,13 +41,15 @@ class Data:
 
 def make_data(table: FeatureTable, device: str) -> Data:
     """What training sees of a table; raises ErcError where there is no such device."""
-    return _data(table, table.rows(Split.TRAIN), table.rows(Split.DEV), pick_device(device))
+    place, train, dev = pick_device(device), table.rows(Split.TRAIN), table.rows(Split.DEV)
+    large = is_large(table, len(train) + len(dev))
+    return _data(table, train, dev, place, on_device(table, place) if large else None)
 
 
 def make_folded_data(table: FeatureTable, folds: Sequence[Fold], device: str) -> list[Data]:
     """What training sees of each fold, over one copy of the table's features."""
     place = pick_device(device)
-    raw = {stem: torch.from_numpy(values).to(place) for stem, values in table.x.items()}
+    raw = on_device(table, place)
     return [_data(table, fold.train, fold.dev, place, raw) for fold in folds]
 
 
