@@ -28,9 +28,12 @@ from erc_fusion.config.config import (
 )
 from erc_fusion.config.seeds import parse_seeds, seeds_warning
 from erc_fusion.fuse import FuseResult, fuse, resolve
+from erc_fusion.inputs import standardise
+from erc_fusion.inputs import table as table_module
 from erc_fusion.inputs.sources import find_sources
 from erc_fusion.inputs.table import load_table
 from erc_fusion.runs.run import DONE, FILES, Run, find_runs, list_runs
+from erc_fusion.training import checkpoint
 from erc_fusion.training.checkpoint import load_weights
 from erc_fusion.training.train import Progress
 
@@ -160,6 +163,18 @@ def test_the_same_command_again_is_already_run(root: Path) -> None:
     assert not over.already and over.run.path == first.run.path
     assert same_but_for_time(over.run.metrics) == same_but_for_time(before)
     assert load_config(over.run.path / "config.toml").place.overwrite is False
+
+
+def test_large_tables_give_the_same_run_without_a_copy(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = fuse(settings(root)).run
+    monkeypatch.setattr(standardise, "LARGE", 0)
+    monkeypatch.setattr(checkpoint, "ONCE", 0)
+    monkeypatch.setattr(table_module, "BLOCK", 7)
+    large = fuse(settings(root, name="large")).run
+    for name in ("model.safetensors", "predictions.parquet", "history.jsonl"):
+        assert (kept.path / name).read_bytes() == (large.path / name).read_bytes(), name
 
 
 def test_a_name_is_not_given_to_other_settings(root: Path) -> None:
