@@ -33,8 +33,9 @@ run = fuse(with_options(
     FuseConfig(corpus="big"), features={root!r} + "/features", runs={root!r} + "/runs",
     name={name!r}, device="cpu", layers={layers!r}, seeds=(0,), epochs=2,
 )).run
-print(f"{{peak() - before:.0f}} MB above {{before:.0f}} MB; {{time.process_time() - began:.1f}} CPU s; "
-      f"dev accuracy {{run.metrics['dev']['accuracy']['mean']:.6f}}")
+seconds, accuracy = time.process_time() - began, run.metrics["dev"]["accuracy"]["mean"]
+print(f"{{peak() - before:.0f}} MB above {{before:.0f}} MB; {{seconds:.1f}} CPU s; "
+      f"dev accuracy {{accuracy:.6f}}")
 """
 
 
