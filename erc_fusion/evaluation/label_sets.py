@@ -184,8 +184,10 @@ def _mean_precision(
     truth: np.ndarray, probability: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
     """truth (n, K), probability (S, n, K), weight (R, n) -> (S, R): the mean over labels that a
-    weighted row has; NaN where none has any."""
+    weighted row has; NaN where none has any, and 0 where none has any at all, as F1."""
     there = np.flatnonzero(truth.any(0))
+    if not len(there):
+        return np.zeros((len(probability), 1 if weight is None else len(weight)))
     with np.errstate(invalid="ignore"):
         found = np.array(
             [[average_precision(truth[:, k], own[:, k], weight) for k in there]

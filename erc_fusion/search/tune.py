@@ -202,7 +202,7 @@ class _Search:
         config, whole = open_table(replace(config, layers="all"), sources)
         self.config, self.sources, self.space = config, sources, space
         self.classes = whole.task.classes
-        check_splits(whole)
+        check_splits(whole, config.monitor)
         self.identity = sha256_of((whole.digest(), without_place(config), asdict(space)))
         self._whole, self._data = whole, dict[str, "Data"]()
         self.failure = ""
