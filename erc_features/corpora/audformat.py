@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_features.corpora.cells import read_table
+from erc_features.corpora.file_names import files_below
 from erc_features.corpora.listing import SPLITS, Listed, labels_of, unnamed, utterances
 from erc_features.corpora.raw import Defect, RawCorpus, Span
 from erc_features.corpora.times import read_time
@@ -40,7 +41,7 @@ def read_audformat(source: Path, which: str = "") -> RawCorpus | None:
     Raises:
         CorpusError: the header or a table cannot be read, no table has emotions, or tables differ.
     """
-    headers = sorted(source.rglob(HEADER))
+    headers = files_below(source, lambda name: name == HEADER)
     if not headers:
         return None
     if len(headers) > 1:

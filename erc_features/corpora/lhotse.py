@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_features.corpora.annotations import refuse_if_wrong
+from erc_features.corpora.file_names import files_below
 from erc_features.corpora.listing import (
     SPLITS,
     Listed,
@@ -94,9 +95,9 @@ def read_lhotse(source: Path, which: str = "") -> RawCorpus | None:
 
 
 def _manifests(source: Path, what: str) -> Iterator[Path]:
-    for path in sorted(source.rglob("[!.]*.jsonl*")):
-        if what in path.name and path.name.endswith((".jsonl", ".jsonl.gz")):
-            yield path
+    yield from files_below(
+        source, lambda name: what in name and name.endswith((".jsonl", ".jsonl.gz"))
+    )
 
 
 def _lines(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
