@@ -104,6 +104,7 @@ def test_ravdess_without_a_wav_takes_the_sound_of_the_clip(tmp_path):
 
 
 def _clips(root: Path, *names: str) -> Path:
+    root.mkdir(exist_ok=True)
     for name in names:
         (root / name).write_bytes(b"")
     return root
@@ -206,7 +207,8 @@ def test_rows_do_not_depend_on_the_order_of_the_folder(tmp_path, wav):
 
 @pytest.mark.parametrize(
     ("kind", "names"),
-    [("emodb", ("03a01Fa.wav", "03a01Fa.flac")), ("tess", ("OAF_back_fear.wav", "OAF_back_fear.mp3")),
+    [("emodb", ("03a01Fa.wav", "03a01Fa.flac")),
+     ("tess", ("OAF_back_fear.wav", "OAF_back_fear.mp3")),
      ("crema-d", ("1001_DFA_ANG_XX.wav", "1001_DFA_ANG_XX.flac"))],
 )  # fmt: skip
 def test_one_utterance_in_several_formats_is_one_row(tmp_path, kind, names):
