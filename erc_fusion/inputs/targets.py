@@ -188,7 +188,7 @@ def settle(config: FuseConfig, task: Task) -> FuseConfig:
     if config.monitor != DEFAULTS["monitor"]:
         raise ErcError(
             f"--monitor {config.monitor}: --target {task.target} has no such score; "
-            f"{', '.join(task.monitors)} work."
+            f"{', '.join(task.monitors)} {'works' if len(task.monitors) == 1 else 'work'}."
         )
     return replace(config, monitor=task.monitors[0])
 
