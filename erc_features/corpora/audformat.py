@@ -176,6 +176,7 @@ def _facts(
     facts: dict[_Key, dict[str, str]] = {}
     schemes = header["schemes"]
     emotions = {name for _, name in chosen}
+    meanings = {name: _meanings(root, of.get("labels")) for name, of in schemes.items()}
     for table in header["tables"]:
         columns = header["tables"][table]["columns"]
         for _, key, cells in _rows(root, header, table):
@@ -184,18 +185,27 @@ def _facts(
                 if name in emotions:
                     continue
                 known.setdefault(name, _text(cell))
-                scheme = schemes.get(columns.get(name, {}).get("scheme_id"), {})
-                labels = scheme.get("labels")
-                means = None
-                if isinstance(labels, dict):
-                    by_text = {_text(label): means for label, means in labels.items()}
-                    means = by_text.get(_text(cell))
+                scheme = columns.get(name, {}).get("scheme_id")
+                means = meanings.get(scheme, {}).get(_text(cell))
                 if isinstance(means, dict):  # a speaker's gender and age
                     for fact, value in means.items():
                         known.setdefault(str(fact), _text(value))
                 elif isinstance(means, str) and name in TEXTS:
                     known[name] = means
     return facts
+
+
+def _meanings(root: Path, labels: Any) -> dict[str, Any]:
+    """What is known of each label of a scheme, in the header or in the table that it names."""
+    if isinstance(labels, dict):
+        return {_text(label): means for label, means in labels.items()}
+    if not isinstance(labels, str):
+        return {}
+    found = {}
+    for _, cells in _cells(root, labels):
+        label, *_ = cells.values()
+        found[_text(label)] = dict([*cells.items()][1:])
+    return found
 
 
 def _described(row: Listed, key: _Key, facts: Mapping[_Key, Mapping[str, str]]) -> Listed:
