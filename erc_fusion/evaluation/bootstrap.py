@@ -168,6 +168,8 @@ def interval(
     nothing = 1e-9 * unit
     if not len(found) or found[-1] - found[0] < nothing:
         return value, value
+    if len(jackknife) < 2:  # nothing is known of its skew, or of how far it varies
+        return float(found[0]), float(found[-1])
     below = (found < value - nothing).sum() + (found <= value + nothing).sum()
     bias = ndtri(np.clip(below / (2 * len(found)), 1 / len(found), 1 - 1 / len(found)))
     apart = jackknife.mean() - jackknife

@@ -246,9 +246,9 @@ def _is_number(cell: str) -> bool:
 
 
 def _as_number(cell: str) -> float:
-    """NaN where it is none."""
+    """NaN where it is none; Python also reads 1_2 as one, which is a name."""
     try:
-        return float(cell)
+        return float("nan" if "_" in cell else cell)
     except ValueError:
         return float("nan")
 

@@ -207,6 +207,17 @@ def test_each_row_may_have_a_mean_of_its_own():
         assert found[name]["mean_of_train"]["mae"] == pytest.approx(error)
 
 
+def test_a_number_that_one_of_two_dialogues_has():
+    truth, predicted, dialogue = numbers_of(7, rows=10)
+    truth[5:, 1] = np.nan
+    found = number_scores(("a", "b"), dialogue, truth, predicted, np.zeros(2))
+    ccc = found["ccc"]
+    assert ccc["low"] <= ccc["mean"] <= ccc["high"] and ccc["low"] < ccc["high"]
+    one = outcomes_of(truth, predicted, dialogue)
+    pair = compare(one, outcomes_of(truth, predicted * 0.9, dialogue), "ccc")
+    assert pair.low <= pair.difference <= pair.high
+
+
 def test_splits_without_any_label_score_0_as_their_f1():
     truth, probability, dialogue = sets_of(1)
     truth, threshold = np.zeros(truth.shape), np.full_like(probability, 0.6)
