@@ -206,7 +206,8 @@ class Epoch(Protocol):
 
 @contextmanager
 def training() -> Iterator[Callable[[Epoch], None]]:
-    """Yield a function (epoch) that shows a live table of dev scores in percent until the end.
+    """Yield a function (epoch) that shows a live table of dev scores until the end, in percent, and
+    a CCC as it is.
 
     Where standard error is not a terminal, it prints a line every ten seconds instead.
     """
@@ -218,15 +219,21 @@ def training() -> Iterator[Callable[[Epoch], None]]:
 
     def line(at: Epoch) -> None:
         if pace.due():
-            score, best = 100 * mean(at.score), 100 * mean(at.best)
-            err.print(f"epoch {at.epoch} of {at.epochs}: {at.monitor} on dev {score:.1f}, "
-                      f"best {best:.1f}; {_going(at)}", markup=False)  # fmt: skip
+            times, form = _written(at)
+            score, best = (format(times * mean(each), form) for each in (at.score, at.best))
+            err.print(f"epoch {at.epoch} of {at.epochs}: {at.monitor} on dev {score}, "
+                      f"best {best}; {_going(at)}", markup=False)  # fmt: skip
 
     yield line
 
 
 def _going(at: Epoch) -> str:
     return f"{sum(at.training)} of {len(at.seeds)} seeds in training"
+
+
+def _written(at: Epoch) -> tuple[int, str]:
+    """By what its scores are multiplied, and their format: a correlation is no percentage."""
+    return (1, ".3f") if at.monitor == "ccc" else (100, ".1f")
 
 
 def _dev_scores(at: Epoch) -> Table:
@@ -244,8 +251,9 @@ def _dev_scores(at: Epoch) -> Table:
         cells = (*values, *of_all) if few else of_all
         drawn.add_row(name, *(format(value, form) for value in cells))
 
-    row(f"{at.monitor} on dev", [100 * score for score in at.score], ".1f")
-    row("best so far", [100 * score for score in at.best], ".1f")
+    times, form = _written(at)
+    row(f"{at.monitor} on dev", [times * score for score in at.score], form)
+    row("best so far", [times * score for score in at.best], form)
     row("epochs since", at.since, ".0f")
     return drawn
 

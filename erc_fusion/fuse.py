@@ -113,7 +113,7 @@ def fuse(
         return FuseResult(found, True, told)
     if folds and log:
         raise ErcError("--log tensorboard has no curves of folds; leave it out, or --folds.")
-    warnings = check_folds(table, folds, config) if folds else check_splits(table)
+    warnings = check_folds(table, folds, config) if folds else check_splits(table, config.monitor)
     with runs.claim(path), events.followed(log, path, config.seeds, progress) as follow:
         return _run(config, asked, table, folds, identity, path, warnings, began, follow)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # importing a verb takes as long as running it on a small cor
     from erc_features.extraction.extract import Extracted
     from erc_features.extraction.verify import Verified
     from erc_features.preparation.prepare import Prepared
-    from erc_features.store.inspect import Inspection
+    from erc_features.store.inspect import Column, Inspection
 
 _MOST_ROWS = 20  # of a file, that differ
 
@@ -102,6 +102,7 @@ def show_inspection(found: "Inspection") -> None:
         "status": ", ".join(f"{count:,} {name}" for name, count in found.counts.items() if count),
         "splits": ", ".join(f"{s} {n:,} ({ok:,} ok)" for s, (n, ok) in found.splits.items()),
         "labels": ", ".join(f"{name or '(none)'} {n:,}" for name, n in found.labels.items()),
+        "columns": ", ".join(f"{name} {_column(of)}" for name, of in found.columns.items()) or "-",
         "probe": _probe(found),
         "not finite": found.not_finite,
         "equal rows": _duplicates(found),
@@ -127,6 +128,13 @@ def show_inspection(found: "Inspection") -> None:
             for number, layer in enumerate(found.layers)
         ],
     )  # fmt: skip
+
+
+def _column(found: "Column") -> str:
+    """ "264 (1.2 to 4.9)", of names "264 (6 values)"."""
+    if found.least is None or found.most is None:
+        return f"{found.filled:,} ({found.values:,} value{'s' * (found.values != 1)})"
+    return f"{found.filled:,} ({found.least:g} to {found.most:g})"
 
 
 def _duplicates(found: "Inspection") -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_features.corpora.cells import read_table
+from erc_features.corpora.file_names import files_below
 from erc_features.corpora.listing import SPLITS, Listed, labels_of, unnamed, utterances
 from erc_features.corpora.raw import Defect, RawCorpus, Span
 from erc_features.corpora.times import read_time
@@ -40,7 +41,7 @@ def read_audformat(source: Path, which: str = "") -> RawCorpus | None:
     Raises:
         CorpusError: the header or a table cannot be read, no table has emotions, or tables differ.
     """
-    headers = sorted(source.rglob(HEADER))
+    headers = files_below(source, lambda name: name == HEADER)
     if not headers:
         return None
     if len(headers) > 1:
@@ -175,6 +176,7 @@ def _facts(
     facts: dict[_Key, dict[str, str]] = {}
     schemes = header["schemes"]
     emotions = {name for _, name in chosen}
+    meanings = {name: _meanings(root, of.get("labels")) for name, of in schemes.items()}
     for table in header["tables"]:
         columns = header["tables"][table]["columns"]
         for _, key, cells in _rows(root, header, table):
@@ -183,18 +185,27 @@ def _facts(
                 if name in emotions:
                     continue
                 known.setdefault(name, _text(cell))
-                scheme = schemes.get(columns.get(name, {}).get("scheme_id"), {})
-                labels = scheme.get("labels")
-                means = None
-                if isinstance(labels, dict):
-                    by_text = {_text(label): means for label, means in labels.items()}
-                    means = by_text.get(_text(cell))
+                scheme = columns.get(name, {}).get("scheme_id")
+                means = meanings.get(scheme, {}).get(_text(cell))
                 if isinstance(means, dict):  # a speaker's gender and age
                     for fact, value in means.items():
                         known.setdefault(str(fact), _text(value))
                 elif isinstance(means, str) and name in TEXTS:
                     known[name] = means
     return facts
+
+
+def _meanings(root: Path, labels: Any) -> dict[str, Any]:
+    """What is known of each label of a scheme, in the header or in the table that it names."""
+    if isinstance(labels, dict):
+        return {_text(label): means for label, means in labels.items()}
+    if not isinstance(labels, str):
+        return {}
+    found = {}
+    for _, cells in _cells(root, labels):
+        label, *_ = cells.values()
+        found[_text(label)] = dict([*cells.items()][1:])
+    return found
 
 
 def _described(row: Listed, key: _Key, facts: Mapping[_Key, Mapping[str, str]]) -> Listed:

@@ -15,7 +15,15 @@ Published: 7,442 clips of 91 actors.
 from pathlib import Path
 
 from erc_features.corpora.cells import read_table
-from erc_features.corpora.file_names import counted, named_files, sentence
+from erc_features.corpora.file_names import (
+    by_utterance,
+    clip_of,
+    counted,
+    files_below,
+    named_files,
+    sentence,
+    sound_of,
+)
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.errors import CorpusError
 
@@ -50,21 +58,20 @@ def read_crema_d(source: Path) -> RawCorpus | None:
     if (surveyed := named_files(source, "CREMA-D")) is None:
         return None
     files, defects = surveyed
-    clips: dict[tuple[str, ...], dict[str, Path]] = {}
+    named: list[tuple[tuple[str, ...], Path]] = []
     for file in files:
         actor, code, emotion, level = file.parts
         if level == "X":
             where = str(file.path.relative_to(source))
             defects.append(Defect("level X", where, "all others write XX", "read as XX"))
-        forms = clips.setdefault((actor, code, emotion, level.ljust(2, "X")), {})
-        forms[file.path.suffix.lower()] = file.path
+        named.append(((actor, code, emotion, level.ljust(2, "X")), file.path))
+    clips = by_utterance(source, named, defects)
     actors = _actors(source)
     rows = []
     for number, (parts, forms) in enumerate(sorted(clips.items())):
         actor, code, emotion, level = parts
         more = {"sentence": code, "level": LEVELS[level], **actors.get(actor, {})}
-        picture = next((path for end, path in forms.items() if end not in (".wav", ".mp3")), None)
-        files_of = {"clip": picture, "sound": forms.get(".wav") or forms.get(".mp3")}
+        files_of = {"clip": clip_of(forms), "sound": sound_of(forms)}
         rows.append(sentence(number, actor, SENTENCES[code], EMOTIONS[emotion], more, files_of))
     notes = [counted("clips of CREMA-D", len(rows), PUBLISHED, "Cao et al. 2014")]
     if not actors:
@@ -75,7 +82,7 @@ def read_crema_d(source: Path) -> RawCorpus | None:
 
 def _actors(source: Path) -> dict[str, dict[str, str]]:
     """What is known of each actor, by number; empty where there is no table."""
-    path = next(iter(sorted(source.rglob(DEMOGRAPHICS))), None)
+    path = next(iter(files_below(source, lambda name: name == DEMOGRAPHICS)), None)
     if path is None:
         return {}
     table = read_table(path)

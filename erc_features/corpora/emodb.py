@@ -13,7 +13,14 @@ version 2.0 (audeering/emodb) adds the other 281. As an audformat database, it i
 
 from pathlib import Path
 
-from erc_features.corpora.file_names import counted, named_files, sentence
+from erc_features.corpora.file_names import (
+    by_utterance,
+    clip_of,
+    counted,
+    named_files,
+    sentence,
+    sound_of,
+)
 from erc_features.corpora.raw import RawCorpus
 
 EMOTIONS = {"W": "anger", "L": "boredom", "E": "disgust", "A": "anxiety", "F": "happiness",
@@ -44,15 +51,16 @@ def read_emodb(source: Path) -> RawCorpus | None:
         return None
     files, defects = surveyed
     rows = []
-    for number, file in enumerate(files):
-        speaker, code, letter, version = file.parts
+    named = by_utterance(source, ((file.parts, file.path) for file in files), defects)
+    for number, (parts, forms) in enumerate(sorted(named.items())):
+        speaker, code, letter, version = parts
         more = {
             "sentence": code,
             "version": version,
             "gender": "male" if speaker in _MEN else "female",
         }
         text = SENTENCES.get(code, "")
-        files_of = {"sound": file.path}
+        files_of = {"sound": sound_of(forms) or clip_of(forms)}
         rows.append(sentence(number, speaker, text, EMOTIONS[letter], more, files_of))
     if len(rows) == LATER:
         note = f"{LATER:,} utterances of EmoDB, as in its version 2.0 (audeering/emodb)."

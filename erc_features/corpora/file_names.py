@@ -6,9 +6,10 @@ dialogue of its own, and all are train, so that `erc fuse --folds speaker` makes
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from erc_features.corpora.raw import Defect, RawSound, RawUtterance
 from erc_features.errors import CorpusError, listed
@@ -58,6 +59,10 @@ def named_files(source: Path, corpus: str) -> tuple[list[Named], list[Defect]] |
         if match is None:
             unknown.append(path)
             continue
+        if not path.is_file():
+            what = "it is a link to nothing" if path.is_symlink() else "it is no file"
+            defects.append(Defect("no media file", os.path.relpath(path, source), what, "left out"))
+            continue
         # Where an ending is written in capitals, it is still the same file.
         name = match[0] + path.suffix.lower()
         first = found.setdefault(name, Named(path, match.groups()))
@@ -92,15 +97,77 @@ def named_files(source: Path, corpus: str) -> tuple[list[Named], list[Defect]] |
 def media_below(source: Path, endings: Iterable[str]) -> list[Path]:
     """Files of these endings below a folder, in order of their paths; hidden ones, and the `._*`
     that archives made on a Mac hold, are none of a corpus."""
-    endings, found = frozenset(endings), []
-    for folder, subfolders, names in os.walk(source):
-        subfolders[:] = [name for name in subfolders if name[0] != "." and name != "__MACOSX"]
-        found += [
-            Path(folder) / name
-            for name in names
-            if name[0] != "." and os.path.splitext(name)[1].lower() in endings
-        ]
-    return sorted(found)
+    known = frozenset(endings)
+    return files_below(source, lambda name: os.path.splitext(name)[1].lower() in known)
+
+
+def files_below(source: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """The files below a folder whose names are wanted, in order of their paths; see `folders`."""
+    return sorted(
+        folder / name
+        for folder, _, names in folders(source)
+        for name in names
+        if name[0] != "." and wanted(name)
+    )
+
+
+def folders(source: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, in order, without hidden folders and what archives made on a Mac hold.
+
+    Folders that are links are entered, since corpora are often put together of links, but none of
+    those that this way has come through.
+    """
+    for folder, subfolders, names in os.walk(source, followlinks=True):
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if name[0] != "." and name != "__MACOSX" and not _leads_back(folder, name)
+        )
+        yield Path(folder), subfolders, names
+
+
+def _leads_back(folder: str, name: str) -> bool:
+    path = os.path.join(folder, name)
+    if not os.path.islink(path):
+        return False
+    target = os.path.realpath(path)
+    way = {os.path.realpath(each) for each in (folder, *Path(folder).parents)}
+    return target in way or f"{os.path.realpath(folder)}/".startswith(f"{target}/")
+
+
+def by_utterance(
+    source: Path, files: Iterable[tuple[Hashable, Path]], defects: list[Defect]
+) -> dict[Any, dict[str, Path]]:
+    """The files of each utterance by their endings; `files` are (what the name says, path).
+
+    Raises:
+        CorpusError: two of one ending differ.
+    """
+    found: dict[Any, dict[str, Path]] = {}
+    for key, path in files:
+        first = found.setdefault(key, {}).setdefault(path.suffix.lower(), path)
+        if first == path:
+            continue
+        one, other = (os.path.relpath(each, source) for each in (first, path))
+        if not _same(first, path):
+            raise CorpusError(
+                f"{source}: {one} and {other} are one utterance and differ. Remove one of them."
+            )
+        defects.append(Defect("file that is there twice", other, f"equals {one}", "counted once"))
+    return found
+
+
+def sound_of(forms: Mapping[str, Path]) -> Path | None:
+    """The file of sound alone: the WAV, else what loses least."""
+    order = (".wav", ".flac", ".m4a", ".aac", ".opus", ".ogg", ".mp3")
+    return next((forms[ending] for ending in order if ending in forms), None)
+
+
+def clip_of(forms: Mapping[str, Path]) -> Path | None:
+    """The file that may have a picture."""
+    from erc_features.media import CLIPS
+
+    return next((path for ending, path in sorted(forms.items()) if ending in CLIPS), None)
 
 
 def sentence(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from erc_features.corpora.file_names import files_below
 from erc_features.corpora.listing import SPLITS, Listed, find_file, labels_of, utterances
 from erc_features.corpora.raw import Defect, RawCorpus
 from erc_features.corpora.table import NAMES, columns_of
@@ -29,7 +30,7 @@ def read_datasets(source: Path, which: str = "") -> RawCorpus | None:
     Raises:
         CorpusError: a file cannot be read, or there is no column of sound or of labels.
     """
-    states = sorted(source.rglob("state.json"))
+    states = files_below(source, lambda name: name == "state.json")
     folders = [path.parent for path in states if (path.parent / "dataset_info.json").is_file()]
     if not folders:
         return None

@@ -19,7 +19,6 @@ neutral 1,708, frustration 1,849, anger 1,103, sadness 1,084, excited 1,041, hap
 So four classes are 5,531 where excited counts as happiness, else 4,490, and six are 7,380.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -28,7 +27,7 @@ from pathlib import Path
 
 from erc_features.corpora.annotations import refuse_if_wrong
 from erc_features.corpora.cells import plain_text
-from erc_features.corpora.file_names import counted
+from erc_features.corpora.file_names import counted, folders, media_below
 from erc_features.corpora.raw import Defect, RawCorpus, RawSound, RawUtterance
 from erc_features.errors import CorpusError
 from erc_features.utterance import Split, Utterance
@@ -135,18 +134,13 @@ def _read(source: Path, kind: str) -> RawCorpus | None:
 def _survey(source: Path) -> list[_Dialogue]:
     """The dialogues in order of their names."""
     found: dict[str, _Dialogue] = {}
-    for folder, subfolders, _ in os.walk(source):
-        subfolders[:] = [name for name in sorted(subfolders) if name not in ("sentences", "MOCAP")]
-        path = Path(folder)
+    for path, subfolders, _ in folders(source):
+        subfolders[:] = [name for name in subfolders if name not in ("sentences", "MOCAP")]
         if path.name != "EmoEvaluation" or path.parent.name != "dialog":
             continue
         subfolders.clear()  # each annotator's own files
         dialog, session = path.parent, path.parent.parent
-        pictures = {
-            clip.stem: clip
-            for clip in sorted((dialog / "avi").rglob("[!.]*"))
-            if clip.suffix.lower() in (".avi", ".mp4")
-        }
+        pictures = {clip.stem: clip for clip in media_below(dialog / "avi", (".avi", ".mp4"))}
         for text in sorted(path.glob("[!.]*.txt")):
             sound, said = dialog / "wav" / f"{text.stem}.wav", dialog / "transcriptions" / text.name
             new = _Dialogue(

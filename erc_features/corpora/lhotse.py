@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from erc_features.corpora.annotations import refuse_if_wrong
+from erc_features.corpora.file_names import files_below
 from erc_features.corpora.listing import (
     SPLITS,
     Listed,
@@ -56,7 +57,7 @@ def read_lhotse(source: Path, which: str = "") -> RawCorpus | None:
                 problems.append(f"{place}: recording {line.get('id')} is described twice")
     rows: list[Listed] = []
     fields: dict[str, int] = {}
-    channels = 0
+    channels, several = 0, 0
     for path in spoken:
         split = _split(path)
         for place, line in _lines(path, problems):
@@ -70,6 +71,7 @@ def read_lhotse(source: Path, which: str = "") -> RawCorpus | None:
             for name in (*custom, *line):
                 fields[name] = fields.get(name, 0) + 1
             label = custom.get(which or EMOTION, line.get(which or EMOTION))
+            several += isinstance(label, list) and len(label) > 1
             row = _row(place, line, recording, label, split, source, problems)
             rows += [row] if row else []
             channels += _count(recording[1].get("channel_ids")) > _count(line.get("channel"))
@@ -83,6 +85,10 @@ def read_lhotse(source: Path, which: str = "") -> RawCorpus | None:
         )
     found, defects = utterances(source, rows)
     defects += unnamed(source, rows)
+    if several:
+        what = f"{several:,} supervisions have several {which or EMOTION}s, as in joy|sad"
+        done = "read without a label; `erc fuse --target` takes the column"
+        defects.append(Defect("several labels", str(source), what, done))
     if channels:
         what = f"{channels:,} supervisions are of some channels of their recording"
         defects.append(Defect("one channel of several", str(source), what, "all are mixed down"))
@@ -94,9 +100,9 @@ def read_lhotse(source: Path, which: str = "") -> RawCorpus | None:
 
 
 def _manifests(source: Path, what: str) -> Iterator[Path]:
-    for path in sorted(source.rglob("[!.]*.jsonl*")):
-        if what in path.name and path.name.endswith((".jsonl", ".jsonl.gz")):
-            yield path
+    yield from files_below(
+        source, lambda name: what in name and name.endswith((".jsonl", ".jsonl.gz"))
+    )
 
 
 def _lines(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -156,7 +162,7 @@ def _row(
         more |= {"start": f"{start:.10g}", "end": f"{end:.10g}"}
     return Listed(
         place, path, None if whole else (start, end), split, _text(line.get("speaker")),
-        _text(label), _text(line.get("text")), more=more,
+        _text(label) if _count(label) == 1 else "", _text(line.get("text")), more=more,
     )  # fmt: skip
 
 
@@ -170,5 +176,7 @@ def _count(channel: Any) -> int:
 
 
 def _text(cell: Any) -> str:
-    """A cell of one value as text; "" for nothing, and for what is no single value."""
-    return "" if cell is None or isinstance(cell, dict | list) else str(cell).strip()
+    """A cell as text, several values as in joy|sad; "" for nothing, and for an object."""
+    if isinstance(cell, list):
+        return "|".join(filter(None, map(_text, cell)))
+    return "" if cell is None or isinstance(cell, dict) else str(cell).strip()

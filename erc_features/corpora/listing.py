@@ -119,7 +119,9 @@ def find_file(name: str, folders: Sequence[Path]) -> Path:
     """The file of that name: absolute, or relative to the first of the folders that has it; where
     none has it, it would be in the first."""
     places = [folder / name for folder in folders]
-    return next((path for path in places if path.is_file()), places[0])
+    # A table that was written on Windows separates folders by backslashes.
+    more = [folder / name.replace("\\", "/") for folder in folders if "\\" in name]
+    return next((path for path in (*places, *more) if path.is_file()), places[0])
 
 
 def labels_of(rows: Iterable[Listed], order: Sequence[str] = ()) -> tuple[str, ...]:

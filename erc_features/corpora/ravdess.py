@@ -14,7 +14,14 @@ Published (zenodo.org/record/1188976): 1,440 of speech by 24 actors, 1,012 of so
 
 from pathlib import Path
 
-from erc_features.corpora.file_names import counted, named_files, sentence
+from erc_features.corpora.file_names import (
+    by_utterance,
+    clip_of,
+    counted,
+    named_files,
+    sentence,
+    sound_of,
+)
 from erc_features.corpora.raw import RawCorpus
 
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -34,10 +41,10 @@ def read_ravdess(source: Path) -> RawCorpus | None:
     if (surveyed := named_files(source, "RAVDESS")) is None:
         return None
     files, defects = surveyed
-    performances: dict[tuple[str, ...], dict[str, Path]] = {}
-    for file in files:
-        modality, *rest = file.parts
-        performances.setdefault((rest[-1], *rest[:-1]), {})[modality] = file.path
+    named = by_utterance(source, ((file.parts, file.path) for file in files), defects)
+    performances: dict[tuple[str, ...], dict[str, dict[str, Path]]] = {}
+    for (modality, *rest), forms in named.items():
+        performances.setdefault((rest[-1], *rest[:-1]), {})[modality] = forms
     rows = []
     counts = dict.fromkeys(CHANNELS, 0)
     for number, (parts, by_modality) in enumerate(sorted(performances.items())):
@@ -51,10 +58,11 @@ def read_ravdess(source: Path) -> RawCorpus | None:
             "repetition": str(int(repetition)),
             "gender": "male" if int(actor) % 2 else "female",
         }
-        both = by_modality.get(_BOTH)
+        given, silent, spoken = (by_modality.get(which, {}) for which in (_BOTH, _PICTURE, _SOUND))
+        both = clip_of(given)
         # Without a WAV, the clip is both; a clip without sound says so when it is decoded.
-        sound = by_modality.get(_SOUND) or (both if _PICTURE in by_modality else None)
-        files_of = {"clip": both or by_modality.get(_PICTURE), "sound": sound}
+        sound = sound_of(spoken) or clip_of(spoken) or sound_of(given) or (both if silent else None)
+        files_of = {"clip": both or clip_of(silent), "sound": sound}
         text, label = STATEMENTS[int(statement) - 1], LABELS[int(emotion) - 1]
         rows.append(sentence(number, actor, text, label, more, files_of))
     notes = [
@@ -68,5 +76,7 @@ def read_ravdess(source: Path) -> RawCorpus | None:
             f"{len(files):,} files of RAVDESS are {len(rows):,} utterances: the modalities of one "
             "performance are one row."
         )
-    labels = LABELS if counts["speech"] else LABELS[:6]
+    sung = set(LABELS[:6])
+    labels = LABELS if any(row.utterance.label not in sung for row in rows) else LABELS[:6]
+    labels = LABELS if counts["speech"] else labels
     return RawCorpus("ravdess", source, tuple(rows), labels, tuple(defects), tuple(notes))

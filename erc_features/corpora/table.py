@@ -17,6 +17,7 @@ from pathlib import Path
 
 from erc_features.corpora.annotations import refuse_if_wrong
 from erc_features.corpora.cells import Table, read_table
+from erc_features.corpora.file_names import files_below
 from erc_features.corpora.listing import (
     SPLITS,
     Listed,
@@ -56,7 +57,9 @@ def read_csvs(source: Path, which: str = "") -> RawCorpus | None:
         CorpusError: names every row that cannot be read, and utterances that are named twice.
     """
     root = source if source.is_dir() else source.parent
-    paths = sorted(source.rglob("[!.]*.csv")) if source.is_dir() else [source]
+    paths = [source]
+    if source.is_dir():
+        paths = files_below(source, lambda name: name.lower().endswith(".csv"))
     tables: list[tuple[Table, dict[str, str]]] = []
     defects: list[Defect] = []
     for path in paths:

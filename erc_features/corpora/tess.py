@@ -12,7 +12,14 @@ Published: 2,800 utterances.
 
 from pathlib import Path
 
-from erc_features.corpora.file_names import counted, named_files, sentence
+from erc_features.corpora.file_names import (
+    by_utterance,
+    clip_of,
+    counted,
+    named_files,
+    sentence,
+    sound_of,
+)
 from erc_features.corpora.raw import Defect, RawCorpus
 
 EMOTIONS = {"angry": "angry", "disgust": "disgust", "fear": "fear", "happy": "happy",
@@ -30,20 +37,20 @@ def read_tess(source: Path) -> RawCorpus | None:
     if (surveyed := named_files(source, "TESS")) is None:
         return None
     files, defects = surveyed
-    known: dict[tuple[str, str, str], Path] = {}
+    named: list[tuple[tuple[str, str, str], Path]] = []
     for file in files:
         speaker, word, emotion = file.parts[0].upper(), file.parts[1].lower(), file.parts[2].lower()
         where = str(file.path.relative_to(source))
         if speaker == "OA":
             speaker = "OAF"
             defects.append(Defect("speaker OA", where, "all others write OAF", "read as OAF"))
-        if known.setdefault((speaker, word, emotion), file.path) != file.path:
-            other = f"there is {known[speaker, word, emotion].name} too"
-            defects.append(Defect("file that is there twice", where, other, "counted once"))
+        named.append(((speaker, word, emotion), file.path))
+    known = by_utterance(source, named, defects)
     rows = [
         sentence(
             number, speaker, f"Say the word {word}.", EMOTIONS[emotion],
-            {"word": word, "gender": "female", "age": AGES[speaker]}, {"sound": known[key]},
+            {"word": word, "gender": "female", "age": AGES[speaker]},
+            {"sound": sound_of(known[key]) or clip_of(known[key])},
         )
         for number, key in enumerate(sorted(known))
         for speaker, word, emotion in [key]

@@ -32,6 +32,22 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A further column of the corpus, such as `valence`, that `erc fuse` can predict or fold by.
+
+    Attributes:
+        filled: the number of rows with a cell that is not empty.
+        values: how many different ones.
+        least, most: where all of them are numbers; else None.
+    """
+
+    filled: int
+    values: int
+    least: float | None
+    most: float | None
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """Groups of ok rows whose x (L, D) is equal to the last bit.
 
@@ -57,6 +73,7 @@ class Inspection:
         shape: (N, L, D).
         counts: rows by status.
         splits: rows, and ok rows, by split.
+        columns: the further columns of the corpus, by name.
         reasons: why rows are missing or failed, the most frequent first.
         layers: L of them.
         not_finite: ok rows that hold NaN or infinity; 0 in a sound file.
@@ -72,6 +89,7 @@ class Inspection:
     counts: dict[str, int]
     splits: dict[str, tuple[int, int]]
     labels: dict[str, int]
+    columns: dict[str, Column]
     reasons: dict[str, int]
     layers: list[Layer]
     not_finite: int
@@ -106,6 +124,7 @@ def inspect(path: Path | str) -> Inspection:
                 for name in dict.fromkeys(split.tolist())
             },
             labels=dict(Counter(file.label.tolist()).most_common()),
+            columns={name: _column(texts) for name, texts in sorted(file.more.items())},
             reasons=dict(Counter(r for r in file.reason.tolist() if r).most_common()),
             layers=layers,
             not_finite=not_finite,
@@ -113,6 +132,19 @@ def inspect(path: Path | str) -> Inspection:
             attributes=file.attributes,
             probe=None if file.probe is None else np.linalg.norm(file.probe, axis=1).tolist(),
         )
+
+
+def _column(texts: np.ndarray) -> Column:
+    filled = [text for cell in texts.tolist() if (text := cell.strip())]
+    different = set(filled)
+    try:
+        numbers = [*map(float, different)]
+    except ValueError:
+        numbers = []
+    if not np.isfinite(numbers).all():
+        numbers = []
+    return Column(len(filled), len(different), min(numbers, default=None),
+                  max(numbers, default=None))  # fmt: skip
 
 
 def _read(file: FeatureFile, rows: np.ndarray) -> tuple[list[Layer], int, np.ndarray]:

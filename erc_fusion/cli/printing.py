@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from erc_features.terminal import err, out, show, table
 from erc_fusion.config.seeds import describe_seeds, seeds_warning
-from erc_fusion.runs.scores import NAMES, number, scores_of
+from erc_fusion.runs.scores import NAMES, number, scale, scores_of
 from erc_fusion.runs.scores import unit as unit_of
 from erc_fusion.training.tensorboard import events_folder
 
@@ -35,7 +35,7 @@ def show_answers(answers: Sequence["Answer"]) -> None:
                 said if len(said) <= 48 else said[:47] + "…",
                 *([answer.emotion, ", ".join(f"{label} {p:.2f}" for label, p in ranked),
                    f"{answer.agreement:.0%}"] if ranked else []),
-                *(f"{value:.2f} ± {answer.deviation[name]:.2f}"
+                *(f"{number('mae', value)} ± {number('mae', answer.deviation[name])}"
                   for name, value in answer.numbers.items()),
             ]
         )  # fmt: skip
@@ -113,7 +113,7 @@ def _show_numbers(metrics: dict[str, Any]) -> None:
     rows = [
         [split, name, own["rows"],
          *(_figure(score, own[score]) for score in ("ccc", "pearson", "mae", "rmse")),
-         f"{own['mean_of_train']['mae']:.3f}"]
+         number("mae", own["mean_of_train"]["mae"])]
         for split in ("dev", "test")
         for name, own in ((metrics[split] or {}).get("numbers") or {}).items()
     ]  # fmt: skip
@@ -213,8 +213,10 @@ def show_tuned(found: "Tuned") -> None:
         [name, *(_short(trial.options.get(name, "-")) for trial in found.best[:5])]
         for name in names
     ]
-    scores = [f"{100 * trial.score:.2f}" for trial in found.best[:5]]
-    table((found.config.monitor, *scores), rows)
+    monitor = found.config.monitor
+    digits = 2 if unit_of(monitor) else 4
+    scores = [f"{scale(monitor) * trial.score:.{digits}f}" for trial in found.best[:5]]
+    table((monitor, *scores), rows)
     ended = ", ".join(f"{count} {how}" for how, count in sorted(found.counts.items()))
     show(f"{sum(found.counts.values())} trials ({ended}) in {found.seconds:.0f} s.",
          "The score of a search is optimistic: the run below scores dev again with other seeds, "

@@ -43,6 +43,10 @@ class Sums:
         """(…), the last dimension of the sums left out."""
         raise NotImplementedError
 
+    def unit_of(self, name: str) -> float:
+        """How large the score's values are, to tell their differences from rounding errors."""
+        return 1.0
+
 
 SumsT = TypeVar("SumsT", bound=Sums)
 
@@ -144,8 +148,12 @@ def left_out(table: SumsT) -> SumsT:
     return table.each(lambda part: np.moveaxis(part.sum(0) - part, 0, 1))
 
 
-def interval(value: float, resampled: np.ndarray, jackknife: np.ndarray) -> tuple[float, float]:
+def interval(
+    value: float, resampled: np.ndarray, jackknife: np.ndarray, unit: float = 1.0
+) -> tuple[float, float]:
     """The 95% interval of `value`, from its resamples (R,), NaN where none, and jackknife (D,).
+
+    Below a billionth of `unit`, a difference is a rounding error.
 
     Bias-corrected and accelerated (Efron 1987), with levels widened as a t distribution of D - 1
     degrees of freedom is wider than the normal (Hesterberg 2015). In simulations (`make soak`) the
@@ -157,9 +165,12 @@ def interval(value: float, resampled: np.ndarray, jackknife: np.ndarray) -> tupl
 
     found = np.sort(resampled[~np.isnan(resampled)])
     # Sums of the same numbers in another order are the same value.
-    if not len(found) or found[-1] - found[0] < 1e-9:
+    nothing = 1e-9 * unit
+    if not len(found) or found[-1] - found[0] < nothing:
         return value, value
-    below = (found < value - 1e-9).sum() + (found <= value + 1e-9).sum()
+    if len(jackknife) < 2:  # nothing is known of its skew, or of how far it varies
+        return float(found[0]), float(found[-1])
+    below = (found < value - nothing).sum() + (found <= value + nothing).sum()
     bias = ndtri(np.clip(below / (2 * len(found)), 1 / len(found), 1 - 1 / len(found)))
     apart = jackknife.mean() - jackknife
     spread = (apart**2).sum() ** 1.5

@@ -18,11 +18,13 @@ def figure(seeds: np.ndarray, low: float, high: float) -> dict[str, Any]:
     }
 
 
-def figure_of(seeds: np.ndarray, resampled: np.ndarray, jackknife: np.ndarray) -> dict[str, Any]:
+def figure_of(
+    seeds: np.ndarray, resampled: np.ndarray, jackknife: np.ndarray, unit: float = 1.0
+) -> dict[str, Any]:
     """seeds (S,), and the mean over seeds in each resample (R,), NaN where it has no score, and
-    without each dialogue (D,)."""
+    without each dialogue (D,); `unit` as :func:`interval` has it."""
     kept = jackknife[~np.isnan(jackknife)]
-    return figure(seeds, *interval(float(seeds.mean()), resampled, kept))
+    return figure(seeds, *interval(float(seeds.mean()), resampled, kept, unit))
 
 
 def deviation(values: np.ndarray) -> float:

@@ -3,11 +3,12 @@
 `test` is over all rows, as if they were one split: each row has the prediction of the fold that
 holds it out. Intervals and paired tests are over dialogues, or over speakers where speakers are
 held out. `dev` is over the dev rows of all folds; a row may be there several times. `folds` has the
-scores of each fold by itself. `majority` is the most frequent class of all rows.
+scores of each fold by itself. `majority` is the most frequent class of all rows; `mean_of_train`
+is each fold's own.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,20 @@ def score_folds(
         unseen[fold.test] = [text not in said for text in table.text[fold.test]]
         dev_unseen += [text not in said for text in table.text[fold.dev]]
     floor = Floor.of(table, rows)
+    # What is held out may not be in the mean that it is compared with.
+    apart = [(fold, Floor.of(table, fold.train).means) for fold in folds]
+    means = np.empty((len(table), len(table.number_names)))
+    for fold, own in apart:
+        means[fold.test] = own
+    dev_means = np.concatenate([np.tile(own, (len(fold.dev), 1)) for fold, own in apart])
     cluster = clusters(table, rule)
 
-    def scored(which: np.ndarray, found: Predicted, new: np.ndarray) -> dict[str, Any] | None:
-        return score_rows(table, which, found, floor, cluster[which], new)
+    def scored(
+        which: np.ndarray, found: Predicted, new: np.ndarray, means: np.ndarray
+    ) -> dict[str, Any] | None:
+        return score_rows(table, which, found, replace(floor, means=means), cluster[which], new)
 
-    test = scored(rows, together, unseen)
+    test = scored(rows, together, unseen, means)
     columns = columns_of(table, rows, seeds, together)
     number = np.empty(len(table), np.int64)
     for place, fold in enumerate(folds):
@@ -53,7 +62,7 @@ def score_folds(
     columns["split"] = np.full(len(columns["key"]), TEST, dtype=object)
     columns["fold"] = np.tile(names[number], len(seeds))
     scores = {
-        "dev": scored(dev_rows, dev, np.array(dev_unseen)),
+        "dev": scored(dev_rows, dev, np.array(dev_unseen), dev_means),
         "test": test,
         "folds": [
             _of_fold(table, fold, found) for fold, found in zip(folds, held_out, strict=True)

@@ -24,6 +24,7 @@ from erc_fusion.evaluation.numbers import figures_of
 
 NAMES = ("micro_f1", "macro_f1", "samples_f1")
 RESAMPLES = 1_000  # of the average precision, which needs all rows again for each
+_CELLS = 1_000_000  # of resamples and rows at a time, so that memory stays flat
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,10 @@ def label_scores(
     table = counts(dialogues, truth, chosen)
     whole = table.each(lambda part: part.sum(0))
     weights = resamples(dialogues.count, RESAMPLES)[:, dialogues.place]
-    without = 1.0 - (np.arange(dialogues.count)[:, None] == dialogues.place)
+    # More than a thousand dialogues are left out in as many groups, which have the same skew.
+    groups = min(dialogues.count, RESAMPLES)
+    group = np.arange(dialogues.count) * groups // dialogues.count
+    without = np.arange(groups, dtype=np.int32)[:, None] != group[dialogues.place]
     by_seed, drawn, apart = (
         _mean_precision(truth, probability, each) for each in (None, weights, without)
     )
@@ -184,12 +188,15 @@ def _mean_precision(
     truth: np.ndarray, probability: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
     """truth (n, K), probability (S, n, K), weight (R, n) -> (S, R): the mean over labels that a
-    weighted row has; NaN where none has any."""
+    weighted row has; NaN where none has any, and 0 where none has any at all, as F1."""
     there = np.flatnonzero(truth.any(0))
+    if not len(there):
+        return np.zeros((len(probability), 1 if weight is None else len(weight)))
+    parts = [None] if weight is None else np.array_split(weight, -(-weight.size // _CELLS))
     with np.errstate(invalid="ignore"):
         found = np.array(
-            [[average_precision(truth[:, k], own[:, k], weight) for k in there]
-             for own in probability]
+            [[np.concatenate([average_precision(truth[:, k], own[:, k], each) for each in parts])
+              for k in there] for own in probability]
         )  # fmt: skip
         # A resample may lack a label: the mean is over the others, as it is for classes' macro F1.
         known = ~np.isnan(found)

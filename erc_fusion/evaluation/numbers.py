@@ -75,6 +75,9 @@ class Moments(Sums):
         """(…) the mean over the numbers; NaN where one has no rows."""
         return self.of_numbers(name).mean(-1)
 
+    def unit_of(self, name: str) -> float:
+        return float(self.unit.max()) if name in ("mae", "rmse") else 1.0
+
     def only(self, number: int) -> "Moments":
         part = slice(number, number + 1)
         found = self.each(lambda values: values[..., part])
@@ -88,7 +91,9 @@ def moments(dialogues: Dialogues, truth: np.ndarray, predicted: np.ndarray) -> M
         known = values[~np.isnan(values)]
         if len(known):
             # Sums of squares of large numbers lose their digits.
-            centre[t], unit[t] = known.mean(), known.std() or 1.0
+            centre[t], unit[t] = known.mean(), known.std()
+            if unit[t] <= 1e-12 * abs(centre[t]):  # constant, up to rounding
+                unit[t] = abs(centre[t]) or 1.0
     known = ~np.isnan(truth)
     x = np.where(known, (truth - centre) / unit, 0)
     y = np.where(known, (predicted.astype(np.float64) - centre) / unit, 0)
@@ -123,19 +128,20 @@ def number_scores(
     Args:
         cluster: (n,) what is resampled: any numbers, equal within a dialogue.
         truth: (n, T), NaN where unlabelled; predicted: (S, n, T).
-        means: (T,) those of train.
+        means: those of train, (T,), or (n, T) where rows have several.
     """
     there = [t for t in range(len(names)) if not np.isnan(truth[:, t]).all()]
     if not there:
         return {}
     kept = ~np.isnan(truth[:, there]).all(-1)
+    means = np.broadcast_to(means, truth.shape)[kept][:, there]
     truth, predicted = truth[kept][:, there], predicted[:, kept][..., there]
     dialogues = Dialogues(cluster[kept])
     table = moments(dialogues, truth, predicted)
     tables = {
         "": table,
         "ensemble": moments(dialogues, truth, predicted.mean(0, dtype=np.float64)[None]),
-        "mean_of_train": moments(dialogues, truth, np.tile(means[there], (1, len(truth), 1))),
+        "mean_of_train": moments(dialogues, truth, means[None]),
     }
     found: dict[str, Any] = {}
     for place, t in enumerate(there):
@@ -157,7 +163,12 @@ def figures_of(table: Any, names: Sequence[str]) -> Mapping[str, dict[str, Any]]
     drawn = weighted(resamples(len(table.rows)), table)
     without, whole = left_out(table), _whole(table)
     return {
-        name: figure_of(whole.score(name), drawn.score(name).mean(0), without.score(name).mean(0))
+        name: figure_of(
+            whole.score(name),
+            drawn.score(name).mean(0),
+            without.score(name).mean(0),
+            table.unit_of(name),
+        )
         for name in names
     }
 

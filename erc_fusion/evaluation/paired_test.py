@@ -64,6 +64,8 @@ class Outcomes:
         folds: its rule of folds; "" of a run over the corpus's splits.
         task: what is predicted.
         numbers: ((n, T), (S, n, T)), truth and predictions, or None.
+        known: (n,) bool, whether the label or set is, where it need not be, beside numbers; None
+            is all of them.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Outcomes:
     folds: str = ""
     task: Task = field(default_factory=Task)
     numbers: tuple[np.ndarray, np.ndarray] | None = None
+    known: np.ndarray | None = None
 
     def sums(self, metric: str, dialogues: Dialogues) -> Sums:
         """The sums of each of what is resampled, of which the metric is a function."""
@@ -88,6 +91,27 @@ class Outcomes:
         if not self.task.several and metric in SCORES and self.labels:
             return dialogues.marginals(self.truth, self.predicted, len(self.labels))
         raise RunError(f"{self.name} predicts {self.task.target}, which has no {metric}.")
+
+    def scored_by(self, metric: str) -> "Outcomes":
+        """The rows, and the numbers, of which that score is; raises RunError if there are none."""
+        numbers, rows = self.numbers, self.known
+        if rows is None:
+            rows = np.ones(len(self.key), bool)
+        if metric == "ccc" and numbers is not None:
+            missing = np.isnan(numbers[0])
+            rows, there = ~missing.all(-1), ~missing.all(0)
+            numbers = numbers[0][:, there], numbers[1][..., there]
+        if not rows.any():
+            raise RunError(
+                f"{self.name}: no {self.split} row has what {metric} needs, so runs can't be "
+                "compared by it."
+            )
+        return replace(
+            self, key=self.key[rows], dialogue=self.dialogue[rows], truth=self.truth[rows],
+            predicted=self.predicted[:, rows], known=None,
+            speaker=None if self.speaker is None else self.speaker[rows],
+            numbers=numbers and (numbers[0][rows], numbers[1][:, rows]),
+        )  # fmt: skip
 
 
 def paired(first: Run, second: Run, metric: str, split: str = "test") -> Paired:
@@ -110,9 +134,10 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         task = Task.of(run.inputs)
         known = found["label"] != "" if task.several else np.isin(found["label"], labels)
         names = [(f"true_{name}", f"predicted_{name}") for name in task.numbers]
-        if not task.labels:
-            known = ~np.isnan([found[name] for name, _ in names]).all(0)
-        rows = np.flatnonzero((found["split"] == split) & known)
+        some = known
+        if names:
+            some = known | ~np.isnan([found[name] for name, _ in names]).all(0)
+        rows = np.flatnonzero((found["split"] == split) & some)
         rows = rows[np.lexsort((found["key"][rows], found["seed"][rows]))]
         seeds = len(np.unique(found["seed"][rows]))
         columns = {n: found[n][rows] for n in
@@ -158,6 +183,7 @@ def outcomes(run: Run, split: str = "test") -> Outcomes:
         rule,
         task,
         numbers,
+        known[rows[: len(key)]] if names and labels else None,
     )
 
 
@@ -181,6 +207,7 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
     """
     choose("metric", metric, {*SCORES, *SET_SCORES, "ccc"})
     _must_agree(first, second)
+    first, second = first.scored_by(metric), second.scored_by(metric)
     # As their intervals: by speakers where one of the two holds those out.
     speakers = [each.speaker for each in (first, second) if each.speaker is not None]
     dialogues = Dialogues((*speakers, first.dialogue)[0])
@@ -193,7 +220,7 @@ def compare(first: Outcomes, second: Outcomes, metric: str) -> Paired:
             [left_out(table) for table in tables],
         )
     )
-    low, high = interval(float(difference), drawn, without)
+    low, high = interval(float(difference), drawn, without[~np.isnan(without)])
     p = permutation_p(tables[0], tables[1], metric)
     return Paired(metric, float(difference), low, high, p)
 
@@ -280,6 +307,8 @@ def _must_agree(first: Outcomes, second: Outcomes) -> None:
             "Train one of them again with --overwrite."
         )
     apart = (first.truth != second.truth).reshape(len(first.key), -1).any(-1)
+    if first.known is not None and second.known is not None:
+        apart |= first.known != second.known
     if first.numbers and second.numbers:
         apart |= ~np.isclose(first.numbers[0], second.numbers[0], 0, 0, equal_nan=True).all(-1)
     wrong = apart | (first.dialogue != second.dialogue)

@@ -44,7 +44,8 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Floor:
-    """What can be predicted without looking: train's most frequent class, and mean numbers (T,)."""
+    """What can be predicted without looking: train's most frequent class, and mean numbers (T,), or
+    (n, T) where rows have several."""
 
     majority: int
     means: np.ndarray
@@ -79,7 +80,8 @@ def score_rows(
     if table.task.classes:
         part = Rows(table.label[rows], found.probability, cluster, unseen, found.prototype)
         scored |= score(part, table.labels, floor.majority) or {}
-        scored["slices"] = slices(table, rows, found.probability.argmax(-1))
+        if (table.label[rows] >= 0).any():
+            scored["slices"] = slices(table, rows, found.probability.argmax(-1))
     if table.sets is not None and found.threshold is not None:
         truth = table.sets[rows]
         scored |= label_scores(table.labels, cluster, truth, found.probability, found.threshold)
@@ -119,10 +121,11 @@ def score_splits(
 
 
 def point_scores(table: FeatureTable, rows: np.ndarray, found: Predicted) -> dict[str, np.ndarray]:
-    """The main scores of some rows, (S,) each, without intervals."""
+    """The main scores of some rows, (S,) each, without intervals; those of which any row has the
+    truth."""
     scores: dict[str, np.ndarray] = {}
     one = np.zeros(len(rows), np.int64)
-    if table.task.classes:
+    if table.task.classes and (table.label[rows] >= 0).any():
         counts = confusions(table.label[rows], found.probability.argmax(-1), len(table.labels))
         scores = {
             "accuracy": accuracy(counts),
@@ -133,9 +136,10 @@ def point_scores(table: FeatureTable, rows: np.ndarray, found: Predicted) -> dic
         known = ~np.isnan(table.sets[rows]).any(-1)
         truth, chosen = table.sets[rows][known] > 0, found.chosen[:, known]
         whole = set_counts(Dialogues(one[known]), truth, chosen).each(lambda part: part.sum(0))
-        scores |= {name: whole.score(name) for name in ("micro_f1", "macro_f1")}
-    if table.numbers is not None and found.values is not None:
-        scores["ccc"] = concordance(table.numbers[rows], found.values)
+        scores |= {n: whole.score(n) for n in ("micro_f1", "macro_f1") if known.any()}
+    numbers = table.numbers
+    if numbers is not None and found.values is not None and not np.isnan(numbers[rows]).all():
+        scores["ccc"] = concordance(numbers[rows], found.values)
     return scores
 
 

@@ -61,6 +61,7 @@ def make_folds(table: FeatureTable, rule: str, dev: float = 0.1, seed: int = 0) 
         raise ErcError(f"--folds {rule}: rows of the split new have no part in folds.")
     groups = _groups(table, unit)
     names, group = np.unique(groups, return_inverse=True)
+    label = _strata(table)
     if len(names) < max(3, count or 0):
         raise ErcError(
             f"--folds {rule}: {_counted(len(names), unit)}, and "
@@ -71,7 +72,7 @@ def make_folds(table: FeatureTable, rule: str, dev: float = 0.1, seed: int = 0) 
                 else "to learn from, to choose on and to hold out."
             )
         )
-    held = group if count is None else _dealt(table.label, group, count, seed)
+    held = group if count is None else _dealt(label, group, count, seed)
     found = []
     for number in range(int(held.max()) + 1):
         test, rest = np.flatnonzero(held == number), np.flatnonzero(held != number)
@@ -82,8 +83,8 @@ def make_folds(table: FeatureTable, rule: str, dev: float = 0.1, seed: int = 0) 
                 f"--folds {rule}: without fold {name} there is one {unit} left, and two are "
                 "needed, to learn from and to choose on; take more folds."
             )
-        dealt = _dealt(table.label[rest], group[rest], parts, seed)
-        chosen = dealt == _closest(table.label[rest], dealt, parts, dev)
+        dealt = _dealt(label[rest], group[rest], parts, seed)
+        chosen = dealt == _closest(label[rest], dealt, parts, dev)
         found.append(Fold(name, rest[~chosen], rest[chosen], test))
     return tuple(found)
 
@@ -122,6 +123,16 @@ def _closest(label: np.ndarray, dealt: np.ndarray, parts: int, dev: float) -> in
     counts = np.column_stack([counts.sum(1), counts[:, counts.any(0)]])  # (parts, 1 + C)
     off = np.abs(counts / counts.sum(0) - dev).mean(1).round(12)
     return int(np.where(blind, np.inf, off).argmin())
+
+
+def _strata(table: FeatureTable) -> np.ndarray:
+    """(N,) the class of each row; without classes 0 where a row has what a score can be of, a label
+    of a set or a number, so that dev has such rows. -1 is none."""
+    if table.task.classes or (table.sets is None and table.numbers is None):
+        return table.label
+    if table.sets is None:
+        return np.where(table.labelled, 0, -1)
+    return np.where((table.sets > 0).any(-1), 0, -1)
 
 
 def _groups(table: FeatureTable, unit: str) -> np.ndarray:

@@ -14,8 +14,9 @@ DIALOGUES = 5
 COVERED = 0.95  # share of a split's rows; a file that covers fewer is named
 
 
-def check_splits(table: FeatureTable) -> tuple[str, ...]:
-    """Warnings; raises ErcError if train or dev has no labelled row, or no embedding at all."""
+def check_splits(table: FeatureTable, monitor: str = "") -> tuple[str, ...]:
+    """Warnings; raises ErcError if train or dev has no labelled row, or no embedding at all, or
+    dev says nothing of what `monitor` is a score of."""
     chosen = (Split.TRAIN, "learn from"), (Split.DEV, "choose on")
     for split, purpose in chosen:
         if not table.labelled[table.rows(split)].any():
@@ -34,6 +35,15 @@ def check_splits(table: FeatureTable) -> tuple[str, ...]:
                 f"No {split} row of corpus {table.corpus!r} has an embedding in "
                 f"{', '.join(source.stem for source in table.sources)}. See `erc inspect`."
             )
+    if wrong := _undecided(table, table.rows(Split.DEV), monitor):
+        raise ErcError(
+            f"Corpus {table.corpus!r}: {wrong} in dev, so there is nothing to choose on."
+        )
+    if gone := _unknown(table, table.rows(Split.TRAIN)):
+        raise ErcError(
+            f"Corpus {table.corpus!r}: no train row has {', '.join(gone)}, so there is nothing to "
+            "learn. Leave it out of --target."
+        )
     return tuple(_warnings(table))
 
 
@@ -49,6 +59,18 @@ def check_folds(table: FeatureTable, folds: Sequence[Fold], config: FuseConfig) 
                 raise ErcError(
                     f"--folds {config.folds}: without fold {fold.name} no row to {part} has {what}."
                 )
+        if wrong := _undecided(table, fold.dev, config.monitor):
+            raise ErcError(
+                f"--folds {config.folds}: without fold {fold.name}, {wrong} in the rows to choose "
+                "on. Take another --dev or other folds."
+            )
+        if gone := _unknown(table, fold.train):
+            raise ErcError(
+                f"--folds {config.folds}: without fold {fold.name} no row to learn from has "
+                f"{', '.join(gone)}."
+            )
+        if gone := _unknown(table, fold.test):
+            found.append(f"fold {fold.name} has no {' and no '.join(gone)} to score")
         if absent := _absent(table, fold.train):
             found.append(f"without fold {fold.name} there is no {', '.join(absent)} to learn")
     if shared := shared_dialogues(table, folds):
@@ -78,6 +100,17 @@ def check_folds(table: FeatureTable, folds: Sequence[Fold], config: FuseConfig) 
 def _warnings(table: FeatureTable) -> Iterator[str]:
     for label in _absent(table, table.rows(Split.TRAIN)):
         yield f"{label} does not occur in train and can't be learned"
+    for split in (Split.DEV, Split.TEST):
+        rows = table.rows(split)
+        gone = _unknown(table, rows) if table.labelled[rows].any() else []
+        if gone:
+            yield f"no {split} row has {' or '.join(gone)}: {split} scores are of the others alone"
+        elif (
+            table.labelled[rows].any()
+            and table.sets is not None
+            and not (table.sets[rows] > 0).any()
+        ):
+            yield f"no {split} row has any label: its micro F1, macro F1 and mAP are 0"
     # Scores are over all rows, also those without an embedding.
     splits = [split for split in Split if len(table.rows(split))]
     for m, source in enumerate(table.sources):
@@ -92,6 +125,34 @@ def _warnings(table: FeatureTable) -> Iterator[str]:
         count = len(np.unique(table.dialogue[table.rows(split)]))
         if 0 < count < DIALOGUES:
             yield f"{split} has {count} dialogues: intervals and tests over dialogues say little"
+
+
+def _unknown(table: FeatureTable, rows: np.ndarray) -> list[str]:
+    """The columns to predict of which none of those rows says anything."""
+    of_labels = [name for name in table.target.split(",") if name not in table.number_names]
+    known = (table.label[rows] >= 0).any()
+    if table.sets is not None:
+        known = not np.isnan(table.sets[rows]).all()
+    numbers = () if table.numbers is None else table.numbers[rows].T
+    found = [", ".join(of_labels)] if of_labels and not known else []
+    named = zip(table.number_names, numbers, strict=True)
+    return found + [name for name, values in named if np.isnan(values).all()]
+
+
+def _undecided(table: FeatureTable, rows: np.ndarray, monitor: str) -> str:
+    """Why every model scores the same on those rows by `monitor`; "" where it does not."""
+    if monitor == "ccc" and table.numbers is not None:
+        spans = [values[~np.isnan(values)] for values in table.numbers[rows].T]
+        if not any(len(np.unique(values)) > 1 for values in spans):
+            names = table.number_names
+            verb = "are" if len(names) > 1 else "is"
+            return f"{' and '.join(names)} {verb} never known, or always the same,"
+    elif monitor and table.sets is not None:
+        if not (table.sets[rows] > 0).any():
+            return f"no row has any of {', '.join(table.labels)}"
+    elif monitor and not (table.label[rows] >= 0).any():
+        return f"no row has a class, which --monitor {monitor} needs,"
+    return ""
 
 
 def _absent(table: FeatureTable, rows: np.ndarray) -> list[str]:

@@ -174,12 +174,21 @@ def settle(config: FuseConfig, task: Task) -> FuseConfig:
             f"--target {task.target} has no classes. Take --contrastive none, and another head "
             "than triplet."
         )
+    if task.losses(config.loss.loss)[1] == "ccc" and config.training.batch_size < 2:
+        raise ErcError(
+            "--loss ccc compares rows of a batch; --batch-size 1 leaves nothing to learn."
+        )
+    for name, fits in (("label_smoothing", task.classes), ("class_weights", bool(task.labels))):
+        if not fits and task.outputs and getattr(config.loss, name) != DEFAULTS[name]:
+            option = name.replace("_", "-")
+            what = "no classes" if name == "label_smoothing" else "neither classes nor a set"
+            raise ErcError(f"--{option}: --target {task.target} has {what}. Leave it out.")
     if config.monitor in task.monitors or not task.outputs:  # no row has a label: said later
         return config
     if config.monitor != DEFAULTS["monitor"]:
         raise ErcError(
             f"--monitor {config.monitor}: --target {task.target} has no such score; "
-            f"{', '.join(task.monitors)} work."
+            f"{', '.join(task.monitors)} {'works' if len(task.monitors) == 1 else 'work'}."
         )
     return replace(config, monitor=task.monitors[0])
 
@@ -237,9 +246,9 @@ def _is_number(cell: str) -> bool:
 
 
 def _as_number(cell: str) -> float:
-    """NaN where it is none."""
+    """NaN where it is none; Python also reads 1_2 as one, which is a name."""
     try:
-        return float(cell)
+        return float("nan" if "_" in cell else cell)
     except ValueError:
         return float("nan")
 

@@ -67,17 +67,22 @@ class Comparison:
     @property
     def scores(self) -> tuple[str, ...]:
         """The names of the scores that are shown, those of `paired_by` first."""
-        return max((row.scores for row in self.rows), key=len)  # an older run may lack one
+        every = max((row.scores for row in self.rows), key=len)  # an older run may lack one
+        # A split may have no truth of a number, or of the classes beside it.
+        splits = [split for row in self.rows for split in (row.dev, row.test) if split]
+        return tuple(n for n in every if any(split.known(n) for split in splits)) or every
 
     @property
     def paired_by(self) -> tuple[str, ...]:
-        """The scores by which runs are compared in pairs."""
-        return paired_of(self.scores)
+        """The scores by which runs are compared in pairs, of those that `split` has."""
+        results = [result for row in self.rows if (result := row.split(self.split))]
+        names = paired_of(self.scores)
+        return tuple(n for n in names if any(own.known(n) for own in results)) or names
 
     @property
     def lead(self) -> str:
         """The score by which runs are told apart without pairs."""
-        return "weighted_f1" if "weighted_f1" in self.scores else self.scores[0]
+        return "weighted_f1" if "weighted_f1" in self.paired_by else self.paired_by[0]
 
     @property
     def split(self) -> str:
@@ -103,7 +108,8 @@ class Comparison:
         dev is not the same for all."""
         if self.mixed:
             return self.final
-        scores = {row.dev.stat(self.monitor).mean: row for row in reversed(self.rows) if row.dev}
+        monitor, rows = self.monitor, reversed(self.rows)
+        scores = {stat.mean: row for row in rows if row.dev and (stat := row.dev.known(monitor))}
         return self.final or (scores[max(scores)] if scores else None)
 
     @property

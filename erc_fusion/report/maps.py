@@ -78,7 +78,7 @@ def _pairs(comparison: Comparison) -> Iterator[tuple[Row, Row]]:
     """Each rung's run with that of the next; without a ladder all pairs, the best on dev first."""
     ladder, metric = comparison.ladder, comparison.monitor
     if ladder is None:
-        best = sorted(comparison.rows, key=lambda row: -row.dev.stat(metric).mean if row.dev else 0)
+        best = sorted(comparison.rows, key=lambda row: -_on_dev(row, metric))
         yield from permutations(best, 2)
         return
     for rung in ladder.rungs:
@@ -87,6 +87,11 @@ def _pairs(comparison: Comparison) -> Iterator[tuple[Row, Row]]:
         second = comparison.row_of(rung)
         if first and second:
             yield first, second
+
+
+def _on_dev(row: Row, metric: str) -> float:
+    stat = row.dev.known(metric) if row.dev else None
+    return stat.mean if stat else 0.0
 
 
 def _kinds(*rows: Row) -> tuple[bool, ...]:

@@ -158,7 +158,7 @@ def _near_nothing(row: Row, result: SplitResult, split: str) -> list[str]:
         found.append(f"Every prediction on {split} is {floor.label}: nothing was learned.")
     else:
         for metric in paired_of(row.scores):
-            if not hasattr(floor, metric):
+            if not hasattr(floor, metric) or result.known(metric) is None:
                 continue
             stat, least = result.stat(metric), getattr(floor, metric)
             if stat.mean < least:

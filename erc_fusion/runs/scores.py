@@ -52,7 +52,9 @@ def paired_of(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def number(name: str, value: float) -> str:
-    """A score or a distance as text: "59.4" percent, a CCC of "0.612"."""
+    """A score or a distance as text: "59.4" percent, a CCC of "0.612", an error of "3.54e+08"."""
+    if name in LOWER and value and not 5e-4 <= abs(value) < 1e5:  # in any unit
+        return f"{value:.3g}"
     return f"{value:.3f}" if name in _PLAIN else f"{100 * value:.1f}"
 
 

@@ -201,8 +201,10 @@ class _Search:
     def __init__(self, config: FuseConfig, sources: Sequence[Source], space: Space) -> None:
         config, whole = open_table(replace(config, layers="all"), sources)
         self.config, self.sources, self.space = config, sources, space
-        self.classes = whole.task.classes
-        check_splits(whole)
+        self.task = whole.task
+        if not whole.task.classes:
+            space.must_fit_without_classes(config.target)
+        check_splits(whole, config.monitor)
         self.identity = sha256_of((whole.digest(), without_place(config), asdict(space)))
         self._whole, self._data = whole, dict[str, "Data"]()
         self.failure = ""
@@ -234,7 +236,10 @@ class _Search:
 
     def ask(self, trial: "optuna.Trial") -> dict[str, Any]:
         """The settings of a trial."""
-        return self.space.ask(trial, self.sources, classes=self.classes)
+        found = self.space.ask(trial, self.sources, classes=self.task.classes)
+        if self.task.classes and self.task.numbers:  # a loss of classes is tried, beside theirs
+            found["loss"] += f",{self.task.losses(self.config.loss.loss)[1]}"
+        return found
 
     def data(self, layers: str) -> "Data":
         from erc_fusion.training.fit import make_data

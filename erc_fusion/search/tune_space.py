@@ -79,6 +79,19 @@ class Space:
             return {}
         return {"speakers": trial.suggest_categorical("speakers", (True, False))}
 
+    def must_fit_without_classes(self, target: str) -> None:
+        """Raises ErcError where something is to be tried that only classes have."""
+        asked = {
+            "--losses": self.losses != LOSSES,
+            "--contrasts": not {*self.contrasts} <= {"none"} and self.contrasts != CONTRASTS,
+            "--heads triplet": "triplet" in self.heads,
+        }
+        if wrong := [name for name, there in asked.items() if there]:
+            raise ErcError(
+                f"{' and '.join(wrong)}: only classes have that, and --target {target} has none. "
+                "Leave it out; its loss is that of --config."
+            )
+
     def check(self) -> None:
         """Raises ErcError where a choice is unknown, or there is none."""
         from erc_fusion.model.context import CONTEXTS as contexts

@@ -115,7 +115,7 @@ def train(
     orders = [generator(seed, "order") for seed in own]
     active = np.arange(len(own))
     best = {name: value.detach().clone() for name, value in model.named_parameters()}
-    score, best_score = np.zeros(len(own)), np.full(len(own), -1.0)
+    score, best_score = np.zeros(len(own)), np.full(len(own), -np.inf)
     best_epoch, last_epoch = np.zeros(len(own), int), np.zeros(len(own), int)
     history: list[tuple[int, dict[str, Any]]] = []
     for epoch in range(1, config.epochs + 1):

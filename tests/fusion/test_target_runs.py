@@ -1,6 +1,7 @@
 """`erc fuse --target` on feature files, and everything that reads such a run."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,25 @@ from sklearn.metrics import f1_score, mean_absolute_error
 from typer.testing import CliRunner
 
 import cli
+from erc_features.errors import ErcError
 from erc_features.extraction.extract import extract
 from erc_features.preparation.live_dialogue import read_talk
 from erc_fusion.config.config import FuseConfig, with_options
 from erc_fusion.evaluation.paired_test import compare, outcomes
 from erc_fusion.fuse import fuse
+from erc_fusion.inputs.sources import find_sources
+from erc_fusion.inputs.splits import check_splits
+from erc_fusion.inputs.table import load_table
+from erc_fusion.inputs.targets import Task, settle, with_target
 from erc_fusion.predict import predict, write_answers
+from erc_fusion.report.comparison import compare as report
+from erc_fusion.report.export import as_csv
+from erc_fusion.report.plots import overview
+from erc_fusion.report.summary import sentences
+from erc_fusion.report.text import as_dict
 from erc_fusion.runs.run import Run
+from erc_fusion.search.tune import tune
+from erc_fusion.search.tune_space import Space
 
 WORDS = {"joy": "great lovely yay", "anger": "hate stupid angry", "neutral": "the a text"}
 
@@ -177,3 +190,102 @@ def test_tune_searches_for_targets(root, tmp_path):
     assert found.config.target == "valence" and found.config.monitor == "ccc"
     assert "loss" not in found.best[0].options
     assert fuse(found.config).run.metrics["test"]["ccc"]
+
+
+@pytest.fixture(scope="module")
+def lacking(root):
+    """A table of label, valence and sets, and which of its rows are of which split."""
+    return load_table(find_sources(root / "features/talks"))
+
+
+def without(table, split, *columns):
+    """The table, with no truth of these columns in a split."""
+    rows = table.rows(split)
+    more = {name: texts.copy() for name, texts in table.more.items()}
+    label = table.label.copy()
+    for column in columns:
+        if column == "label":
+            label[rows] = -1
+        else:
+            more[column][rows] = ""
+    return replace(table, label=label, more=more)
+
+
+@pytest.mark.parametrize(
+    ("target", "split", "columns", "monitor", "said"),
+    [("label,valence", "dev", ["label"], "accuracy", "no row has a class.*nothing to choose on"),
+     ("label,valence", "dev", ["valence"], "ccc", "valence is never known.*nothing to choose on"),
+     ("valence,arousal", "dev", ["valence", "arousal"], "ccc", "no labelled dev row"),
+     ("label,valence", "train", ["label"], "accuracy", "no train row has label"),
+     ("label,valence", "dev", ["valence"], "accuracy", ["no dev row has valence: dev scores"]),
+     ("valence,arousal", "test", ["arousal"], "ccc", ["no test row has arousal: test scores"]),
+     ("emotions", "test", ["emotions"], "map", [])],
+)  # fmt: skip
+def test_what_a_split_lacks_is_said(lacking, target, split, columns, monitor, said):
+    table = with_target(without(lacking, split, *columns), target)
+    if isinstance(said, str):
+        with pytest.raises(ErcError, match=said):
+            check_splits(table, monitor)
+        return
+    found = check_splits(table, monitor)
+    assert len(found) == len(said) and all(map(str.startswith, found, said))
+
+
+def test_dev_sets_without_a_label_and_constant_numbers_choose_nothing(lacking):
+    dev = lacking.rows("dev")
+    more = {name: texts.copy() for name, texts in lacking.more.items()}
+    more["emotions"][dev], more["valence"][dev] = "|", "0.1"
+    table = replace(lacking, more=more)
+    for target, monitor in (("emotions", "map"), ("valence", "ccc")):
+        with pytest.raises(ErcError, match="in dev, so there is nothing to choose on"):
+            check_splits(with_target(table, target), monitor)
+
+
+def test_runs_whose_test_lacks_one_of_two_targets_are_reported(root, tmp_path):
+    """Scores, pairs and the page are of what test has; p of what it lacks would be a star."""
+    for place, column in enumerate(("valence", "label")):
+        folder = tmp_path / f"data{place}/talks"
+        folder.mkdir(parents=True)
+        for split in ("train", "dev", "test"):
+            frame = pd.read_csv(root / f"data/talks/{split}.csv", dtype=str, keep_default_na=False)
+            if split == "test":
+                frame[column] = ""
+            frame.to_csv(folder / f"{split}.csv", index=False)
+        where = tmp_path / f"features{place}"
+        extract(folder, features=where, encoder="baseline")
+        options = {"features": str(where), "runs": str(tmp_path / f"runs{place}"), "epochs": 1,
+                   "seeds": (0,)}  # fmt: skip
+        one, other = (
+            fuse(config(root, "label,valence", name=head, head=head, **options)).run
+            for head in ("mlp", "linear")
+        )
+        comparison = report([one, other], baseline=other)
+        assert "[" in " ".join(sentences(comparison)) and as_csv(comparison)
+        (found, _), by = as_dict(comparison)["runs"], comparison.paired_by
+        assert overview(comparison, by[0], "x", {}) and comparison.best is not None
+        scored = {"accuracy", "weighted_f1"} if column == "valence" else {"ccc"}
+        assert set(found["paired"]["baseline"]) == scored
+        assert all(0 < own["p"] <= 1 for own in found["paired"]["baseline"].values())
+        assert {name for name in ("accuracy", "ccc") if found["test"][name]} == scored - {
+            "weighted_f1"
+        }
+
+
+def test_settings_that_do_nothing_are_refused():
+    numbers, sets = Task("v", numbers=("v",)), Task("e", ("a", "b"), several=True)
+    for task, option, said in (
+        (numbers, {"batch_size": 1}, "--batch-size 1 leaves nothing"),
+        (numbers, {"class_weights": "sqrt"}, "--class-weights: --target v has neither"),
+        (sets, {"label_smoothing": 0.1}, "--label-smoothing: --target e has no classes"),
+    ):
+        with pytest.raises(ErcError, match=said):
+            settle(with_options(FuseConfig(), **option), task)
+
+
+def test_tune_does_not_lose_what_was_asked(root, tmp_path):
+    given = config(root, "label,valence", loss="cross-entropy,mse", epochs=1, seeds=(0,))
+    space = Space(("mlp",), ("none",), ("focal",), ("none",))
+    found = tune(given, space=space, trials=1, to=tmp_path / "tuned.toml")
+    assert found.config.loss.loss == "focal,mse"
+    with pytest.raises(ErcError, match="--losses: only classes have that"):
+        tune(config(root, "valence"), space=space, trials=1)

@@ -104,6 +104,7 @@ def test_ravdess_without_a_wav_takes_the_sound_of_the_clip(tmp_path):
 
 
 def _clips(root: Path, *names: str) -> Path:
+    root.mkdir(exist_ok=True)
     for name in names:
         (root / name).write_bytes(b"")
     return root
@@ -202,3 +203,46 @@ def test_rows_do_not_depend_on_the_order_of_the_folder(tmp_path, wav):
     moved = [f"{chr(122 - i)}/{name[2:]}" for i, name in enumerate(names)]
     two = read_raw(plant(tmp_path / "2", reversed(moved), wav))
     assert [r.utterance for r in one.rows] == [r.utterance for r in two.rows]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("emodb", ("03a01Fa.wav", "03a01Fa.flac")),
+     ("tess", ("OAF_back_fear.wav", "OAF_back_fear.mp3")),
+     ("crema-d", ("1001_DFA_ANG_XX.wav", "1001_DFA_ANG_XX.flac"))],
+)  # fmt: skip
+def test_one_utterance_in_several_formats_is_one_row(tmp_path, kind, names):
+    (row,) = read_raw(_clips(tmp_path, *names), kind).rows
+    assert row.clip is None and row.sound.path.name == names[0]
+
+
+def test_ravdess_keeps_the_picture_beside_a_sound_of_the_same_name(tmp_path):
+    names = ("01-01-06-01-02-01-12.mp4", "01-01-06-01-02-01-12.wav")
+    (row,) = read_raw(_clips(tmp_path, *names)).rows
+    assert (row.clip.name, row.sound.path.name) == names
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("OAF_back_fear.wav", "OA_back_fear.wav"), ("1001_DFA_ANG_X.wav", "1001_DFA_ANG_XX.wav")],
+)
+def test_two_spellings_of_one_utterance_are_equal_or_refused(tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_bytes(b"same")
+    raw = read_raw(tmp_path)
+    assert len(raw.rows) == 1 and "file that is there twice" in {d.kind for d in raw.defects}
+    (tmp_path / names[0]).write_bytes(b"else")
+    with pytest.raises(CorpusError, match="one utterance and differ"):
+        read_raw(tmp_path)
+
+
+def test_folders_that_are_links_are_entered_once(tmp_path):
+    real = _clips(tmp_path / "disk", "1001_DFA_ANG_XX.wav")
+    raw = _clips(tmp_path / "raw", "1002_DFA_ANG_XX.wav")
+    (raw / "AudioWAV").symlink_to(real)
+    (real / "back").symlink_to(raw)
+    (raw / "self").symlink_to(raw)
+    (raw / "1003_DFA_ANG_XX.wav").symlink_to(tmp_path / "gone.wav")
+    found = read_raw(raw)
+    assert [row.utterance.speaker for row in found.rows] == ["1001", "1002"]
+    assert [(d.kind, d.where) for d in found.defects] == [("no media file", "1003_DFA_ANG_XX.wav")]

@@ -159,3 +159,14 @@ def test_a_saved_dataset_of_paths(tmp_path):
     (folder / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(CorpusError, match=r"(?s)one column of the type Audio.*sound: Value"):
         read_raw(folder)
+
+
+def test_several_emotions_of_a_supervision_are_a_set_and_no_label(manifests):
+    def change(line):
+        return line | {"custom": {"emotion": ["joy", "sad"]}} if line["id"] == "u1" else line
+
+    lines(manifests / "mini_supervisions_train.jsonl.gz", change)
+    raw = read_raw(manifests)
+    assert raw.rows[0].utterance.label == "" and raw.labels == ("anger", "calm")
+    assert raw.rows[0].utterance.more["emotion"] == "joy|sad"
+    assert "several labels" in {d.kind for d in raw.defects}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from clips import tone
 from recordings import babble, record
 
@@ -197,3 +198,27 @@ def test_segments_of_sound_and_of_video_are_cut(tmp_path):
     kinds = sorted((d.kind, d.where) for d in made.defects)
     assert kinds == [("missing clip", "train/d-1-seq-0"), ("no picture", "train/d-2-seq-0"),
                      ("no picture", "train/d-2-seq-1")]  # fmt: skip
+
+
+def test_audformat_speakers_may_be_described_in_a_table(tmp_path):
+    """As a database whose scheme `speaker` names a misc table has them."""
+    header = {
+        "name": "db",
+        "schemes": {"speaker": {"dtype": "int", "labels": "people"}, "emotion": {"dtype": "str"}},
+        "tables": {"files": {"type": "filewise", "columns": {
+            "emotion": {"scheme_id": "emotion"}, "speaker": {"scheme_id": "speaker"}}}},
+        "misc_tables": {"people": {"levels": {"speaker": "int"}, "columns": {"age": {}}}},
+    }  # fmt: skip
+    (tmp_path / "db.yaml").write_text(yaml.safe_dump(header))
+    (tmp_path / "db.files.csv").write_text("file,emotion,speaker\na.wav,joy,3\nb.wav,joy,9\n")
+    (tmp_path / "db.people.csv").write_text("speaker,age,gender\n3,31,female\n4,50,male\n")
+    one, other = (row.utterance for row in read_raw(tmp_path).rows)
+    assert (one.speaker, dict(one.more)) == ("3", {"age": "31", "gender": "female"})
+    assert (other.speaker, dict(other.more)) == ("9", {})
+
+
+def test_a_table_from_windows_names_its_files(tmp_path):
+    sounds(tmp_path, "wav/a.wav")
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbffile,emotion\r\nwav\\a.wav,joy\r\n")
+    raw = read_raw(tmp_path)
+    assert raw.rows[0].sound.path == tmp_path / "wav/a.wav" and not raw.defects

@@ -134,3 +134,18 @@ def test_hashes_are_of_the_bytes_of_a_row(tmp_path, planted):
         assert hashes.nbytes == 16 * len(rows)
         expected = hashlib.blake2b(file.x(rows[-1:]).tobytes(), digest_size=16).digest()
         assert hashes[-1].tobytes() == expected
+
+
+def test_further_columns_are_shown(tmp_path, capsys):
+    lines = ["dialogue,sequence,speaker,x_text,x_visual,x_audio,label,valence,emotions,mixed"]
+    cells = ["3.5,joy|sad,1", ",|,high", "1e0,,", "-2,joy,1"]
+    lines += [f"0,{i},s,text {i},,,joy,{cell}" for i, cell in enumerate(cells)]
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    (made,) = extract(tmp_path, features=tmp_path / "f", modality="text", encoder="baseline")
+    found = inspect(made.path)
+    assert {name: (c.filled, c.values, c.least, c.most) for name, c in found.columns.items()} == {
+        "emotions": (3, 3, None, None), "mixed": (3, 2, None, None), "valence": (3, 3, -2, 3.5)
+    }  # fmt: skip
+    show_inspection(found)
+    shown = capsys.readouterr().out
+    assert "emotions 3 (3 values), mixed 3 (2 values), valence 3 (-2 to 3.5)" in shown

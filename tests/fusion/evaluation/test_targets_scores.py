@@ -1,10 +1,14 @@
 """Scores of numbers and of sets of labels, against scipy and scikit-learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics
 
+from erc_features.errors import RunError
+from erc_fusion.evaluation import label_sets, paired_test
 from erc_fusion.evaluation.bootstrap import Dialogues, resamples
 from erc_fusion.evaluation.label_sets import (
     average_precision,
@@ -13,6 +17,9 @@ from erc_fusion.evaluation.label_sets import (
     thresholds,
 )
 from erc_fusion.evaluation.numbers import NAMES, concordance, moments, number_scores
+from erc_fusion.evaluation.paired_test import Outcomes, compare
+from erc_fusion.inputs.targets import Task
+from erc_fusion.runs.scores import number
 
 
 def lins(truth, predicted):
@@ -174,6 +181,129 @@ def test_unknown_sets_are_left_out():
     epoch = set_scores(known, probability)
     for name in ("micro_f1", "macro_f1", "map"):
         assert epoch[name] == pytest.approx(found[name]["seeds"])
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_scores_do_not_depend_on_the_unit(unit):
+    truth, predicted, dialogue = numbers_of(3)
+    of, scaled = (
+        number_scores(("a", "b"), dialogue, truth * u, predicted * u, truth.mean(0) * u)["numbers"]
+        for u in (1, unit)
+    )
+    for name in ("a", "b"):
+        for score in NAMES:
+            times = unit if score in ("mae", "rmse") else 1
+            for kind in ("mean", "low", "high"):
+                assert scaled[name][score][kind] / times == pytest.approx(of[name][score][kind])
+        assert of[name]["mae"]["low"] < of[name]["mae"]["mean"] < of[name]["mae"]["high"]
+
+
+def test_each_row_may_have_a_mean_of_its_own():
+    truth, predicted, dialogue = numbers_of(4)
+    means = np.where(np.arange(len(truth))[:, None] < 80, [2.0, -190.0], [5.0, -210.0])
+    found = number_scores(("a", "b"), dialogue, truth, predicted, means)["numbers"]
+    for t, name in enumerate("ab"):
+        error = np.abs(truth[:, t] - means[:, t]).mean()
+        assert found[name]["mean_of_train"]["mae"] == pytest.approx(error)
+
+
+def test_a_number_that_one_of_two_dialogues_has():
+    truth, predicted, dialogue = numbers_of(7, rows=10)
+    truth[5:, 1] = np.nan
+    found = number_scores(("a", "b"), dialogue, truth, predicted, np.zeros(2))
+    ccc = found["ccc"]
+    assert ccc["low"] <= ccc["mean"] <= ccc["high"] and ccc["low"] < ccc["high"]
+    one = outcomes_of(truth, predicted, dialogue)
+    pair = compare(one, outcomes_of(truth, predicted * 0.9, dialogue), "ccc")
+    assert pair.low <= pair.difference <= pair.high
+
+
+def test_splits_without_any_label_score_0_as_their_f1():
+    truth, probability, dialogue = sets_of(1)
+    truth, threshold = np.zeros(truth.shape), np.full_like(probability, 0.6)
+    assert set_scores(truth, probability)["map"].tolist() == [0, 0, 0]
+    found = label_scores(tuple("abcd"), dialogue, truth, probability, threshold)
+    assert found["map"]["mean"] == found["micro_f1"]["mean"] == found["map"]["high"] == 0
+    assert [own["average_precision"] for own in found["labels"]] == [None] * 4
+    empty = ~(probability >= threshold).any(-1)
+    assert found["samples_f1"]["mean"] == pytest.approx(empty.mean())
+
+
+def test_the_interval_of_map_is_the_same_in_pieces(monkeypatch):
+    truth, probability, dialogue = sets_of(2)
+    given = (tuple("abcd"), dialogue, truth, probability, np.full_like(probability, 0.5))
+    whole = label_scores(*given)["map"]
+    monkeypatch.setattr(label_sets, "_CELLS", 999)
+    assert label_scores(*given)["map"] == whole
+
+
+def outcomes_of(numbers, predicted, dialogue, **more):
+    key = np.array([f"test/d-0-seq-{i:04}" for i in range(len(numbers))])
+    nothing = np.full(len(numbers), -1)
+    given = {"labels": (), "truth": nothing, "predicted": np.tile(nothing, (len(predicted), 1)),
+             "task": Task("a,b", numbers=("a", "b"))}  # fmt: skip
+    return Outcomes("run", "test", ("c", "f"), key=key, dialogue=dialogue,
+                    numbers=(numbers, predicted), **(given | more))  # fmt: skip
+
+
+def test_pairs_are_of_the_numbers_that_are_known_by_a_plain_loop(monkeypatch):
+    monkeypatch.setattr(paired_test, "PERMUTATIONS", 400)
+    monkeypatch.setattr(paired_test.permutation_p, "__defaults__", (400,))
+    truth, first, dialogue = numbers_of(5, rows=80, seeds=2)
+    truth[:, 1] = np.nan  # known of no row
+    truth[75:] = np.nan  # a dialogue of which nothing is known
+    second = first + np.random.default_rng(0).normal(size=first.shape) * 0.2
+    found = compare(*(outcomes_of(truth, p, dialogue) for p in (first, second)), "ccc")
+    x = truth[:75, 0]
+
+    def difference(one, other):
+        return np.mean([lins(x, y[:75, 0]) for y in one]) - np.mean(
+            [lins(x, y[:75, 0]) for y in other]
+        )
+
+    own = difference(first, second)
+    extreme = 1
+    for flip in paired_test._flips(15, 400).astype(bool):
+        swap = np.repeat([*flip, False], 5)[None, :, None]
+        both = np.where(swap, second, first), np.where(swap, first, second)
+        extreme += abs(difference(*both)) >= abs(own) - 1e-9
+    assert found.difference == pytest.approx(own)
+    assert found.p == pytest.approx(extreme / 401) and found.low < own < found.high
+
+
+def test_pairs_by_a_score_are_of_the_rows_that_have_its_truth():
+    truth, numbers, dialogue = numbers_of(6, rows=100, seeds=2)
+    truth[:30] = np.nan
+    known = np.arange(100) < 60
+    label = np.where(known, np.arange(100) % 3, -1)
+    random = np.random.default_rng(0)
+    guesses = random.integers(0, 3, (2, 2, 100))
+    task = Task("label,a,b", tuple("xyz"), numbers=("a", "b"))
+    one, other = (
+        replace(outcomes_of(truth, n, dialogue, labels=tuple("xyz"), truth=label, task=task,
+                            known=known), predicted=guess)
+        for n, guess in zip((numbers, numbers * 0.9), guesses, strict=True)
+    )  # fmt: skip
+    right = (guesses[:, :, :60] == label[:60]).mean((1, 2))
+    assert compare(one, other, "accuracy").difference == pytest.approx(right[0] - right[1])
+    concordant = [
+        np.mean([lins(truth[30:, t], y[30:, t]) for y in n for t in (0, 1)])
+        for n in (numbers, numbers * 0.9)
+    ]
+    expected = concordant[0] - concordant[1]
+    assert compare(one, other, "ccc").difference == pytest.approx(expected)
+    gone = outcomes_of(np.full_like(truth, np.nan), numbers, dialogue)
+    with pytest.raises(RunError, match="no test row has what ccc needs"):
+        compare(gone, gone, "ccc")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [("accuracy", 0.594, "59.4"), ("ccc", 0.00012, "0.000"), ("mae", 0.0, "0.000"),
+     ("mae", 0.354, "0.354"), ("mae", 3.539e8, "3.54e+08"), ("rmse", 4.2e-10, "4.2e-10")],
+)  # fmt: skip
+def test_errors_are_written_in_any_unit(name, value, text):
+    assert number(name, value) == text
 
 
 @pytest.mark.soak

@@ -139,3 +139,21 @@ def test_dialogues_shared_by_train_and_dev_are_seen():
         sides = [set(table.dialogue[r].tolist()) for r in (fold.train, fold.dev, fold.test)]
         expected |= sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
     assert shared_dialogues(table, folds) == len(expected)
+
+
+@pytest.mark.parametrize("kind", ["sets", "numbers"])
+def test_dev_has_what_a_set_or_a_number_can_be_scored_by(kind):
+    """Of six speakers, only two have any label or number: one of them is in each fold's dev."""
+    speakers = np.repeat([f"s{i}" for i in range(6)], 10)
+    table = table_of(speakers, np.arange(60), np.full(60, -1))
+    there = np.isin(speakers, ["s1", "s4"])
+    if kind == "sets":
+        table = replace(table, sets=np.stack([there, there], -1).astype(float), labels=("a", "b"))
+    else:
+        table = replace(table, numbers=np.where(there, 1.0, np.nan)[:, None],
+                        number_names=("v",), labels=())  # fmt: skip
+    for fold in make_folds(table, "speaker", 0.2):
+        assert there[fold.dev].any()
+        if there[fold.test].any():
+            continue  # the only other one is needed to choose
+        assert there[fold.train].any()
