@@ -3,8 +3,9 @@
     python benchmarks/bench_folds.py             # about ten minutes on a busy core
     python benchmarks/bench_folds.py --memory    # resident sets of one fold, and of ten
 
-10,000 rows x 1,152, one layer, float16 as stored, noise and a faint class; head mlp, default settings
-(width 256, batches of 256), no early stopping; dev is scored each epoch. Lines, in turns, CPU seconds
+10,000 rows x 1,152, one layer, float16 as stored, noise and a faint class; head mlp, default
+settings (width 256, batches of 256), no early stopping; dev scored each epoch. Lines, in turns, CPU
+seconds
 of one thread, for all folds, seeds and epochs:
 
 erc            standardising and the Trainer, all folds and seeds in one stack
