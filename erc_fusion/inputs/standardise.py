@@ -120,7 +120,9 @@ class Standardiser:
             else:
                 own = (rows, ok, self.mean[stem], self.scale[stem])
                 x[stem] = Standardised(
-                    raw[stem], *(torch.from_numpy(each).to(device) for each in own), bool(ok.all())
+                    raw[stem],
+                    *(torch.from_numpy(each).to(device) for each in own),
+                    whole=bool(ok.all()),
                 )
         names = [*zip(table.split[rows].tolist(), table.dialogue[rows].tolist(), strict=True)]
         changes = [False, *(one != other for one, other in pairwise(names))][: len(rows)]

@@ -121,7 +121,8 @@ def batches_in_order(
                   for b, own in zip(batches, made, strict=True)]  # fmt: skip
         most = max(batch.rows.shape[1] for batch in batches)
         there = [part for part in zip(splits, batches, members, strict=True) if part[2]]
-        yield _joined(*zip(*there, strict=True), most if len(splits) > 1 else 0), counts
+        padded = most if len(splits) > 1 else 0
+        yield _joined(*map(list, zip(*there, strict=True)), most=padded), counts
 
 
 def _joined(
