@@ -177,8 +177,6 @@ def test_errors(root):
         fold(root, "speaker", context="gru")
     with pytest.raises(ErcError, match="dialogue, session, speaker work"):
         fold(root, "rater")
-    with pytest.raises(ErcError, match="curves of folds"):
-        fuse(_config(root, "session"), log="tensorboard")
     for command in (tune, overfit):
         with pytest.raises(ErcError, match="has no folds; leave --folds out"):
             command(_config(root, "session"))
