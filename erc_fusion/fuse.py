@@ -111,10 +111,9 @@ def fuse(
             events.write_events(found)
         told = (*found.metrics.get("warnings", ()), *older(found))
         return FuseResult(found, True, told)
-    if folds and log:
-        raise ErcError("--log tensorboard has no curves of folds; leave it out, or --folds.")
     warnings = check_folds(table, folds, config) if folds else check_splits(table, config.monitor)
-    with runs.claim(path), events.followed(log, path, config.seeds, progress) as follow:
+    curves = events.followed(log, path, config.seeds, progress, len(folds))
+    with runs.claim(path), curves as follow:
         return _run(config, asked, table, folds, identity, path, warnings, began, follow)
 
 

@@ -20,6 +20,7 @@ CLAMP = 3.0
 FREQUENT = 100  # utterances in train of a speaker that a model may know, like the friends of MELD
 SPEAKERS = 32  # maximum number of those
 LARGE = 2**29  # bytes of standardised rows
+CACHED = 2**16  # numbers that are standardised at a time when they are taken: 256 KiB
 CHUNK = 2048  # rows converted at a time: a float64 copy of a whole file takes four times its space
 
 
@@ -43,6 +44,7 @@ class Standardised:
         rows: (n,) int64, which of them these are.
         ok: (n,) bool, which have an embedding.
         mean, scale: (L, D) float32.
+        whole: whether all have one.
     """
 
     raw: Tensor
@@ -50,12 +52,35 @@ class Standardised:
     ok: Tensor
     mean: Tensor
     scale: Tensor
+    whole: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, L, D)."""
+        return (len(self.rows), *self.raw.shape[1:])
 
     def index_select(self, _: int, index: Tensor) -> Tensor:
         """(b, L, D) float32 of rows `index` (b,), with the bits of :meth:`Standardiser.apply`."""
-        x = self.raw.index_select(0, self.rows[index]).float()
-        x.sub_(self.mean).div_(self.scale).clamp_(-CLAMP, CLAMP)
-        return x.masked_fill_(~self.ok[index][:, None, None], 0)
+        shape = (len(index), *self.raw.shape[1:])
+        return self._take(index, torch.empty(shape, device=self.raw.device))
+
+    def take(self, index: Tensor, into: Tensor) -> None:
+        """Write rows `index` (S, b) to `into` (S, b, L, D) float32, which may be part of a tensor.
+
+        On a CPU a few rows at a time, which stay in its cache from the first operation to the last.
+        """
+        if into.device.type != "cpu":
+            into.copy_(self.index_select(0, index.flatten()).view_as(into))
+            return
+        few = max(1, CACHED // self.raw[0].numel())
+        for own, place in zip(index, into, strict=True):
+            for rows, part in zip(own.split(few), place.split(few), strict=True):
+                self._take(rows, part)
+
+    def _take(self, index: Tensor, into: Tensor) -> Tensor:
+        into.copy_(self.raw.index_select(0, self.rows[index]))
+        into.sub_(self.mean).div_(self.scale).clamp_(-CLAMP, CLAMP)
+        return into if self.whole else into.masked_fill_(~self.ok[index][:, None, None], 0)
 
 
 @dataclass(frozen=True)
@@ -107,7 +132,9 @@ class Standardiser:
             else:
                 own = (rows, ok, self.mean[stem], self.scale[stem])
                 x[stem] = Standardised(
-                    raw[stem], *(torch.from_numpy(each).to(device) for each in own)
+                    raw[stem],
+                    *(torch.from_numpy(each).to(device) for each in own),
+                    whole=bool(ok.all()),
                 )
         names = [*zip(table.split[rows].tolist(), table.dialogue[rows].tolist(), strict=True)]
         changes = [False, *(one != other for one, other in pairwise(names))][: len(rows)]

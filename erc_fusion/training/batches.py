@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from erc_features.errors import ErcError
+from erc_fusion.inputs.standardise import Standardised
 from erc_fusion.model.context.base import Dialogues
 from erc_fusion.model.fusion import Split
 
@@ -139,21 +140,26 @@ def in_order(split: Split, size: int) -> Iterator[Batch]:
 
 
 def gather(
-    split: Split, batch: Batch
+    split: Split, batch: Batch, into: Mapping[str, Tensor] | None = None
 ) -> tuple[Mapping[str, Tensor], Tensor, Tensor, Dialogues | None, Tensor | None]:
     """(x: stem -> (S, B, L, D), present (S, B, M), label (S, B), dialogues for the context,
     target (S, B, K + T), if any).
 
     Padding is absent, and has label -1 and target NaN. Dialogues are None where the batch is not
-    made of them.
+    made of them. With `into`, of such shapes, x is written there.
     """
     device = split.label.device
     rows, real = batch.rows.to(device), batch.real.to(device)
-    flat = rows.flatten()
-    x = {
-        stem: values.index_select(0, flat).unflatten(0, rows.shape)
-        for stem, values in split.x.items()
-    }
+    if into is None:
+        flat = rows.flatten()
+        x = {
+            stem: values.index_select(0, flat).unflatten(0, rows.shape)
+            for stem, values in split.x.items()
+        }
+    else:
+        for stem, values in split.x.items():
+            _take(values, rows, into[stem])
+        x = into
     present = split.present[rows] & real[..., None]
     label = split.label[rows].masked_fill(~real, -1)
     target = split.target
@@ -165,6 +171,13 @@ def gather(
     each = torch.arange(rows.shape[1], device=device).expand_as(rows)
     party = each if split.party is None else split.party[rows]
     return x, present, label, Dialogues(batch.place.to(device), speaker, party), target
+
+
+def _take(values: Tensor | Standardised, rows: Tensor, into: Tensor) -> None:
+    if isinstance(values, Standardised):
+        values.take(rows, into)
+    else:
+        into.copy_(values.index_select(0, rows.flatten()).view_as(into))
 
 
 def _plain(rows: Tensor) -> Batch:

@@ -26,6 +26,8 @@ from erc_fusion.training.losses import Objective, make_objective
 from erc_fusion.training.parts import Part
 from erc_fusion.training.train import Progress, Trained, predict, prototypes, train
 
+TOGETHER = 2**27  # bytes of a stack of folds on a CPU
+
 
 @dataclass(frozen=True)
 class Data:
@@ -82,7 +84,11 @@ def fit(
 def fit_folds(
     config: FuseConfig, folds: Sequence[Data], progress: Callable[[Progress], None] | None = None
 ) -> tuple[Trained, list[Weights]]:
-    """Train every seed on every fold, all in one stack; arguments and errors are those of `fit`."""
+    """Train every seed on every fold, in one stack; arguments and errors are those of `fit`.
+
+    On a CPU, where larger stacks gain nothing, stacks are of so many folds as need about 128 MB,
+    one after another; the results have the same bits.
+    """
     parts = [Part(each.train, each.dev, _objective(config, each)) for each in folds]
     first = folds[0]
     speakers = max(len(each.standardiser.speakers) for each in folds)
@@ -92,8 +98,18 @@ def fit_folds(
             config.model, first.files, first.task.outputs, seeds, first.device, speakers
         )
 
-    model = build(config.seeds * len(folds))
-    trained = train(model, config.seeds, parts, config.training, config.monitor, progress)
+    each = len(folds)
+    if each > 1 and first.device.type == "cpu":
+        each = max(1, TOGETHER // (len(config.seeds) * _bytes(config, first, build((0,)))))
+    found = []
+    for start in range(0, len(folds), each):
+        which = range(start, min(start + each, len(folds)))
+        model = build(config.seeds * len(which))
+        found.append(
+            train(model, config.seeds, parts, config.training, config.monitor, progress, which)
+        )
+    trained = _joined(found)
+    model = trained.model
     weights, count = [], len(config.seeds)
     for number, (data, part) in enumerate(zip(folds, parts, strict=True)):
         own = model
@@ -113,6 +129,29 @@ def fit_folds(
             limits = torch.from_numpy(thresholds(known, probability))
         weights.append(Weights(own, data.standardiser, centres, data.task, limits))
     return trained, weights
+
+
+def _bytes(config: FuseConfig, data: Data, one: FusionModel) -> int:
+    """About what a member takes: weights, gradients, two moments, best weights; and a batch, with
+    what its forward pass keeps for the backward one."""
+    columns = sum(layers * dim for layers, dim in data.files.values()) + 16 * config.model.width
+    return 4 * (5 * one.parameters_per_seed + config.training.batch_size * columns)
+
+
+def _joined(found: Sequence[Trained]) -> Trained:
+    """Stacks of folds as one, in order."""
+    if len(found) == 1:
+        return found[0]
+    model = found[0].model
+    names = [name for name, _ in model.named_parameters()]
+    every = [dict(each.model.named_parameters()) for each in found]
+    load_state(model, {name: torch.cat([of[name].detach() for of in every]) for name in names})
+    history = [record for each in found for record in each.history]
+    best, last = (
+        tuple(epoch for each in found for epoch in getattr(each, name))
+        for name in ("best_epoch", "epochs")
+    )
+    return Trained(model, history, best, last)
 
 
 def _objective(config: FuseConfig, data: Data) -> Objective:

@@ -3,6 +3,8 @@
 runs/<corpus>/tensorboard/<run>/seed-<n>/   a scalar for each figure of `history.jsonl`: loss/train,
                                             loss/dev, accuracy/train, …; the step is the epoch
 runs/<corpus>/tensorboard/<run>/mean/       their means over seeds, as long as all of them train
+runs/<corpus>/tensorboard/<run>/fold-<k>-seed-<n>/   in their place, of each fold, from 1; no mean:
+                                            folds may train one after another
 
 They are beside the runs' folders: those hold nothing but a run's own files, and a run does not
 depend on whether it was logged.
@@ -47,13 +49,14 @@ def events_folder(run: Path) -> Path:
 
 @contextmanager
 def followed(
-    log: str, run: Path, seeds: Sequence[int], progress: "Callable[[Progress], None] | None"
-) -> "Iterator[Callable[[Progress], None] | None]":
+    log: str, run: Path, seeds: Sequence[int], progress: "Callable[[Progress], None] | None",
+    folds: int = 0,
+) -> "Iterator[Callable[[Progress], None] | None]":  # fmt: skip
     """What to call after each epoch; with a log it writes the curves, or raises RunError, first."""
     if not log:
         yield progress
         return
-    with _event_files(events_folder(run), seeds) as write:
+    with _event_files(events_folder(run), seeds, folds) as write:
 
         def both(at: "Progress") -> None:
             write(at.records)
@@ -66,14 +69,15 @@ def followed(
 def write_events(run: Run) -> None:
     """Write a finished run's curves; raises RunError if that, or reading its history, fails."""
     history = sorted(run.history(), key=itemgetter("epoch"))
-    with _event_files(events_folder(run.path), run.metrics["seeds"]) as write:
+    folds = len(run.metrics.get("folds", ()))
+    with _event_files(events_folder(run.path), run.metrics["seeds"], folds) as write:
         for _, records in groupby(history, itemgetter("epoch")):
             write(list(records))
 
 
 @contextmanager
 def _event_files(
-    folder: Path, seeds: Sequence[int]
+    folder: Path, seeds: Sequence[int], folds: int = 0
 ) -> Iterator[Callable[[Sequence[Record]], None]]:
     """A function that writes an epoch's records. Earlier curves of the run are replaced."""
     # Not torch's SummaryWriter: it writes in a thread, where a full disk ends in a traceback.
@@ -81,6 +85,9 @@ def _event_files(
     from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
     from tensorboard.summary.writer.record_writer import RecordWriter
 
+    members = [{"fold": fold, "seed": seed} for fold in range(folds) for seed in seeds]
+    names = [_name(member) for member in members or [{"seed": seed} for seed in seeds]]
+    names += [] if folds else ["mean"]
     files: dict[str, RecordWriter] = {}
     opened = ExitStack()
 
@@ -90,14 +97,14 @@ def _event_files(
 
     def write(records: Sequence[Record]) -> None:
         scalars = {
-            f"seed-{record['seed']}": {
+            _name(record): {
                 f"{metric}/{split}": value
                 for split in ("train", "dev")
                 for metric, value in record[split].items()
             }
             for record in records
         }
-        if len(records) == len(seeds):
+        if not folds and len(records) == len(seeds):
             every = [*scalars.values()]
             scalars["mean"] = {
                 tag: sum(each[tag] for each in every) / len(every) for tag in every[0]
@@ -113,7 +120,7 @@ def _event_files(
         with _writing(folder):
             for old in folder.glob("*/events.out.tfevents.*"):
                 old.unlink()
-            for name in (*(f"seed-{seed}" for seed in seeds), "mean"):
+            for name in names:
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 path = folder / name / f"events.out.tfevents.{time.time():.0f}.{os.getpid()}"
                 file = opened.enter_context(open(path, "wb"))  # noqa: SIM115
@@ -123,6 +130,12 @@ def _event_files(
     finally:
         with _writing(folder):
             opened.close()
+
+
+def _name(record: Record) -> str:
+    """The folder of a member's curves."""
+    fold = f"fold-{record['fold'] + 1}-" if "fold" in record else ""
+    return f"{fold}seed-{record['seed']}"
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Progress:
     Attributes:
         epoch, epochs: the epoch that is done, and their maximum number.
         monitor: the name of the score.
-        seeds: all of them; the tuples below have an entry for each, in this order.
+        seeds: those of the stack; the tuples below have an entry for each, in this order.
         score, best: dev score (0 to 1) of the latest epoch, and the best so far.
         since: epochs since the best.
         training: whether it has not stopped.
@@ -96,6 +96,7 @@ def train(
     config: TrainingConfig,
     monitor: str,
     progress: Callable[[Progress], None] | None = None,
+    which: Sequence[int] | None = None,
 ) -> Trained:
     """Train every seed of every part until `monitor` on its dev has not improved for `patience`
     epochs.
@@ -104,14 +105,16 @@ def train(
     weights are averaged, the average is scored on dev and kept.
 
     Args:
-        model: of len(parts) x len(seeds) members, part after part.
+        model: of len(which) x len(seeds) members, part after part.
+        which: numbers of the parts to train, by default all. The others only have a say in how
+            large batches are, so that a part's results are the same with any others.
 
     Raises:
         ErcError: a loss that is not finite (names seed and epoch).
     """
     descent = Descent(model, config)
-    own = [*seeds] * len(parts)  # of each member
-    part_of = np.repeat(np.arange(len(parts)), len(seeds))
+    part_of = np.repeat(range(len(parts)) if which is None else which, len(seeds))  # of members
+    own = [*seeds] * (len(part_of) // len(seeds))
     orders = [generator(seed, "order") for seed in own]
     active = np.arange(len(own))
     best = {name: value.detach().clone() for name, value in model.named_parameters()}

@@ -29,10 +29,11 @@ def make_part(name: str, contrastive: str = "none", *, other: bool = False) -> P
 
 def fit(
     parts: list[Part], seeds: tuple[int, ...], head: str, context: str,
-    config: TrainingConfig = GENTLE,
+    config: TrainingConfig = GENTLE, which: tuple[int, ...] | None = None,
 ) -> Trained:  # fmt: skip
-    model = build_model(replace(MODEL, head=head, context=context), FILES, 3, seeds * len(parts))
-    return train(model, seeds, parts, replace(config, patience=2), "weighted_f1")
+    count = len(parts) if which is None else len(which)
+    model = build_model(replace(MODEL, head=head, context=context), FILES, 3, seeds * count)
+    return train(model, seeds, parts, replace(config, patience=2), "weighted_f1", which=which)
 
 
 def of_member(trained: Trained, member: int) -> list[torch.Tensor]:
@@ -48,6 +49,9 @@ def test_a_part_has_the_same_bits_beside_others_and_a_seed_alone(
     others = [parts[0], make_part("b", contrastive, other=True), parts[2]]
     beside = fit(others, (0, 1, 2), head, context)
     alone = fit(parts, (1,), head, context)
+    last = fit(parts, (0, 2), head, context, which=(2,))  # without the other folds' members
+    for one, other in zip(of_member(all_, 8), of_member(last, 1), strict=True):
+        assert torch.equal(one, other)
     for fold, seed in ((0, 0), (0, 1), (2, 2)):
         for one, other in zip(of_member(all_, 3 * fold + seed), of_member(beside, 3 * fold + seed),
                               strict=True):  # fmt: skip
@@ -63,6 +67,7 @@ def test_a_part_has_the_same_bits_beside_others_and_a_seed_alone(
     def records(trained: Trained, fold: int, seed: int) -> list[dict]:
         return [r for r in trained.history if (r["fold"], r["seed"]) == (fold, seed)]
 
+    assert records(all_, 2, 2) == records(last, 2, 2)
     assert records(all_, 2, 1) == records(beside, 2, 1) == records(alone, 2, 1)
     assert len({len(records(all_, fold, 0)) for fold in range(3)} | {1}) > 1
 

@@ -152,3 +152,26 @@ def test_the_command(config: FuseConfig, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, [*command, "--overfit"])
     assert refused.exit_code == 1
     assert "--overfit leaves no run" in refused.output
+
+
+def test_folds_have_a_curve_for_each_seed(config: FuseConfig) -> None:
+    """While they train, and of a run that is there already."""
+    folded = with_options(config, folds="dialogue:3", epochs=3)
+    run = fuse(folded, log="tensorboard").run
+    folder = events_folder(run.path)
+    names = sorted(f"fold-{fold}-seed-{seed}" for fold in (1, 2, 3) for seed in (0, 3))
+
+    def curves() -> list[Curves]:
+        assert sorted(path.name for path in folder.iterdir()) == names
+        found = [read(folder / name) for name in names]
+        for name, mine in zip(names, found, strict=True):
+            _, fold, _, seed = name.split("-")
+            own = [r for r in run.history() if (r["fold"] + 1, r["seed"]) == (int(fold), int(seed))]
+            expected = {r["epoch"]: pytest.approx(r["dev"]["loss"], rel=1e-6) for r in own}
+            assert mine["loss/dev"] == expected and own
+        return found
+
+    first = curves()
+    assert first[0]["loss/dev"] != first[2]["loss/dev"]
+    assert fuse(folded, log="tensorboard").already
+    assert curves() == first
