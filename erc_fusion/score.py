@@ -91,7 +91,12 @@ def score(
     folder = Path(features) / name
     sources, warnings = _sources(run, folder, own)
     table = load_table(sources, config.layers)
-    own = own and table.fingerprint == run.inputs["fingerprint"]
+    if own and table.fingerprint != run.inputs["fingerprint"]:
+        raise RunError(
+            f"{folder}: the texts, speakers or labels of {name} are not those that {run.path} was "
+            "trained on, so it is not known which rows it has seen. Train it again with "
+            "--overwrite; another corpus needs another name."
+        )
     task = Task.of(run.inputs)
     left_out: dict[str, int] = {}
     if own:

@@ -145,6 +145,9 @@ def test_what_cannot_be_scored(root, run, tmp_path):
     write(tmp_path / "features/ours", make_corpus(), seed=7)
     with pytest.raises(RunError, match="its feature files have changed"):
         score(run, features=tmp_path / "features")
+    write(tmp_path / "other/ours", make_corpus(seed=9), fingerprint="c" * 64)
+    with pytest.raises(RunError, match="are not those that .* was trained on"):
+        score(run, features=tmp_path / "other")
 
 
 def test_masks(root, run):
