@@ -15,6 +15,7 @@ from erc_fusion.config.config import FuseConfig, from_tables, with_options
 from erc_fusion.evaluation.masking import masked_scores
 from erc_fusion.evaluation.score import Floor, Predicted, score_rows
 from erc_fusion.inputs.folds import clusters, dialogue_numbers, make_folds
+from erc_fusion.inputs.label_map import in_terms_of
 from erc_fusion.inputs.sources import Source, describe, find_sources
 from erc_fusion.inputs.table import FeatureTable, load_table
 from erc_fusion.inputs.targets import Task, with_target
@@ -103,7 +104,8 @@ def score(
         table = with_target(table, config.target, config.loss.loss)
         _must_be_the_same(run, config, table)
     else:
-        table, left_out = _in_terms_of(task, config, table, mapped or {})
+        theirs = with_target(table, config.target, config.loss.loss)
+        table, left_out = in_terms_of(task, theirs, mapped or {})
     rows, called = _rows(table, split, own, bool(config.folds))
     weights = load_weights(run, pick_device(device))
     floor = Floor(_majority(run, task), _means(run, task))
@@ -208,41 +210,6 @@ def _must_be_the_same(run: Run, config: FuseConfig, table: FeatureTable) -> None
         f"{run.path}: its feature files have changed since it was trained, so it is not known "
         "which rows it has seen. Train it again with --overwrite."
     )
-
-
-def _in_terms_of(
-    task: Task, config: FuseConfig, table: FeatureTable, mapped: Mapping[str, str]
-) -> tuple[FeatureTable, dict[str, int]]:
-    """(the table with its labels as the run calls them, rows of each label that it has not)."""
-    found = with_target(table, config.target, config.loss.loss)
-    if found.task.several != task.several or found.number_names != task.numbers:
-        raise ErcError(
-            f"--target {task.target}: in {table.corpus} these columns are of another kind than in "
-            "training."
-        )
-    for theirs, ours in mapped.items():
-        choose(f"label of {table.corpus}", theirs, found.labels)
-        choose("label of the run", ours, task.labels)
-    names = [mapped.get(name, name) for name in found.labels]
-    left_out = {}
-    if found.sets is not None:
-        sets = np.zeros((len(found), len(task.labels)))
-        for k, name in enumerate(names):
-            if name in task.labels:
-                place = task.labels.index(name)
-                sets[:, place] = np.maximum(sets[:, place], np.nan_to_num(found.sets[:, k]))
-            else:
-                left_out[found.labels[k]] = int((found.sets[:, k] > 0).sum())
-        sets[np.isnan(found.sets).any(-1)] = np.nan
-        return replace(found, labels=task.labels, sets=sets), left_out
-    places = [task.labels.index(name) if name in task.labels else -1 for name in names]
-    left_out = {
-        found.labels[c]: int((found.label == c).sum())
-        for c, place in enumerate(places)
-        if place < 0 and (found.label == c).any()
-    }
-    label = np.array([*places, -1], dtype=np.int64)[found.label]
-    return replace(found, labels=task.labels, label=label), left_out
 
 
 def _rows(table: FeatureTable, split: str, own: bool, folds: bool) -> tuple[np.ndarray, str]:
