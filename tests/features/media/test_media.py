@@ -164,8 +164,8 @@ def test_sound_that_is_not_a_number(tmp_path):
 
 
 def test_a_clip_is_asked_for_its_length_while_it_is_open(tmp_path, monkeypatch):
-    """A stream that is read after its container was closed says what is in freed memory
-    (`findings/pyav-stream-after-close.sh`): a sound was once "cut off" before 7e16 seconds."""
+    """A stream that is read after its container was closed says what is in freed memory:
+    a sound was once "cut off" before 7e16 seconds."""
     path = encode_clip(tmp_path / "a.mp4", seconds=0.3)
     is_open = []
     opened, declared = clip_file.open_clip_file, clip_file.declared
