@@ -5,6 +5,7 @@ of counts, and counts add up over dialogues: a resample is one row of weights, a
 are one matrix product.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,7 +23,7 @@ def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Sums:
+class Sums(ABC):
     """Sums over rows, of which scores are functions: of each dialogue, or of a whole split.
 
     Attributes:
@@ -39,9 +40,9 @@ class Sums:
         names = (*self.SHARED, *self.OWN)
         return replace(self, **{name: change(getattr(self, name)) for name in names})
 
+    @abstractmethod
     def score(self, name: str) -> np.ndarray:
         """(…), the last dimension of the sums left out."""
-        raise NotImplementedError
 
     def unit_of(self, name: str) -> float:
         """How large the score's values are, to tell their differences from rounding errors."""
