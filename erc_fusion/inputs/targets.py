@@ -200,8 +200,8 @@ def _cells(table: "FeatureTable", name: str) -> np.ndarray:
     if name not in table.more:
         known = ", ".join((LABEL, *sorted(table.more)))
         raise ErcError(
-            f"--target {name}: no feature file has that column; {known} work. A file keeps the "
-            "columns that the corpus has when it is extracted; --overwrite extracts it again."
+            f"--target {name}: no feature file has that column; {known} work. If the corpus has "
+            "it, run the same `erc extract` again: it adds columns, and encodes nothing."
         )
     found = np.array([str(text).strip() for text in table.more[name]], dtype=object)
     if not (found != "").any():
