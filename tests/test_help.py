@@ -52,7 +52,7 @@ def test_every_setting_is_an_option_and_every_option_a_setting():
     names = {each.name for part in parts for each in fields(part)} - {"model", "training", "place"}
     assert set(SETTINGS) - {"config"} == names
     options = {one.name for one in COMMANDS["fuse"].params}
-    assert options == names | {"config", "overfit", "log", "test", "mapped"}
+    assert options == names | {"config", "overfit", "log", "train", "test", "mapped"}
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if takes_of(name)])

@@ -21,6 +21,7 @@ def fuse(
     settings: FuseConfig,
     overfit: bool = False,
     log: str = "",
+    train: str | None = None,
     test: list[str] | None = None,
     mapped: list[str] | None = None,
 ) -> None:
@@ -29,6 +30,7 @@ def fuse(
     Epochs are selected on dev; test is scored once, at the end.
 
     Inputs:
+        train CORPUS: The same as --corpus, beside --test.
         test CORPUS: Then also score the run on this other corpus, as `erc score` does.
         mapped --map THEIRS=OURS,…: What labels of the other corpus are called in this one.
 
@@ -40,10 +42,12 @@ def fuse(
     """
     from erc_features import terminal
     from erc_fusion.cli.printing import show_overfit, show_run, show_scored, show_seeds
+    from erc_fusion.config.config import with_options
     from erc_fusion.evaluation.masking import parse_pairs
     from erc_fusion.fuse import fuse as run
     from erc_fusion.score import score
 
+    settings = with_options(settings, corpus=train)
     if overfit and log:
         raise ErcError("--log writes the learning curves of a run, and --overfit leaves no run.")
     if mapped and not test:

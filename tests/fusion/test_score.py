@@ -214,7 +214,7 @@ def test_the_report_and_the_command_line(root, run, tmp_path):
 
 def test_fuse_scores_other_corpora_too(root):
     done = CliRunner().invoke(cli.app, [
-        "fuse", "--corpus", "ours", "--features", str(root / "features"), "--runs",
+        "fuse", "--train", "ours", "--features", str(root / "features"), "--runs",
         str(root / "runs"), "--name", "both", "--epochs", "2", "--seeds", "2", "--device", "cpu",
         "--test", "theirs", "--map", "happy=joy,angry=anger,bored=neutral",
     ])  # fmt: skip
