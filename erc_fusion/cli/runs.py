@@ -70,6 +70,8 @@ def report(
     if more[0] and not named:
         known = ", ".join(sorted({one.target for one in more[0]}))
         raise ErcError(f"--target {target}: no run predicts it; those here predict {known}.")
+    if run and all(one.corpus != of for one in named):
+        root = None  # these runs were named, and the corpus, data/meld unless said, is not theirs
     made = write([*finished, *named], to=page, baseline=base, ladder=ladder, sound=media,
                  unfinished=[*unfinished, *more[1]], corpus_root=root)  # fmt: skip
     for file, export in ((csv, write_csv), (latex, write_latex)):

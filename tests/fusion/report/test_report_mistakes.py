@@ -91,6 +91,17 @@ def test_the_command_shows_pictures_of_a_corpus_at_hand(seen, tmp_path):
     assert tuple(media) == (6, 6)
 
 
+def test_named_runs_of_another_corpus_need_no_corpus(seen, tmp_path, monkeypatch):
+    """data/meld, which --corpus is unless said, stands there, and is not that of these runs."""
+    _, corpus = seen
+    monkeypatch.chdir(corpus.parents[1])
+    other = write_run(tmp_path, "other", corpus="talks")
+    done = CliRunner().invoke(cli.app, ["report", str(other.path), "--corpus", str(corpus), "--to",
+                                        str(tmp_path / "r.html")])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "talks" in (tmp_path / "r.html").read_text()
+
+
 def test_published_figures_only_beside_melds_emotions(seen, tmp_path):
     comparison = report([seen[0]], to=None)
     assert published_for(comparison) == FIGURES
