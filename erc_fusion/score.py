@@ -98,6 +98,9 @@ def score(
             "trained on, so it is not known which rows it has seen. Train it again with "
             "--overwrite; another corpus needs another name."
         )
+    own = table.fingerprint == run.inputs["fingerprint"]  # by another name, it is still its own
+    if own and mapped:
+        raise ErcError(f"--map: {name} is the corpus of {run.path}, whose labels it has already.")
     task = Task.of(run.inputs)
     left_out: dict[str, int] = {}
     if own:

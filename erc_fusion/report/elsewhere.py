@@ -44,7 +44,7 @@ class Elsewhere:
 
     Attributes:
         metric: the score's name.
-        matrix: places and lines; empty where no run was scored elsewhere.
+        places, lines: columns and rows of the matrix; empty where no run was scored elsewhere.
         masked: (run, what was found with modalities missing).
     """
 

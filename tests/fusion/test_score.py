@@ -1,6 +1,7 @@
 """`erc score`: runs on other corpora, with other names of labels, and with modalities missing."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import h5py
@@ -141,6 +142,14 @@ def test_what_cannot_be_scored(root, run, tmp_path):
                 file.attrs[name] = value
         with pytest.raises(ErcError, match=f"not made as the run's text.x:\n  {message}"):
             scored(root, run, "changed")
+    shutil.copytree(features / "ours", features / "copy")  # by another name, still its own
+    with pytest.raises(ErcError, match="has learned from train of its own corpus"):
+        scored(root, run, "copy", split="all")
+    copied = score(run, "copy", features=features, device="cpu")
+    assert copied.scored.scores["rows"] == run.metrics["test"]["rows"]
+    copied.path.unlink()
+    with pytest.raises(ErcError, match="whose labels it has already"):
+        scored(root, run, mapped={"joy": "anger"})
     # Of its own corpus: which rows it has seen is known only of its very files.
     write(tmp_path / "features/ours", make_corpus(), seed=7)
     with pytest.raises(RunError, match="its feature files have changed"):
