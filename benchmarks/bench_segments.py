@@ -1,6 +1,7 @@
 """Segments of a 3 hour recording, against decoding it once; and why not by seeking.
 
-    python benchmarks/bench_segments.py            # about 10 minutes; --hours 0.2 for a look
+    python benchmarks/bench_segments.py            # about 15 minutes; --hours 0.2 for a look
+    python benchmarks/bench_segments.py --kinds opus --turns 3
     python benchmarks/bench_segments.py --seek     # what PyAV gives after a seek
 
 Each line is a process of its own: `extract`'s plan and engine over 10 and 2,000 segments in random
@@ -29,11 +30,11 @@ from erc_features.media import Sound, Spool
 KINDS = {
     "wav": ("pcm_s16le", "s16", 44_100, "stereo"),
     "flac": ("flac", "s16", 44_100, "stereo"),
-    "ogg": ("libopus", "flt", 48_000, "mono"),
+    "opus": ("libopus", "flt", 48_000, "mono"),
     "mp3": ("libmp3lame", "s16p", 44_100, "mono"),
     "m4a": ("aac", "fltp", 44_100, "mono"),
 }
-LONG = ("wav", "flac", "ogg")
+LONG = ("wav", "flac", "opus")
 COUNTS = (10, 2_000)
 
 
@@ -170,6 +171,8 @@ def _after_seek(path: Path, zero: float, first: int, count: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, default=3.0)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=LONG)
+    parser.add_argument("--turns", type=int, default=1, help="measures of each file")
     parser.add_argument("--seek", action="store_true")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -180,19 +183,25 @@ def main() -> None:
         if asked.seek:
             seek(Path(folder))
             return
-        for ending in LONG:
+        for ending in asked.kinds:
             path = record(Path(folder) / f"r.{ending}", asked.hours * 3600)
-            found = {what: measured(str(what), path, asked.hours * 3600)
-                     for what in ("once", *COUNTS)}  # fmt: skip
-            few, many = found[COUNTS[0]], found[COUNTS[1]]
-            print(
-                f"{ending} ({path.stat().st_size / 1e6:.0f} MB, {asked.hours} h): once "
-                f"{found['once']['cpu']:.1f} s, {COUNTS[1]:,} segments {many['cpu']:.1f} s = "
-                f"{many['cpu'] / found['once']['cpu']:.2f}; ten {few['mb']:.0f} MB, {COUNTS[1]:,} "
-                f"{many['mb']:.0f} MB = {many['mb'] - few['mb']:+.0f} MB",
-                flush=True,
-            )
+            for _ in range(asked.turns):
+                show(path, asked.hours)
             path.unlink()
+
+
+def show(path: Path, hours: float) -> None:
+    """Measure one file once and print its line."""
+    found = {what: measured(str(what), path, hours * 3600)
+             for what in ("once", *COUNTS)}  # fmt: skip
+    few, many = found[COUNTS[0]], found[COUNTS[1]]
+    print(
+        f"{path.suffix[1:]} ({path.stat().st_size / 1e6:.0f} MB, {hours} h): once "
+        f"{found['once']['cpu']:.1f} s, {COUNTS[1]:,} segments {many['cpu']:.1f} s = "
+        f"{many['cpu'] / found['once']['cpu']:.2f}; ten {few['mb']:.0f} MB, {COUNTS[1]:,} "
+        f"{many['mb']:.0f} MB = {many['mb'] - few['mb']:+.0f} MB",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from erc_fusion.training.tensorboard import events_folder
 if TYPE_CHECKING:  # importing a verb takes as long as running it on a small corpus
     from erc_fusion.fuse import FuseResult
     from erc_fusion.predict import Answer
+    from erc_fusion.report import Matrix
     from erc_fusion.runs.ladder import Ladder
     from erc_fusion.score import ScoreResult
     from erc_fusion.search.overfit import Overfit
@@ -149,6 +150,36 @@ def show_scored(result: "ScoreResult") -> None:
         show(f"Left out, as the run has no such label (--map THEIRS=OURS): {listed} rows.")
     show(*(f"Warning: {warning}" for warning in found.warnings))
     show(f"{result.path}; `erc report` shows it beside the run.")
+
+
+def show_matrix(matrix: "Matrix") -> None:
+    """What `erc report` prints of several corpora: a table for each score, and the gaps."""
+    for score in matrix.scores:
+        show(f"{NAMES[score]}{unit_of(score)}: lines trained on, columns tested on; mean ± "
+             "deviation over seeds, [95% interval]")  # fmt: skip
+        rows = []
+        for line in matrix.lines:
+            stats = [entry.scores.get(score) for entry in line.entries]
+            cells = [
+                f"{_figure(score, asdict(stat))}\n[{number(score, stat.low)}, "
+                f"{number(score, stat.high)}]" if stat else "–"
+                for stat in stats
+            ]  # fmt: skip
+            rows.append([f"{line.corpus.name}\n{line.row.name}", *cells])
+        table(("", *matrix.corpora), rows)
+        show("")
+    for line in matrix.lines:
+        show(f"{line.name}: {line.chosen}.")
+        show(*(f"{line.name} on {note}." for entry in line.entries if not entry.missing
+               for note in entry.notes))  # fmt: skip
+    show(*matrix.notes)
+    if matrix.unfinished:
+        show(f"Not finished: {', '.join(map(str, matrix.unfinished))}; run the same `erc fuse` "
+             "again.")  # fmt: skip
+    for line, entry in matrix.gaps:
+        show(f"Missing: {line.name} on {entry.corpus}: {entry.missing}.")
+        show(*([f"  {entry.command}"] if entry.command else []))
+        show(*(f"  {note}." for note in entry.notes))
 
 
 def show_overfit(found: "Overfit") -> None:

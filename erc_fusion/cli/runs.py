@@ -1,5 +1,6 @@
 """The commands on finished runs: report, score, predict. See `cli.py`."""
 
+import os
 from pathlib import Path
 
 import typer
@@ -8,7 +9,6 @@ from erc_features.cli.options import (
     CORPUS,
     FEATURES,
     RUNS,
-    CorpusOption,
     FeaturesOption,
     JsonOption,
     RunsOption,
@@ -22,7 +22,7 @@ commands = typer.Typer()
 @command_of(commands, "erc report --study objectives --latex ladder.tex")
 def report(
     run: list[Path] | None = None,
-    corpus: CorpusOption = CORPUS,
+    corpora: list[Path] | None = None,
     runs: RunsOption = RUNS,
     study: str | None = None,
     target: str | None = None,
@@ -37,22 +37,36 @@ def report(
 
     If --corpus is a folder with corpus.json, the page shows pictures of the mistakes.
 
+    With several corpora (--corpus iemocap --corpus meld) it is a matrix: a run of each, the one
+    that dev chooses, on its own test, and on the other corpora as `erc score` scored it.
+
     Arguments:
         run: Folders or names of runs. [default: every run of the corpus]
 
     Inputs:
+        corpora --corpus CORPUS: Folder or name of the corpus; of several, one for each --corpus.
+            [default: $ERC_CORPUS or data/meld]
         study: Name of a study, to show its ladder: objectives.
         target label|COLUMN,…: Only runs that predict this. [default: all, which must agree]
         baseline RUN: Run that the others are compared with.
 
     Output:
-        to: HTML page. [default: RUNS/report.html]
+        to: HTML page. [default: RUNS/report.html; RUNS/across.html of several corpora]
         csv: Also write the table's numbers as CSV.
         latex: Also write the table for a paper.
         media: Let the page play the sound of mistakes.
     """
     from erc_features import terminal
     from erc_features.utterance import corpus_name
+
+    given = corpora or [Path(os.environ.get("ERC_CORPUS") or CORPUS)]
+    if len({corpus_name(str(each)) for each in given}) > 1:
+        if study or baseline or media:
+            raise ErcError(
+                "--study, --baseline and --media are of one corpus: give one --corpus with them."
+            )
+        return _report_across(given, run or [], runs, target, to, csv, latex, as_json)
+    corpus = given[0]
     from erc_fusion.report import as_dict, find_study, rich_table, sentences, write_csv, write_latex
     from erc_fusion.report import report as write
     from erc_fusion.runs.run import Run, find_runs
@@ -81,6 +95,26 @@ def report(
         return terminal.show_json(as_dict(made) | {"page": page})
     terminal.out.print(rich_table(made))
     return terminal.show(*sentences(made), f"The page: {page.resolve()}")
+
+
+def _report_across(
+    corpora: list[Path], named: list[Path], runs: Path, target: str | None,
+    to: Path | None, csv: Path | None, latex: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """`erc report` of several corpora."""
+    from erc_features import terminal
+    from erc_fusion.cli.printing import show_matrix
+    from erc_fusion.report import across, matrix_as_dict, write_matrix_csv, write_matrix_latex
+
+    page = to or runs / "across.html"
+    made = across(runs, [*map(str, corpora)], named, to=page, target=target)
+    for file, export in ((csv, write_matrix_csv), (latex, write_matrix_latex)):
+        if file:
+            export(made, file)
+    if as_json:
+        return terminal.show_json(matrix_as_dict(made) | {"page": page})
+    show_matrix(made)
+    return terminal.show(f"The page: {page.resolve()}")
 
 
 @command_of(commands, "erc score runs/iemocap/best meld --map happy=joy,sad=sadness")

@@ -9,6 +9,12 @@ from pathlib import Path
 from erc_features.errors import RunError
 from erc_fusion.report.comparison import Comparison, compare
 from erc_fusion.report.export import write_csv, write_latex
+from erc_fusion.report.matrix import Matrix, make_matrix
+from erc_fusion.report.matrix_export import (
+    matrix_as_dict,
+    write_matrix_csv,
+    write_matrix_latex,
+)
 from erc_fusion.report.summary import footnotes, sentences, warnings
 from erc_fusion.report.table import tabulate
 from erc_fusion.report.text import as_dict, rich_table
@@ -17,9 +23,12 @@ from erc_fusion.runs.run import Run, find_runs
 
 __all__ = [
     "Comparison",
+    "Matrix",
+    "across",
     "as_dict",
     "find_study",
     "footnotes",
+    "matrix_as_dict",
     "report",
     "rich_table",
     "sentences",
@@ -27,6 +36,8 @@ __all__ = [
     "warnings",
     "write_csv",
     "write_latex",
+    "write_matrix_csv",
+    "write_matrix_latex",
 ]
 
 
@@ -63,6 +74,36 @@ def report(
 
         write(comparison, to, corpus_root=corpus_root, sound=sound)
     return comparison
+
+
+def across(
+    root: Path,
+    corpora: Sequence[str],
+    named: Sequence[Path] = (),
+    *,
+    to: Path | None,
+    target: str | None = None,
+) -> Matrix:
+    """Show runs of several training corpora on each of these corpora, and write the page.
+
+    Args:
+        root: the folder of runs.
+        corpora: their names or folders, in the order to show.
+        named: the runs to show. Of a corpus of which none is named, it is the one that dev chooses.
+        to: the HTML file; None writes none.
+        target: only runs that predict this.
+
+    Raises:
+        RunError: a corpus has neither a run nor scores of one, dev chooses none of its runs, the
+            runs predict different things, or a file is damaged.
+        ErcError: `to` can't be written.
+    """
+    made = make_matrix(root, corpora, named, target=target)
+    if to is not None:
+        from erc_fusion.report.matrix_page import write_matrix
+
+        write_matrix(made, to)
+    return made
 
 
 def find_study(root: Path, corpus: str, name: str) -> tuple[Ladder, list[Run], list[Path]]:

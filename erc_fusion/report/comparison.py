@@ -268,7 +268,7 @@ def _corpus(runs: list[Run]) -> Corpus:
     """The one corpus of all `runs`; raises RunError where there are several."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault((_needed(run, "corpus"), _needed(run, "fingerprint")), []).append(run)
+        groups.setdefault((needed(run, "corpus"), needed(run, "fingerprint")), []).append(run)
     if len(groups) > 1:
         lines = [
             f"{name}, fingerprint {fingerprint[:12]}: {', '.join(str(run.path) for run in runs)}"
@@ -284,10 +284,11 @@ def _corpus(runs: list[Run]) -> Corpus:
             choose = f"Name the runs of one version, for instance: erc report {first}"
         raise RunError(f"{what}, and their figures can't be compared:{listed(lines)}\n{choose}")
     counts = runs[0].inputs.get("counts") or {}
-    return Corpus(*next(iter(groups)), dict(counts), tuple(_needed(runs[0], "labels")))
+    return Corpus(*next(iter(groups)), dict(counts), tuple(needed(runs[0], "labels")))
 
 
-def _needed(run: Run, key: str) -> Any:
+def needed(run: Run, key: str) -> Any:
+    """What every run's `inputs.json` has; raises RunError where it has not."""
     try:
         return run.inputs[key]
     except KeyError:
