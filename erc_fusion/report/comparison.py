@@ -277,7 +277,9 @@ def _corpus(runs: list[Run]) -> Corpus:
         names = list(dict.fromkeys(name for name, _ in groups))
         if len(names) == len(groups):
             what = f"These runs are of {len(groups)} corpora"
-            choose = f"Choose one with --corpus {names[0]}, or name the runs of one corpus."
+            every = " ".join(f"--corpus {name}" for name in names)
+            choose = f"Choose one with --corpus {names[0]}, or name the runs of one corpus; "
+            choose += f"{every} shows each on the others."
         else:
             what = f"These runs saw {len(groups)} versions of a corpus (texts or labels changed)"
             first = next(iter(groups.values()))[0].path

@@ -57,8 +57,8 @@ class Line:
 
     @property
     def name(self) -> str:
-        """Where it was trained, and what it is called."""
-        return f"{self.corpus.name}: {self.row.name}"
+        """Where it was trained, and what it is called: "iemocap/best"; a path is whole already."""
+        return self.row.name if "/" in self.row.name else f"{self.corpus.name}/{self.row.name}"
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,16 @@ def make_matrix(
                 f"No finished run of {name} in {root / name}, and no run of this report was scored "
                 f"on it. `erc fuse --corpus {name}` trains one; `erc score RUN {name}` scores one."
             )
+    scores = max((row.scores for _, row, _ in chosen), key=len)  # an older run may lack one
+    first = [name for name in ("weighted_f1", "uar") if name in scores]
+    shown = tuple(dict.fromkeys([*first, *scores]))
     lines = tuple(
-        Line(row, by.corpus, why,
-             tuple(_entry(row, by.corpus, columns[name], kept[row.run.path]) for name in names))
+        Line(row, by.corpus, why, tuple(
+            _entry(row, by.corpus, columns[name], kept[row.run.path], shown) for name in names))
         for by, row, why in chosen
     )  # fmt: skip
     others = {s.corpus for every in kept.values() for s in every} - {*names}
     notes = (*_notes(lines, columns), *_more(sorted(others)))
-    scores = max((row.scores for _, row, _ in chosen), key=len)  # an older run may lack one
-    first = [name for name in ("weighted_f1", "uar") if name in scores]
-    shown = tuple(dict.fromkeys([*first, *scores]))
     return Matrix(tuple(names), lines, shown, notes, tuple(found.unfinished))
 
 
@@ -197,13 +197,15 @@ class _Column:
         self.order = (first, *(split for split in _SPLITS if split != first))
 
 
-def _entry(row: Row, trained: Corpus, column: _Column, kept: Sequence[Scored]) -> Entry:
+def _entry(
+    row: Row, trained: Corpus, column: _Column, kept: Sequence[Scored], shown: Sequence[str]
+) -> Entry:
     name = column.name
     if trained.name == name:
         test = row.test
         if test is None:
             return Entry(name, True, missing=f"no row of {name}'s test has a label")
-        known = {score: stat for score in row.scores if (stat := test.known(score))}
+        known = {score: stat for score in shown if (stat := test.known(score))}
         return Entry(name, True, "all" if row.folds else "test", test.labelled, known)
     here = [s for s in kept if s.corpus == name]
     same = [s for s in here if column.home is None or s.fingerprint == column.home.fingerprint]
@@ -213,7 +215,7 @@ def _entry(row: Row, trained: Corpus, column: _Column, kept: Sequence[Scored]) -
         return _gap(row, column, stale=bool(here))
     scores = {
         score: build(Stat, one.scores[score], score, recorded=True)
-        for score in row.scores
+        for score in shown
         if one.scores.get(score)
     }
     notes = told(one)
@@ -226,7 +228,7 @@ def _entry(row: Row, trained: Corpus, column: _Column, kept: Sequence[Scored]) -
 def _gap(row: Row, column: _Column, stale: bool) -> Entry:
     """Where nothing is kept: why, and the command."""
     name, words = column.name, ["erc", "score", str(row.run.path), column.name]
-    features = row.run.config.get("features", "features")
+    features = row.run.config.get("place", {}).get("features", "features")
     words += ["--features", str(features)] if features != "features" else []
     words += ["--split", "test"] if column.order[0] == "test" else []
     why, home = "not scored", column.home
@@ -264,8 +266,8 @@ def _notes(lines: Sequence[Line], columns: Mapping[str, _Column]) -> list[str]:
                          "labels differ: do not compare them.")  # fmt: skip
     if len({frozenset(line.row.labels) for line in lines}) > 1:
         found.append(
-            "The runs do not predict the same labels. Where a run predicts one that a corpus "
-            "lacks, it is wrong; rows of a label that it lacks are left out."
+            "The runs do not predict the same labels. Where a run predicts a label that the other "
+            "corpus lacks, it is wrong; rows of a label that the run lacks are left out."
         )
     prints: dict[str, list[str]] = {}
     for line in lines:

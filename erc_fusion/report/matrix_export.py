@@ -91,7 +91,7 @@ def write_matrix_latex(matrix: Matrix, to: Path) -> None:
 def _latex(matrix: Matrix) -> str:
     wide = len(matrix.corpora) + 1
     several = len({line.corpus.name for line in matrix.lines}) < len(matrix.lines)
-    notes = [f"{line.row.name} on {note}." for line in matrix.lines for entry in line.entries
+    notes = [f"{line.name} on {note}." for line in matrix.lines for entry in line.entries
              if not entry.missing for note in entry.notes]  # fmt: skip
     caption = " ".join([_EXPLAINED, *matrix.notes, *notes])
     lines = [

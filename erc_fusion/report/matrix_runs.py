@@ -57,6 +57,11 @@ def gather(
             raise RunError(
                 f"--target {target}: no run of {name} predicts it; those here predict {known}."
             )
+        if name in said and len(fitting) < len(runs[name]):
+            other = next(run for run in runs[name] if run not in fitting)
+            raise RunError(
+                f"--target {target}: {other.path} was named, and predicts {other.target}."
+            )
         runs[name] = fitting
     return Gathered(runs, said, unfinished)
 

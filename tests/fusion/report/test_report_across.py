@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import h5py
@@ -30,9 +31,9 @@ def write(folder: Path, seed: int, names: dict[str, str], labels: tuple[str, ...
                    text=[f"{folder.name} {text}" for text in made.rows.text])  # fmt: skip
     directions = np.random.default_rng(5).normal(size=(3, 6))
     noise = np.random.default_rng(seed).normal(size=(len(rows), 1, 6))
-    x = (noise + 1.5 * directions[made.target][:, None]).astype(np.float32)
+    x = (noise + 3 * directions[made.target][:, None]).astype(np.float32)
     write_features(folder, "text.x", Corpus(rows, made.target), x, labels=labels,
-                   fingerprint=folder.name[0] * 64)  # fmt: skip
+                   fingerprint=sha256(folder.name.encode()).hexdigest())  # fmt: skip
 
 
 def run(*words: object) -> str:
@@ -52,14 +53,14 @@ def root(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for corpus, name, head in (
-            ("ours", "ok", "mlp"),
+            ("ours", "ok", "linear"),
             ("ours", "poor", "mlp"),
             ("theirs", "ok", "linear"),
             ("turned", "ok", "linear"),
         ):
             run("fuse", "--corpus", corpus, "--name", name, "--head", head, "--device", "cpu",
                 "--epochs", 12 if name == "ok" else 1, "--seeds", 2, "--width", 16,
-                "--lr", "5e-3" if name == "ok" else "1e-9")  # fmt: skip
+                "--lr", "2e-2" if name == "ok" else "1e-9")  # fmt: skip
     return folder
 
 
@@ -101,7 +102,7 @@ def test_the_gaps_say_how_they_are_filled(here):
     assert not any(one["missing"] or one["command"] for one in full.values())
     for (trained, tested), one in full.items():
         # The classes have the same directions everywhere: a label mixed up would show.
-        assert one["weighted_f1"]["mean"] > 0.75, (trained, tested)
+        assert one["weighted_f1"]["mean"] > 0.8, (trained, tested)
         assert one["split"] == "test" and one["own"] == (trained == tested)
         metrics = json.loads(Path("runs", tested, "ok/metrics.json").read_text())["test"]
         assert one["rows"] == metrics["labelled"]
@@ -125,11 +126,11 @@ def test_the_gaps_say_how_they_are_filled(here):
     shown = f"{100 * full['theirs', 'turned']['weighted_f1']['mean']:.1f} ± "
     assert page.tables[0][2][3].startswith(shown)
     assert page.tables[0][0] == ["Trained on", "on ours", "on theirs", "on turned"]
-    assert "theirs: happy as joy, bored as neutral" in page.text or "happy as joy" in page.text
+    assert "ours/ok on theirs: angry as anger, happy as joy, bored as neutral." in page.text
     tex = Path("m.tex").read_text()
     assert shown.replace("±", r"$\pm$") in tex and tex.count(r"\midrule") == len(made["scores"])
     printed = run(*asked)
-    assert shown in printed and "ours: ok: highest dev accuracy of 2 runs" in printed
+    assert shown in printed and "ours/ok: highest dev accuracy of 2 runs" in printed
     assert "happy as joy" in printed
 
 
@@ -140,7 +141,7 @@ def test_which_runs_and_which_rows(here):
     assert [(li.corpus.name, li.row.name, li.chosen) for li in named.lines] == [
         ("ours", "poor", "named"), ("theirs", "ok", "the only run")]  # fmt: skip
     both = across(Path("runs"), ["ours", "theirs"], [Path("runs/ours/poor"), Path("ok")], to=None)
-    assert [li.name for li in both.lines] == ["ours: poor", "ours: ok", "theirs: ok"]
+    assert [li.name for li in both.lines] == ["ours/poor", "ours/ok", "theirs/ok"]
     # A corpus of which there are scores alone, and rows that are not the diagonal's.
     run("score", "runs/ours/ok", "turned")
     shutil.rmtree("runs/turned")
@@ -201,10 +202,14 @@ def test_what_cannot_be_shown(here):
 
 
 def test_one_corpus_twice_is_one_and_others_are_refused(here, monkeypatch):
-    said = json.loads(run("report", "--corpus", "ours", "--corpus", "features/ours", "--json"))
-    assert said["corpus"] == "ours" and said["page"] == "runs/report.html"
-    monkeypatch.setenv("ERC_CORPUS", "theirs")
-    assert json.loads(run("report", "--json"))["corpus"] == "theirs"
-    done = CliRunner().invoke(cli.app, ["report", "--corpus", "ours", "--corpus", "theirs",
-                                        "--study", "objectives"])  # fmt: skip
-    assert done.exit_code == 1 and "give one --corpus" in done.stderr
+    def refused(*words):
+        done = CliRunner().invoke(cli.app, ["report", *words])
+        assert done.exit_code == 1
+        return done.stderr
+
+    asked = ("--corpus", "ours", "--corpus", "features/ours", "--study", "none")
+    assert "No study 'none' in runs/ours" in refused(*asked)
+    monkeypatch.setenv("ERC_CORPUS", "data/theirs")
+    assert "No study 'none' in runs/theirs" in refused("--study", "none")
+    asked = ("--corpus", "ours", "--corpus", "theirs", "--study", "none")
+    assert "of one corpus: give one --corpus" in refused(*asked)
