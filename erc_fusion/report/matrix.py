@@ -31,7 +31,8 @@ class Entry:
         mapped, left_out: as `Scored` has them.
         notes: what to know of the scores.
         missing: why there is no score; "" where there is one.
-        command: what would make it; "" where nothing would.
+        command: what would make it, or one over the same rows as the diagonal's; "" where it is, or
+            nothing would.
     """
 
     corpus: str
@@ -187,7 +188,7 @@ class _Column:
         self.name, self.own, self.scored = name, own, scored
         self.home = own[0][1] if own else None
         if own:
-            first = "all" if all(row.folds for row, _ in own) else "test"
+            first = "test" if any(row.test and not row.folds for row, _ in own) else "all"
         else:
             by_run: dict[str, set[str]] = {}
             for each in scored:
@@ -221,26 +222,35 @@ def _entry(
     notes = told(one)
     if one.fingerprint == trained.fingerprint:
         notes += (f"{name}: the very corpus that it was trained on, by another name",)
+    command, best = "", column.order[0]
+    if column.home and one.split != best:
+        command = _command(row, column, ",".join(f"{a}={b}" for a, b in one.mapped.items()))
+        notes += (f"{name}: rows of {one.split}, where the run trained there was scored on {best}: "
+                  f"{command}",)  # fmt: skip
     return Entry(name, False, one.split, one.scores["labelled"], scores, one.mapped, one.left_out,
-                 notes)  # fmt: skip
+                 notes, command=command)  # fmt: skip
+
+
+def _command(row: Row, column: _Column, mapped: str) -> str:
+    """What scores the run on the column's rows."""
+    words = ["erc", "score", str(row.run.path), column.name]
+    features = row.run.config.get("place", {}).get("features", "features")
+    words += ["--features", str(features)] if features != "features" else []
+    words += ["--split", column.order[0]] if column.order[0] != "all" else []
+    return shlex.join([*words, "--map", mapped] if mapped else words)
 
 
 def _gap(row: Row, column: _Column, stale: bool) -> Entry:
     """Where nothing is kept: why, and the command."""
-    name, words = column.name, ["erc", "score", str(row.run.path), column.name]
-    features = row.run.config.get("place", {}).get("features", "features")
-    words += ["--features", str(features)] if features != "features" else []
-    words += ["--split", "test"] if column.order[0] == "test" else []
-    why, home = "not scored", column.home
+    name, why, home = column.name, "not scored", column.home
     if stale and home:
         why = (
             f"scored on another version of {name}, whose texts or labels are not those of the "
             f"run trained there ({home.fingerprint[:12]})"
         )
     unknown = [label for label in home.labels if label not in row.labels] if home else []
-    command = shlex.join(words)
-    if home and unknown and len(unknown) == len(home.labels):
-        command += " --map THEIRS=OURS"
+    none = home and len(unknown) == len(home.labels) and unknown
+    command = _command(row, column, "THEIRS=OURS" if none else "")
     notes = ()
     if unknown:
         lacks = [label for label in row.labels if home and label not in home.labels]

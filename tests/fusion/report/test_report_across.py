@@ -153,6 +153,11 @@ def test_which_runs_and_which_rows(here):
     assert any("on theirs are not over the same rows" in note for note in made.notes)
     entry = made.lines[0].entries[1]
     assert set(entry.left_out) == {"angry", "bored"} and "left out" in "".join(entry.notes)
+    assert entry.split == "all" and entry.command in entry.notes[-1]
+    assert entry.command == "erc score runs/ours/ok theirs --split test --map happy=joy"
+    run(*entry.command.split()[1:])
+    entry = across(Path("runs"), ["ours", "theirs"], to=None).lines[0].entries[1]
+    assert (entry.split, entry.command) == ("test", "")
     run("fuse", "--corpus", "theirs", "--name", "folds", "--folds", "dialogue:3", "--epochs", 1,
         "--seeds", 1, "--width", 8, "--device", "cpu")  # fmt: skip
     with pytest.raises(RunError, match="Dev chooses none of the 2 runs of theirs.*over folds"):
