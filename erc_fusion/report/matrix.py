@@ -123,9 +123,11 @@ def make_matrix(
     }  # fmt: skip
     for name, column in columns.items():
         if not column.own and not column.scored:
+            waiting = ", ".join(str(path) for path in found.unfinished if path.parent.name == name)
             raise RunError(
                 f"No finished run of {name} in {root / name}, and no run of this report was scored "
                 f"on it. `erc fuse --corpus {name}` trains one; `erc score RUN {name}` scores one."
+                + (f" Not finished: {waiting}; run the same `erc fuse` again." if waiting else "")
             )
     scores = max((row.scores for _, row, _ in chosen), key=len)  # an older run may lack one
     first = [name for name in ("weighted_f1", "uar") if name in scores]
@@ -144,7 +146,8 @@ def _chosen(comparison: Comparison, named: bool) -> list[tuple[Row, str]]:
     """The runs of a corpus to show, and why; never by test."""
     rows = comparison.rows
     if named or len(rows) == 1:
-        return [(row, "named" if named else "the only run") for row in rows]
+        only = f"the only run of {comparison.corpus.name} that predicts {rows[0].target}"
+        return [(row, "named" if named else only) for row in rows]
     best = comparison.best
     if best is None:
         why = "some are over folds and others over splits" if comparison.mixed else "none has dev"

@@ -139,7 +139,7 @@ def test_which_runs_and_which_rows(here):
     assert [line.row.name for line in made.lines] == ["ok", "ok"]
     named = across(Path("runs"), ["ours", "theirs"], [Path("poor")], to=None)
     assert [(li.corpus.name, li.row.name, li.chosen) for li in named.lines] == [
-        ("ours", "poor", "named"), ("theirs", "ok", "the only run")]  # fmt: skip
+        ("ours", "poor", "named"), ("theirs", "ok", "the only run of theirs that predicts label")]  # fmt: skip
     both = across(Path("runs"), ["ours", "theirs"], [Path("runs/ours/poor"), Path("ok")], to=None)
     assert [li.name for li in both.lines] == ["ours/poor", "ours/ok", "theirs/ok"]
     # A corpus of which there are scores alone, and rows that are not the diagonal's.
@@ -183,6 +183,8 @@ def test_what_cannot_be_shown(here):
     Path("runs/ours/poor/DONE").unlink()
     refused("poor is not finished", ["ours", "theirs"], [Path("poor")])
     assert across(Path("runs"), ["ours", "theirs"], to=None).unfinished == (Path("runs/ours/poor"),)
+    shutil.copytree("runs/ours/poor", "runs/begun/poor")
+    refused("of begun in runs/begun.*Not finished: runs/begun/poor", ["ours", "begun"])
     # Scores of another version of the corpus are none.
     run("score", "runs/ours/ok", "turned", "--split", "test")
     copy = here / "copy/turned"
