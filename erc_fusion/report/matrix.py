@@ -228,8 +228,8 @@ def _entry(
     command, best = "", column.order[0]
     if column.home and one.split != best:
         command = _command(row, column, ",".join(f"{a}={b}" for a, b in one.mapped.items()))
-        notes += (f"{name}: rows of {one.split}, where the run trained there was scored on {best}: "
-                  f"{command}",)  # fmt: skip
+        notes += (f"{name}: scored on {one.split}, and the run trained there on {best}; "
+                  f"`{command}` takes the same rows",)  # fmt: skip
     return Entry(name, False, one.split, one.scores["labelled"], scores, one.mapped, one.left_out,
                  notes, command=command)  # fmt: skip
 

@@ -139,7 +139,9 @@ def test_which_runs_and_which_rows(here):
     assert [line.row.name for line in made.lines] == ["ok", "ok"]
     named = across(Path("runs"), ["ours", "theirs"], [Path("poor")], to=None)
     assert [(li.corpus.name, li.row.name, li.chosen) for li in named.lines] == [
-        ("ours", "poor", "named"), ("theirs", "ok", "the only run of theirs that predicts label")]  # fmt: skip
+        ("ours", "poor", "named"),
+        ("theirs", "ok", "the only run of theirs that predicts label"),
+    ]
     both = across(Path("runs"), ["ours", "theirs"], [Path("runs/ours/poor"), Path("ok")], to=None)
     assert [li.name for li in both.lines] == ["ours/poor", "ours/ok", "theirs/ok"]
     # A corpus of which there are scores alone, and rows that are not the diagonal's.
