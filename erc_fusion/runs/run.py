@@ -242,7 +242,10 @@ def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run]
             recover(path)
         if not any(map(_begun, places)):
             known = ", ".join(run.name for run in list_runs(root, corpus)[0]) or "none"
-            raise RunError(f"No run {name}. Finished runs in {root / corpus}: {known}.")
+            message = f"No run {name}. Finished runs in {root / corpus}: {known}."
+            if name.name != corpus and list_runs(root, name.name)[0]:
+                message += f" {name.name} is a corpus with runs: say it with --corpus."
+            raise RunError(message)
         folders.append(next(filter(_begun, places)))
     return _sorted_out(folders)
 

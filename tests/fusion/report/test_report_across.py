@@ -220,5 +220,6 @@ def test_one_corpus_twice_is_one_and_others_are_refused(here, monkeypatch):
     assert "No study 'none' in runs/ours" in refused(*asked)
     monkeypatch.setenv("ERC_CORPUS", "data/theirs")
     assert "No study 'none' in runs/theirs" in refused("--study", "none")
+    assert "theirs is a corpus with runs: say it with" in refused("--corpus", "ours", "theirs")
     asked = ("--corpus", "ours", "--corpus", "theirs", "--study", "none")
     assert "of one corpus: give one --corpus" in refused(*asked)
