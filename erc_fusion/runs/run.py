@@ -243,7 +243,12 @@ def find_runs(root: Path, corpus: str, named: Sequence[Path]) -> tuple[list[Run]
         if not any(map(_begun, places)):
             known = ", ".join(run.name for run in list_runs(root, corpus)[0]) or "none"
             message = f"No run {name}. Finished runs in {root / corpus}: {known}."
-            if name.name != corpus and list_runs(root, name.name)[0]:
+            there = root / name.name
+            if (
+                there not in (root, root / corpus)
+                and there.is_dir()
+                and list_runs(root, there.name)[0]
+            ):
                 message += f" {name.name} is a corpus with runs: say it with --corpus."
             raise RunError(message)
         folders.append(next(filter(_begun, places)))
