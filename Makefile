@@ -36,13 +36,23 @@ lint: $(STAMP)  ## ruff and pyrefly
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyrefly check --summarize-errors
 
-bench: $(STAMP)  ## the benchmarks, on idle cores; figures go to benchmarks/RESULTS.md
+# `make bench AGAINST=REV`: erc's own lines of the same benchmarks, with REV's build and this one in turns.
+AGAINST ?=
+bench: $(STAMP)  ## the benchmarks, on idle cores, into benchmarks/RESULTS.md; AGAINST=REV compares builds
+ifneq ($(strip $(AGAINST)),)
+	@$(BIN)/python benchmarks/bench_fuse.py --against $(AGAINST)
+	@$(BIN)/python benchmarks/bench_folds.py --against $(AGAINST)
+	@$(BIN)/python benchmarks/bench_fuse_memory.py --against $(AGAINST)
+	@$(BIN)/python benchmarks/bench_extract.py --against $(AGAINST)
+	@$(BIN)/python benchmarks/bench_startup.py --against $(AGAINST)
+else
 	@$(BIN)/python benchmarks/bench_prepare.py
 	@$(BIN)/python benchmarks/bench_extract.py --write
 	@$(BIN)/python benchmarks/bench_extract.py --memory --write
 	@$(BIN)/python benchmarks/bench_fuse.py --write
 	@$(BIN)/python benchmarks/bench_statistics.py --write
 	@$(BIN)/python benchmarks/bench_startup.py --write
+endif
 
 bench-meld: $(STAMP)  ## real MELD text through prepare, extract, fuse and report; 10 seeds
 	@$(BIN)/python benchmarks/bench_meld.py

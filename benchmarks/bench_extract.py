@@ -3,6 +3,7 @@
     python benchmarks/bench_extract.py                         # about 20 minutes on 2 cores
     python benchmarks/bench_extract.py --device cuda --meld    # as many utterances as MELD has
     python benchmarks/bench_extract.py --memory                # 2,000 rows against 20,000
+    python benchmarks/bench_extract.py --against HEAD~20       # end to end alone, with both builds
 
 Lines, in turns, medians, in utterances/s, and of ratios the median of each turn's own:
 
@@ -27,6 +28,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import against
 from measure import RESULTS, command_of, in_turns, machine, markdown, write_section
 from media import MELD, generated, make_corpus, tiny_bert, utterances
 
@@ -114,6 +116,30 @@ def run(
         found = in_turns(lines, turns, say)
     name = Path(encoder).name if encoder != minilm() else "MiniLM-L6-v2"
     return [result(modality, name, p, len(work.rows), found, calls[p]) for p in precisions]
+
+
+def figures(
+    modality: Modality, encoder: str, device: str, precisions: Sequence[str], rows: int,
+    batch_size: int, workers: int, place: Path | None,
+) -> against.Figures:  # fmt: skip
+    """Of `extract` alone, in seconds: all but loading the encoder, and CPU seconds of the whole
+    call; for `--against`."""
+    from lines import Work, end_to_end
+
+    from erc_features.encoders import load_encoder
+
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        corpus = make_corpus(Path(folder) / "bench", utterances(rows), modality)
+        work = Work(corpus, modality, encoder, device, batch_size, workers, Path(folder) / "h5")
+        found: dict[str, dict[str, float]] = {}
+        load_encoder(encoder, modality, work.settings(precisions[0]))  # imports, done only once
+        for precision in precisions:
+            rates: list[float] = []
+            whole = against.spent(lambda p=precision, r=rates: r.append(end_to_end(work, p, [])))
+            found[f"{modality} {precision}"] = {
+                "s, loading apart": len(work.rows) / rates[0], "CPU s": whole["CPU s"]
+            }  # fmt: skip
+    return found
 
 
 @dataclass(frozen=True)
@@ -209,6 +235,7 @@ def options() -> argparse.ArgumentParser:
     add("--memory", action="store_true", help="resident memory instead: text and audio")
     add("--to", type=Path, help="where to make the media, instead of the temporary folder")
     add("--write", action="store_true", help=f"the table into {RESULTS.name}")
+    against.add_options(parser, turns=3)
     return parser
 
 
@@ -217,6 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.encoder and len(chosen.modality) != 1:
         parser.error("--encoder needs one --modality")
+    if chosen.against:
+        against.run(__file__, arguments, chosen, write=chosen.write)
+        return
     import torch
 
     where = machine()
@@ -236,18 +266,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         device = chosen.device or ("cuda" if torch.cuda.is_available() else "cpu")
         results: list[Result] = []
+        own: dict[str, Mapping[str, float]] = {}
         for modality in map(Modality, chosen.modality):
             default = _RANDOM[modality]
             if modality == Modality.TEXT and not chosen.random_weights:
                 default = minilm() or default
             both = modality == Modality.TEXT or device == "cuda"
-            results += run(
+            what = (
                 modality, chosen.encoder or default, device,
                 chosen.precision or (["fp32", "bf16"] if both else ["fp32"]),
                 chosen.rows or (MELD if chosen.meld else _ROWS[device][modality]),
-                chosen.turns, chosen.batch_size, chosen.workers or int(where["cores"]),
-                not chosen.no_peer, chosen.to,
             )  # fmt: skip
+            how = (chosen.batch_size, chosen.workers or int(where["cores"]))
+            if chosen.figures:
+                own |= figures(*what, *how, chosen.to)
+            else:
+                results += run(*what, chosen.turns, *how, not chosen.no_peer, chosen.to)
+        if chosen.figures:
+            against.print_figures(own)
+            return
         body = f"{table(results)}\n\n{estimate(results)}"
         document["results"] = [asdict(one) for one in results]
     print(body)

@@ -2,6 +2,7 @@
 
     python benchmarks/bench_folds.py             # about ten minutes on a busy core
     python benchmarks/bench_folds.py --memory    # resident sets of one fold, and of ten
+    python benchmarks/bench_folds.py --against HEAD~20    # line `erc` alone, with both builds
 
 10,000 rows x 1,152, one layer, float16 as stored, noise and a class; head mlp, default settings
 (width 256, batches of 256), no early stopping; dev is scored each epoch. Lines, in turns, CPU
@@ -28,10 +29,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import against
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bench_fuse import product_rate
+from bench_fuse import product_rate, wait
 from measure import in_turns, machine, markdown, write_section
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -48,25 +50,25 @@ ROWS, DIM, CLASSES, FOLDS, SEEDS = 10_000, 1_152, 7, 10, 5
 STEM = "text.noise"
 
 
-def make_table() -> FeatureTable:
+def make_table(count: int = ROWS, dim: int = DIM) -> FeatureTable:
     """Dialogues of ten rows."""
     random = np.random.default_rng(0)
-    label = random.integers(0, CLASSES, ROWS)
-    of_class = 0.12 * random.standard_normal((CLASSES, DIM), np.float32)
-    x = np.empty((ROWS, 1, DIM), np.float16)
-    for rows in np.array_split(np.arange(ROWS), 20):  # so that its making needs little memory
-        x[rows, 0] = random.standard_normal((len(rows), DIM), np.float32) + of_class[label[rows]]
-    number = np.arange(ROWS)
+    label = random.integers(0, CLASSES, count)
+    of_class = 0.12 * random.standard_normal((CLASSES, dim), np.float32)
+    x = np.empty((count, 1, dim), np.float16)
+    for rows in np.array_split(np.arange(count), 20):  # so that its making needs little memory
+        x[rows, 0] = random.standard_normal((len(rows), dim), np.float32) + of_class[label[rows]]
+    number = np.arange(count)
     dialogue, sequence = number // 10, number % 10
     key = np.array([f"train/d-{d}-seq-{s}" for d, s in zip(dialogue, sequence, strict=True)])
-    nobody = np.full(ROWS, "")
+    nobody = np.full(count, "")
     source = Source(
         STEM, Path("noise.h5"), "noise", "", "text", "noise", "", {}, tuple("abcdefg"), x.shape,
-        "float16", {"ok": ROWS}, {},
+        "float16", {"ok": count}, {},
     )  # fmt: skip
     return FeatureTable(
-        (source,), tuple("abcdefg"), key, np.full(ROWS, "train"), dialogue, sequence, nobody,
-        nobody, label, {STEM: x}, np.ones((ROWS, 1), bool),
+        (source,), tuple("abcdefg"), key, np.full(count, "train"), dialogue, sequence, nobody,
+        nobody, label, {STEM: x}, np.ones((count, 1), bool),
     )  # fmt: skip
 
 
@@ -78,12 +80,20 @@ def settings(epochs: int, seeds: int) -> FuseConfig:
     )
 
 
-def run_erc(table: FeatureTable, folds: Sequence[Fold], epochs: int, seeds: int) -> float:
-    """CPU seconds of all folds and seeds at once."""
-    began = time.process_time()
-    data = make_folded_data(table, folds, "cpu")
+def clock(device: str) -> float:
+    """CPU seconds; with a GPU, seconds, when it has done all that it was given."""
+    wait(device)
+    return time.process_time() if device == "cpu" else time.perf_counter()
+
+
+def run_erc(
+    table: FeatureTable, folds: Sequence[Fold], epochs: int, seeds: int, device: str = "cpu"
+) -> float:
+    """CPU seconds of all folds and seeds at once; seconds on a GPU."""
+    began = clock(device)
+    data = make_folded_data(table, folds, device)
     trained, _ = fit_folds(settings(epochs, seeds), data)
-    took = time.process_time() - began
+    took = clock(device) - began
     assert set(trained.epochs) == {epochs}
     say("erc", trained.best("accuracy"))
     return took
@@ -92,10 +102,10 @@ def run_erc(table: FeatureTable, folds: Sequence[Fold], epochs: int, seeds: int)
 class Mlp(nn.Module):
     """The head `mlp` and the classifier, in plain modules."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, dim: int = DIM) -> None:
         super().__init__()
         width = config.width
-        self.project, self.norm = nn.Linear(DIM, width), nn.LayerNorm(width)
+        self.project, self.norm = nn.Linear(dim, width), nn.LayerNorm(width)
         self.hidden, self.classifier = nn.Linear(width, width), nn.Linear(width, CLASSES)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -105,17 +115,19 @@ class Mlp(nn.Module):
 
 
 def run_plain(
-    table: FeatureTable, folds: Sequence[Fold], epochs: int, seeds: int, *, loader: bool
-) -> float:
-    """CPU seconds of a loop a fold and seed. A fold's rows are standardised once."""
-    began, best = time.process_time(), []
+    table: FeatureTable, folds: Sequence[Fold], epochs: int, seeds: int, *, loader: bool,
+    device: str = "cpu",
+) -> float:  # fmt: skip
+    """CPU seconds of a loop a fold and seed; seconds on a GPU. A fold's rows are standardised
+    once."""
+    began, best = clock(device), []
     for fold in folds:
         inputs, train, dev = fit_standardiser(table, fold.train), [], []
         for rows, into in ((fold.train, train), (fold.dev, dev)):
             x = inputs.apply(STEM, table.x[STEM][rows], table.present[rows, 0])[:, 0]
-            into += [torch.from_numpy(x), torch.from_numpy(table.label[rows])]
+            into += [torch.from_numpy(x).to(device), torch.from_numpy(table.label[rows]).to(device)]
         best += [one_loop(seed, train, dev, epochs, loader) for seed in range(seeds)]
-    took = time.process_time() - began
+    took = clock(device) - began
     say("dataloader" if loader else "plain", best)
     return took
 
@@ -127,7 +139,7 @@ def one_loop(
     torch.manual_seed(seed)
     config, best = settings(epochs, 1), -1.0
     size = config.training.batch_size
-    model = Mlp(config.model)
+    model = Mlp(config.model, train[0].shape[1]).to(train[0].device)
     optimizer = torch.optim.AdamW(
         model.parameters(), config.training.lr, weight_decay=config.training.weight_decay
     )
@@ -187,7 +199,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--write", action="store_true", help="the table into RESULTS.md")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    against.add_options(parser, turns=3)
     chosen = parser.parse_args(arguments)
+    if chosen.against:
+        against.run(__file__, arguments, chosen, write=chosen.write)
+        return
     torch.set_num_threads(1)
     if chosen.memory:
         found = {count: memory(count, chosen.seeds) for count in (0, 1, FOLDS)}
@@ -201,8 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_erc(table, folds[: chosen.one], 2, chosen.seeds)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
         return
-    where = machine()
     work = (table, folds, chosen.epochs, chosen.seeds)
+    if chosen.figures:
+        name = f"{FOLDS} folds x {chosen.seeds} seeds"
+        against.print_figures({name: against.spent(lambda: run_erc(*work))})
+        return
+    where = machine()
     lines: dict[str, Callable[[], float]] = {
         "erc": lambda: run_erc(*work),
         "dataloader": lambda: run_plain(*work, loader=True),

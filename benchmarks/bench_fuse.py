@@ -2,6 +2,7 @@
 
     python benchmarks/bench_fuse.py                  # about five minutes on 2 cores
     python benchmarks/bench_fuse.py --device cuda
+    python benchmarks/bench_fuse.py --against HEAD~20    # line `erc` alone, with both builds
 
 Tensors of MELD's size: 9,989 + 1,109 rows in dialogues of 1 to 24, text 384, visual 512, audio
 768 wide. Lines, in turns, medians, in seconds for all seeds and epochs, dev scored every epoch:
@@ -20,8 +21,9 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import against
 import torch
 import torch.nn.functional as F
 from measure import in_turns, machine, markdown, write_section
@@ -262,6 +264,16 @@ def measure_case(case: Case, turns: int) -> dict[str, float | str]:
     }  # fmt: skip
 
 
+def figures(cases: Sequence[Case]) -> against.Figures:
+    """Wall and CPU seconds of `erc` alone, for `--against`."""
+    found = {}
+    for case in cases:
+        on_train, on_dev = (make_split(rows, case.device) for rows in ROWS.values())
+        run_erc(replace(case, seeds=1, epochs=1), on_train, on_dev)  # what is done only once
+        found[case.name] = against.spent(lambda c=case, t=on_train, d=on_dev: run_erc(c, t, d))
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -272,14 +284,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="the table into RESULTS.md")
+    against.add_options(parser)
     chosen = parser.parse_args(arguments)
-    where = machine()
-    results = [
-        measure_case(
-            Case(name, *CASES[name], chosen.seeds, chosen.epochs, chosen.device), chosen.turns
-        )
-        for name in chosen.case
+    if chosen.against:
+        against.run(__file__, arguments, chosen, write=chosen.write)
+        return
+    cases = [
+        Case(name, *CASES[name], chosen.seeds, chosen.epochs, chosen.device) for name in chosen.case
     ]
+    if chosen.figures:
+        against.print_figures(figures(cases))
+        return
+    where = machine()
+    results = [measure_case(case, chosen.turns) for case in cases]
     head = ("", "erc", "ten loops, DataLoader", "ten loops, plain", "limit",
             "times DataLoader's", "times plain's", "of the limit")  # fmt: skip
     lines = [

@@ -1,17 +1,20 @@
 """Peak memory of `erc fuse` on a file of MELD's size: 13 layers of 1,536 numbers, float16, 553 MB.
 
-    python benchmarks/bench_fuse_memory.py [--layers all|0,4,8,12] [--tree DIR]
+    python benchmarks/bench_fuse_memory.py [--layers all|0,4,8,12] [--against REV]
 
-The file is made of random numbers. Each run is a process of its own; `above` is its peak less what
-it has after importing torch and erc. `--tree` names another work tree of erc, to compare with.
+The file is made of random numbers. The run is a process of its own; `above imports` is its peak
+less what it has after importing torch and erc.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import against
 import numpy as np
 
 from erc_features.store import Provenance, Rows, Shape, Status, open_writer
@@ -20,8 +23,7 @@ from erc_features.utterance import make_key
 SPLITS = (("train", 9989, 1039), ("dev", 1109, 114), ("test", 2610, 280))
 SHAPE = Shape(13, 1536, "float16")
 RUN = """
-import resource, sys, time
-sys.path.insert(0, {tree!r})
+import json, resource, time
 import torch
 import erc_fusion.training.fit
 from erc_fusion.config.config import FuseConfig, with_options
@@ -29,13 +31,11 @@ from erc_fusion.fuse import fuse
 torch.set_num_threads(1)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 before, began = peak(), time.process_time()
-run = fuse(with_options(
+fuse(with_options(
     FuseConfig(corpus="big"), features={root!r} + "/features", runs={root!r} + "/runs",
-    name={name!r}, device="cpu", layers={layers!r}, seeds=(0,), epochs=2,
-)).run
-seconds, accuracy = time.process_time() - began, run.metrics["dev"]["accuracy"]["mean"]
-print(f"{{peak() - before:.0f}} MB above {{before:.0f}} MB; {{seconds:.1f}} CPU s; "
-      f"dev accuracy {{accuracy:.6f}}")
+    name="r", device="cpu", layers={layers!r}, seeds=(0,), epochs=2,
+))
+print(json.dumps({{"MB above imports": peak() - before, "CPU s": time.process_time() - began}}))
 """
 
 
@@ -59,23 +59,32 @@ def make_file(root: Path) -> Path:
     return path
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
+def measured(root: Path, layers: str) -> dict[str, float]:
+    """MB above those of the imports, and CPU seconds, of `fuse` in a process of its own."""
+    code = RUN.format(root=str(root), layers=layers)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", default="all")
-    parser.add_argument("--tree", action="append", default=[])
-    args = parser.parse_args()
-    here = str(Path(__file__).resolve().parents[1])
+    against.add_options(parser, turns=3)
+    chosen = parser.parse_args(arguments)
+    if chosen.against:
+        against.run(__file__, arguments, chosen)
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = make_file(Path(folder))
-        print(
-            f"{path.name}: {path.stat().st_size / 1e6:.0f} MB on the disk; --layers {args.layers}"
-        )
-        for number, tree in enumerate((here, *args.tree)):
-            code = RUN.format(tree=tree, root=folder, layers=args.layers, name=f"r{number}")
-            done = subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder
-            )
-            print(f"{tree}: {done.stdout.strip()}")
+        size = path.stat().st_size / 1e6
+        found = measured(Path(folder), chosen.layers)
+    if chosen.figures:
+        against.print_figures({f"--layers {chosen.layers}": found})
+        return
+    print(f"{path.name}: {size:.0f} MB on the disk; --layers {chosen.layers}")
+    print(", ".join(f"{number:.1f} {unit}" for unit, number in found.items()))
 
 
 if __name__ == "__main__":

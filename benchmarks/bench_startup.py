@@ -15,14 +15,13 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import measure
+from against import environment, trees
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).name
 TEXTS = (
     "Oh my god!", "I am fine.", "What is that?", "No way.", "We were on a break!", "How are you?",
@@ -68,8 +67,7 @@ def commands(work: Path, minilm: Path | None) -> dict[str, tuple[str, ...]]:
 
 def spend(tree: Path, arguments: Sequence[str], work: Path, byte_code: Path) -> tuple[float, float]:
     """(CPU seconds, MB at most) of `erc` of a tree, which must succeed."""
-    env = dict(os.environ) | {"PYTHONPATH": str(tree), "PYTHONPYCACHEPREFIX": str(byte_code)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env = environment(tree, byte_code)
     code = "import sys, cli; sys.argv[0] = 'erc'; getattr(cli, 'main', cli.app)()"
     with open(work / "said", "w+") as said:
         child = subprocess.Popen([sys.executable, "-c", code, *arguments],
@@ -80,24 +78,6 @@ def spend(tree: Path, arguments: Sequence[str], work: Path, byte_code: Path) -> 
             said.seek(0)
             raise SystemExit(f"erc {' '.join(arguments)} of {tree} failed:\n{said.read()}")
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
-
-
-@contextmanager
-def trees(against: str | None, folder: Path) -> Iterator[dict[str, Path]]:
-    """Name -> checkout: ours, and the other revision's while the context lasts."""
-    found = {"this": ROOT}
-    if not against:
-        yield found
-        return
-    other = folder / "other"
-    git = ["git", "-C", str(ROOT), "worktree"]
-    subprocess.run(
-        [*git, "add", "--detach", "-f", str(other), against], check=True, capture_output=True
-    )
-    try:
-        yield found | {against: other}
-    finally:
-        subprocess.run([*git, "remove", "--force", str(other)], check=True)
 
 
 def minilm_folder() -> Path | None:
