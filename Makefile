@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format coverage docs docs-commands bench bench-meld clean
+.PHONY: help demo test soak lint format coverage docs docs-commands bench bench-meld gpu-wheels clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -53,6 +53,18 @@ else
 	@$(BIN)/python benchmarks/bench_statistics.py --write
 	@$(BIN)/python benchmarks/bench_startup.py --write
 endif
+
+# What a lent machine with a GPU lacks (it has Python 3.12, torch and transformers), in the versions of
+# constraints.txt; benchmarks/gpu.sh unpacks them there. CONTRIBUTING.md has the command.
+GPU_WHEELS := av open-clip-torch ftfy wcwidth pebble tomli-w
+gpu-wheels: $(STAMP)  ## wheels that benchmarks/gpu.sh needs on a machine with a GPU, into build/wheels
+	@rm -rf build/wheels && mkdir -p build/wheels
+	@$(BIN)/pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+	  --implementation cp --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
+	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -d build/wheels \
+	  $(foreach name,$(GPU_WHEELS),$(shell grep -i '^$(name)==' constraints.txt))
+	@size=$$(du -cm build/wheels/*.whl | tail -1 | cut -f1); \
+	  echo "build/wheels: $$size MiB, of the 64 that travel to a lent machine"; test $$size -lt 56
 
 bench-meld: $(STAMP)  ## real MELD text through prepare, extract, fuse and report; 10 seeds
 	@$(BIN)/python benchmarks/bench_meld.py

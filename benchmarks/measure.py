@@ -135,7 +135,11 @@ def write_section(
     on = where["gpu"] if where["gpu"] != "none" else where["cpu"]
     heading = f"## {on}, {where['cores']} cores: `{command_of(script, arguments)}`\n"
     facts = ", ".join(f"{name} {value}" for name, value in where.items())
-    section = f"{heading}\n{date.today()}; {facts}\n\n{body}\n"
+    put_section(heading, f"{heading}\n{date.today()}; {facts}\n\n{body}\n", path)
+
+
+def put_section(heading: str, section: str, path: Path = RESULTS) -> None:
+    """Put a section, which begins with its heading, in the place of that with the same heading."""
     before = path.read_text() if path.exists() else _HEAD
     head, *sections = before.split("\n## ")
     others = ["## " + text.strip("\n") + "\n" for text in sections]

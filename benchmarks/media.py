@@ -17,16 +17,15 @@ from PIL import Image
 
 from erc_features.corpora.manifest import Corpus, write_corpus
 from erc_features.corpora.meld import read_meld
-from erc_features.media import RATE, write_mosaic, write_wav
 from erc_features.utterance import Modality, Split, Utterance
 
 MELD = 13_708
 SECONDS = 13.7 * 3600 / MELD  # of an utterance, in the mean
 LABELS = ("neutral", "joy")
 _FRAMES, _HEIGHT, _WIDTH = 5, 240, 426
-_PICTURES = 128
+_PICTURES, _CLIPS = 128, 16
 _ANNOTATIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "meld"
-_WORDS = ["the", "you", "I", "to", "a", "it", "and", "that", "oh", "no", "okay", "yeah", "what",
+WORDS = ["the", "you", "I", "to", "a", "it", "and", "that", "oh", "no", "okay", "yeah", "what",
           "is", "this", "me", "not", "hey", "know", "just", "Ross", "Joey", "Monica", "wait",
           "about", "going", "apartment", "transition", "something", "ridiculous"]  # fmt: skip
 
@@ -47,7 +46,7 @@ def generated(count: int) -> list[Utterance]:
     return [
         Utterance(
             Split.TRAIN, i // 10, i % 10, f"S{i % 3}",
-            " ".join(random.choice(_WORDS, length)) + ".", label=LABELS[i % 2],
+            " ".join(random.choice(WORDS, length)) + ".", label=LABELS[i % 2],
         )
         for i, length in enumerate(lengths)
     ]  # fmt: skip
@@ -61,6 +60,8 @@ def make_corpus(
     Args:
         seconds: the mean length of the sounds, which are log-normal, at most 20 s.
     """
+    from erc_features.media import RATE  # PyAV: not for texts, which a machine may do without
+
     random = np.random.default_rng(1)
     (root / "media").mkdir(parents=True)
     names = [f"media/{u.split}-{u.dialogue}-{u.sequence}" for u in rows]
@@ -81,6 +82,8 @@ def make_corpus(
 
 def _sound(random: np.random.Generator) -> np.ndarray:
     """30 s of noise and a tone that rise and fall like syllables: (n,) float32 in [-1, 1]."""
+    from erc_features.media import RATE
+
     time = np.arange(30 * RATE, dtype=np.float32) / RATE
     voice = np.sin(2 * np.pi * (150 + 30 * np.sin(time)) * time)
     noise = random.standard_normal(len(time), np.float32) * 0.1
@@ -88,10 +91,14 @@ def _sound(random: np.random.Generator) -> np.ndarray:
 
 
 def _write_sound(root: Path, sound: np.ndarray, name: str, seconds: float, first: int) -> None:
+    from erc_features.media import RATE, write_wav
+
     write_wav(root / f"{name}.wav", sound[first : first + round(seconds * RATE)])
 
 
 def _write_mosaics(root: Path, names: Sequence[str]) -> None:
+    from erc_features.media import write_mosaic
+
     def write(name: str) -> None:
         random = np.random.default_rng(int.from_bytes(name.encode()))
         write_mosaic(root / f"{name}.png", tuple(_frame(random) for _ in range(_FRAMES)))
@@ -100,6 +107,49 @@ def _write_mosaics(root: Path, names: Sequence[str]) -> None:
         list(threads.map(write, names[:_PICTURES]))
     for i, name in enumerate(names[_PICTURES:]):
         os.link(root / f"{names[i % _PICTURES]}.png", root / f"{name}.png")
+
+
+def make_clips(
+    root: Path,
+    rows: Sequence[Utterance],
+    seconds: float = SECONDS,
+    size: tuple[int, int] = (1280, 720),
+) -> Corpus:
+    """Write a corpus whose pictures and sounds are those of clips: mp4, H.264 with 24 frames a
+    second and AAC at 48 kHz. Of 16 clips there are copies under other names."""
+    (root / "media").mkdir(parents=True)
+    names = [f"media/{u.split}-{u.dialogue}-{u.sequence}.mp4" for u in rows]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(lambda n: write_clip(root / n, seconds, size), names[:_CLIPS]))
+    for i, name in enumerate(names[_CLIPS:]):
+        os.link(root / names[i % _CLIPS], root / name)
+    rows = [replace(u, x_visual=name, x_audio=name) for u, name in zip(rows, names, strict=True)]
+    labels = sorted({u.label for u in rows})
+    return write_corpus(root, rows, labels, {"decode": {"frames": _FRAMES, "height": _HEIGHT}})
+
+
+def write_clip(path: Path, seconds: float, size: tuple[int, int]) -> None:
+    """A clip whose picture moves and whose sound rises and falls."""
+    import av
+
+    random = np.random.default_rng(int.from_bytes(path.name.encode()))
+    wide, high = size
+    still = np.asarray(Image.fromarray(_frame(random)).resize((wide, high)))
+    sound = _sound(random)[None, :]  # (1, n) at 16 kHz, played three times as fast
+    with av.open(str(path), "w") as file:
+        pictures = file.add_stream("libx264", rate=24, options={"preset": "veryfast"})
+        pictures.width, pictures.height, pictures.pix_fmt = wide, high, "yuv420p"
+        sounds = file.add_stream("aac", rate=48_000, layout="mono")
+        for number in range(round(24 * seconds)):
+            moved = np.ascontiguousarray(np.roll(still, 4 * number, axis=1))
+            file.mux(pictures.encode(av.VideoFrame.from_ndarray(moved, format="rgb24")))
+        for first in range(0, round(48_000 * seconds), 1024):
+            piece = np.ascontiguousarray(sound[:, first : first + 1024])
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, first
+            file.mux(sounds.encode(frame))
+        for stream in (pictures, sounds):
+            file.mux(stream.encode(None))
 
 
 def _frame(random: np.random.Generator) -> np.ndarray:
