@@ -147,7 +147,7 @@ def one_loop(
                      for rows, shuffle in ((train, True), (dev, False)))  # fmt: skip
     for _ in range(epochs):
         model.train()
-        cut = torch.randperm(len(train[0])).split(size)
+        cut = torch.randperm(len(train[0])).to(train[0].device).split(size)
         for x, label in learn if loader else ((train[0][i], train[1][i]) for i in cut):
             loss = F.cross_entropy(model(x), label)
             optimizer.zero_grad()

@@ -144,15 +144,15 @@ def facts(device: str, trial_only: bool) -> dict[str, str | int | float]:
 
 
 def merge(file: Path, parser: argparse.ArgumentParser, path: Path = RESULTS) -> None:
-    """Put a section that a GPU's machine wrote with --out into RESULTS.md."""
-    text = file.read_text(encoding="utf-8")
-    _, found, section = text.partition("\n## ")
-    heading = f"## {section.splitlines()[0]}\n" if section else ""
-    if not found or f"`{SCRIPT}" not in heading:
+    """Put the sections that a GPU's machine wrote with --out into RESULTS.md."""
+    _, *sections = file.read_text(encoding="utf-8").split("\n## ")
+    if not any(f"`{SCRIPT}" in section.splitlines()[0] for section in sections):
         parser.error(f"--merge {file}: no section of {SCRIPT} is in it.")
-    if TRIAL in text or ", gpu none," in text:
+    if any(TRIAL in section or ", gpu none," in section for section in sections):
         parser.error(f"--merge {file}: {TRIAL}; it does not go into {path.name}.")
-    put_section(heading, f"## {section.rstrip()}\n", path)
+    for section in sections:
+        put_section(f"## {section.splitlines()[0]}\n", f"## {section.rstrip()}\n", path)
+        say(f"{path.name}: {section.splitlines()[0]}")
 
 
 def _named(chosen: argparse.Namespace) -> list[str]:

@@ -14,12 +14,13 @@ fi
 "$python" -c 'import torch' || { echo "gpu.sh: $python has no torch; PYTHON=… names another."; exit 2; }
 site=$(mktemp -d) || exit 2
 trap 'rm -rf "$site"' EXIT
-for wheel in "${WHEELS:-build/wheels}"/*.whl; do
-    [ -f "$wheel" ] || { echo "gpu.sh: no wheels in ${WHEELS:-build/wheels}; what $python lacks is said below."; break; }
-    # A wheel is a zip of what belongs on the path. One that does not unpack spoils no other.
-    "$python" -m zipfile -e "$wheel" "$site" || echo "gpu.sh: $wheel cannot be unpacked; left out."
-done
-# Behind .venv's own packages there is no need for them.
-[ "$python" = .venv/bin/python ] && rm -rf "${site:?}"/*
+if [ "$python" != .venv/bin/python ]; then
+    wheels=${WHEELS:-build/wheels}
+    for wheel in "$wheels"/*.whl; do
+        [ -f "$wheel" ] || { echo "gpu.sh: no wheels in $wheels; what $python lacks is said below."; break; }
+        # A wheel is a zip of what belongs on the path. One that does not unpack spoils no other.
+        "$python" -m zipfile -e "$wheel" "$site" || echo "gpu.sh: $wheel cannot be unpacked; left out."
+    done
+fi
 PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 \
     "$python" benchmarks/bench_gpu.py --began "$began" "$@"

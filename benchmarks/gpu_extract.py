@@ -5,6 +5,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -56,16 +57,17 @@ def checkpoint(trial: Trial, model: Model) -> str:
     return str(trial.once(model.name, lambda: model.make(folder, trial.small)))
 
 
-def corpus_of(trial: Trial, modality: Modality) -> Any:
-    sizes = trial.sizes
+def corpus_of(trial: Trial, model: Model) -> Any:
+    """Made once for the models that share it."""
+    sizes, modality = trial.sizes, model.modality
     count = {Modality.TEXT: sizes.texts, Modality.VISUAL: sizes.pictures,
              Modality.AUDIO: sizes.sounds}[modality]  # fmt: skip
+    count = max(1, round(count * model.share))
     seconds = {"seconds": 0.4} if trial.small else {}
+    root = trial.scratch / f"{modality}-{count}"
     return trial.once(
         f"{count:,} rows of {modality}",
-        lambda: make_corpus(
-            trial.scratch / f"of-{modality}", generated(count), modality, **seconds
-        ),
+        lambda: make_corpus(root, generated(count), modality, **seconds),
     )
 
 
@@ -81,7 +83,7 @@ def measure(model: Model, trial: Trial) -> Iterator[Line | str]:
     found = chosen(model)
     if found is not model:
         yield f"measured with {found.name}: {'; '.join(filter(None, map(absent, model.needs)))}"
-    work = work_of(trial, found, corpus_of(trial, found.modality))
+    work = work_of(trial, found, corpus_of(trial, found))
     longest = 12.0  # seconds that a precision took
     for precision in PRECISIONS:
         if not trial.has(1.3 * longest):
@@ -159,6 +161,7 @@ def alone(work: Any, encoder: Any) -> tuple[float, float]:
 
 def run_out(trial: Trial) -> Iterator[Line | str]:
     """Extract long texts with the memory that they need, and with less of it."""
+    import torch
     from lines import Work
 
     from erc_features.extraction.extract import extract
@@ -189,7 +192,11 @@ def run_out(trial: Trial) -> Iterator[Line | str]:
             expected, _ = rows(precision)
         for share in (0.6, 0.45, 0.75, 0.3):
             tidy(trial.cuda)
-            with short_of_memory(trial.cuda, whole.mb, share, sizes.batch_size // 2) as short:
+            found, failed = expected[:0], len(texts)
+            with (
+                short_of_memory(trial.cuda, whole.mb, share, sizes.batch_size // 2) as short,
+                suppress(torch.OutOfMemoryError),  # the weights alone are too much
+            ):
                 found, failed = rows(precision)
             if short.times and not failed:
                 break

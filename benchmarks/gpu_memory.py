@@ -29,11 +29,11 @@ def short_of_memory(cuda: bool, needed: float | None, share: float, most: int) -
 
     short = Short()
     if cuda:
-        free = torch.cuda.memory_reserved() / 1e6
+        held = torch.cuda.memory_reserved() / 1e6
         short.mb = share * (needed or 0.0)
         total = torch.cuda.get_device_properties(0).total_memory / 1e6
         before = torch.cuda.memory_stats().get("num_ooms", 0)
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (free + short.mb) / total))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (held + short.mb) / total))
         try:
             yield short
         finally:

@@ -60,12 +60,12 @@ def make_corpus(
     Args:
         seconds: the mean length of the sounds, which are log-normal, at most 20 s.
     """
-    from erc_features.media import RATE  # PyAV: not for texts, which a machine may do without
-
     random = np.random.default_rng(1)
     (root / "media").mkdir(parents=True)
     names = [f"media/{u.split}-{u.dialogue}-{u.sequence}" for u in rows]
     if modality == Modality.AUDIO:
+        from erc_features.media import RATE  # with PyAV, which a machine for texts may lack
+
         lengths = random.lognormal(np.log(seconds) - 0.7**2 / 2, 0.7, len(rows)).clip(0.05, 20)
         noise = _sound(random)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
