@@ -100,6 +100,7 @@ def test_a_section_that_came_back_takes_the_place_of_the_cards_earlier_one(tmp_p
     assert "other" in text and "new" in text and "old" not in text
 
 
+@pytest.mark.soak  # it imports transformers
 def test_a_batch_out_of_memory_is_halved_and_the_rows_are_equal(tmp_path):
     from erc_features.encoders import load_encoder
     from erc_features.encoders.base import Settings
@@ -123,7 +124,7 @@ def test_clips_have_pictures_and_sound(tmp_path):
     path = tmp_path / "clips" / corpus.utterances[17].x_visual
     assert path.samefile(tmp_path / "clips" / corpus.utterances[1].x_audio)
     clip = read_clip(path, frames=3)
-    assert [frame.shape for frame in clip.frames] == [(90, 160, 3)] * 3
+    assert [frame.shape for frame in clip.frames] == [(240, 426, 3)] * 3
     assert (clip.frames[0] != clip.frames[-1]).any()
     assert 0.4 < duration(path) < 0.7 and np.abs(clip.audio).max() > 0.01
 
