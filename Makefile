@@ -43,7 +43,8 @@ ifneq ($(strip $(AGAINST)),)
 	@$(BIN)/python benchmarks/bench_fuse.py --against $(AGAINST)
 	@$(BIN)/python benchmarks/bench_folds.py --against $(AGAINST)
 	@$(BIN)/python benchmarks/bench_fuse_memory.py --against $(AGAINST)
-	@$(BIN)/python benchmarks/bench_extract.py --against $(AGAINST)
+	@$(BIN)/python benchmarks/bench_extract.py --modality text --rows 2000 --against $(AGAINST)
+	@$(BIN)/python benchmarks/bench_extract.py --modality visual audio --rows 40 --against $(AGAINST)
 	@$(BIN)/python benchmarks/bench_startup.py --against $(AGAINST)
 else
 	@$(BIN)/python benchmarks/bench_prepare.py

@@ -48,7 +48,7 @@ def options() -> argparse.ArgumentParser:
     add("--only", nargs="+", metavar="WORD", help="parts whose title has one of these words")
     add("--seconds", type=float, default=_SECONDS, help="that all may take")
     add("--began", type=float, help="when it began, in seconds since 1970; now, if not given")
-    add("--scratch", type=Path, help="where networks and media are made; 3 GB, removed afterwards")
+    add("--scratch", type=Path, help="where networks and media are made; 2 GB, removed afterwards")
     add("--merge", type=Path, metavar="FILE", help="put the section of FILE into RESULTS.md")
     return parser
 
