@@ -82,16 +82,16 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         inputs, outputs = self.weight.shape[1:]
         more, wider = -inputs % ALIGNED, -outputs % ALIGNED
-        flat = _padded(x.reshape(x.shape[0], -1, inputs), more)  # (S, B, I)
-        weight = _padded(self.weight, wider, more)
+        flat = padded(x.reshape(x.shape[0], -1, inputs), more)  # (S, B, I)
+        weight = padded(self.weight, wider, more)
         if self.bias is None:
             out = torch.bmm(flat, weight)
         else:
-            out = torch.baddbmm(_padded(self.bias, wider), flat, weight)
+            out = torch.baddbmm(padded(self.bias, wider), flat, weight)
         return out[..., :outputs].reshape(*x.shape[:-1], -1)
 
 
-def _padded(x: Tensor, columns: int, rows: int = 0) -> Tensor:
+def padded(x: Tensor, columns: int, rows: int = 0) -> Tensor:
     """x with zeros after the last columns and rows; x itself where there are none to add."""
     return F.pad(x, (0, columns, 0, rows)) if columns or rows else x
 
@@ -228,53 +228,3 @@ class Readout(nn.Module):
         shares = self.shares(tokens, mask)
         value = self.value(tokens).unflatten(-1, (shares.shape[-1], -1))  # (S, B, M, H, E/H)
         return (shares[..., None] * value).sum(2).flatten(2)
-
-
-class GRU(nn.Module):
-    """A gated recurrent unit (Cho et al. 2014) over each seed's sequences, bidirectional or not.
-
-    One call of torch's own kernel per seed: stepping all seeds together in Python was 1.2 times
-    slower on the CPU. Sequences are (S, G, T, E) of `lengths` (S, G), each seed's empty ones (0)
-    last; returns (S, G, T, outputs), zero past the end.
-
-    Attributes:
-        outputs: hidden units of all directions.
-    """
-
-    def __init__(
-        self, stack: Stack, inputs: int, hidden: int, *, bidirectional: bool = True
-    ) -> None:
-        super().__init__()
-        bound, directions = 1 / math.sqrt(hidden), 1 + bidirectional
-        shapes = ((3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,))
-        self.weights = nn.ParameterList(
-            stack.uniform(bound, *shape) for shape in shapes * directions
-        )
-        self.hidden, self.bidirectional = hidden, bidirectional
-        self.outputs = directions * hidden
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        # In full precision: torch's recurrence needs weights and data of the same type.
-        with torch.autocast(x.device.type, enabled=False):
-            return self._run(x.float(), lengths.cpu())
-
-    def _run(self, x: Tensor, lengths: Tensor) -> Tensor:
-        count, longest = x.shape[1:3]
-        weights = [weight.unbind(0) for weight in self.weights]
-        both, directions = self.bidirectional, 1 + self.bidirectional
-        out = []
-        for seed, (own, length) in enumerate(zip(x, lengths, strict=True)):
-            own, length = own[: int((length > 0).sum())], length[length > 0]
-            packed = nn.utils.rnn.pack_padded_sequence(
-                own, length, batch_first=True, enforce_sorted=False
-            )
-            start = own.new_zeros(directions, own.shape[0], self.hidden)
-            parameters = [weight[seed] for weight in weights]
-            data, _ = torch.gru(
-                packed.data, packed.batch_sizes, start, parameters, True, 1, 0.0, False, both
-            )
-            padded, _ = nn.utils.rnn.pad_packed_sequence(
-                packed._replace(data=data), batch_first=True, total_length=longest
-            )
-            out.append(F.pad(padded, (0, 0, 0, 0, 0, count - len(own))))
-        return torch.stack(out)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erc_fusion.model.layers import Linear, Stack
+from erc_fusion.model.recurrence import take
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,6 @@ class Sequences:
         cell[self._rows] = torch.arange(cells, device=place.device)
         self._cells = cell[:-1]  # (S·B·H,)
 
-    @property
-    def lengths(self) -> Tensor:
-        """(S, G)."""
-        return (self.place >= 0).sum(-1)
-
     def read(self, x: Tensor) -> Tensor:
         """(S, B, H·D) -> (S, G, H, T, D), zero past the end."""
         seeds, count, longest = self.place.shape
@@ -146,14 +142,9 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(inverse)
-        return _take(x, index)
+        return take(x, index)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (inverse,) = ctx.saved_tensors
-        return _take(grads[0], inverse), None, None
-
-
-def _take(x: Tensor, index: Tensor) -> Tensor:
-    taken = x.index_select(0, index.clamp(max=len(x) - 1))
-    return taken.mul_((index < len(x)).to(x.dtype)[:, None])  # a fifth of masked_fill_'s time
+        return take(grads[0], inverse), None, None

@@ -7,10 +7,10 @@ from erc_fusion.model.context.base import (
     Context,
     ContextShape,
     Dialogues,
-    Sequences,
     SpeakerEmbedding,
 )
-from erc_fusion.model.layers import GRU, Dropout, LayerNorm, Linear, Stack
+from erc_fusion.model.layers import Dropout, LayerNorm, Linear, Stack
+from erc_fusion.model.recurrence import GRU
 
 
 class GruContext(Context):
@@ -36,12 +36,11 @@ class GruContext(Context):
 
     def forward(self, embedding: Tensor, dialogues: Dialogues | None) -> Tensor:
         assert dialogues is not None
-        place, rows = dialogues.place, embedding.shape[1]
+        place = dialogues.place
         x = self.speaker(embedding, dialogues.speaker)
-        states = [_run(self.dialogue, x, Sequences(place, rows))]
+        states = [self.dialogue(x, place)]
         if self.party is not None:
-            own = Sequences(parties(place, dialogues.party), rows)
-            states.append(_run(self.party, x, own))
+            states.append(self.party(x, parties(place, dialogues.party)))
         found = self.dropout(torch.cat(states, dim=-1))
         return self.norm(x + self.dropout(self.out(found)))
 
@@ -68,9 +67,3 @@ def parties(place: Tensor, party: Tensor) -> Tensor:
     out = place.new_full((seeds, int(line.max()) + 1, int(step.max()) + 1), -1)
     out[seed, line, step] = flat[seed, order[seed, where]]
     return out
-
-
-def _run(gru: GRU, x: Tensor, sequences: Sequences) -> Tensor:
-    """(S, B, E) -> (S, B, outputs)."""
-    states = gru(sequences.read(x)[:, :, 0], sequences.lengths)
-    return sequences.write(states[:, :, None])

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 
 from erc_fusion.model.layers import (
-    GRU,
     Attention,
     Dropout,
     LayerMix,
@@ -127,28 +126,6 @@ def test_a_readout_is_attention_by_a_query_of_its_own() -> None:
                 read = (expected @ (seen @ value.double())).float()
                 torch.testing.assert_close(found[s, row, columns], read)
     assert torch.all(found[:, 0] == 0) and torch.all(shares[~mask] == 0)
-
-
-@pytest.mark.parametrize("both", [True, False])
-def test_gru_is_torchs_for_each_seed_with_gradients(both: bool) -> None:
-    layer = GRU(Stack(SEEDS), 5, 3, bidirectional=both)
-    assert layer.outputs == 3 + 3 * both
-    x = noise(3, 2, 4, 5)
-    lengths = torch.tensor([[4, 1], [2, 3], [1, 1]])
-    out = layer(x, lengths)
-    for s in range(3):
-        theirs = nn.GRU(5, 3, batch_first=True, bidirectional=both)
-        with torch.no_grad():
-            for mine, weight in zip(layer.weights, theirs.parameters(), strict=True):
-                weight.copy_(mine[s])
-        for g in range(2):
-            length = lengths[s, g]
-            expected, _ = theirs(x[s, g : g + 1, :length])
-            torch.testing.assert_close(out[s, g, :length], expected[0])
-            assert torch.all(out[s, g, length:] == 0)
-    out[1].sum().backward()
-    grads = [weight.grad for weight in layer.weights]
-    assert all(g is not None and torch.all(g[0] == 0) and g[1].abs().sum() > 0 for g in grads)
 
 
 def test_concatenated_layers_have_a_projection_each():
