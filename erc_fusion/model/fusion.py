@@ -11,7 +11,7 @@ from erc_fusion.model.context import load_context
 from erc_fusion.model.context.base import ContextShape, Dialogues
 from erc_fusion.model.heads import load_head
 from erc_fusion.model.heads.base import HeadShape
-from erc_fusion.model.layers import Linear, Stack
+from erc_fusion.model.layers import Linear, Stack, masked
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class FusionModel(nn.Module):
         embedding = self.head(x, present)
         if dialogues is not None:
             # An utterance without any embedding keeps its place in the dialogue, as zeros.
-            embedding = embedding * present.any(-1, keepdim=True)
+            embedding = masked(embedding, present.any(-1))
         embedding = self.context(embedding, dialogues)
         if not self.head.unit:
             return self.classifier(embedding), embedding

@@ -96,6 +96,14 @@ def padded(x: Tensor, columns: int, rows: int = 0) -> Tensor:
     return F.pad(x, (0, columns, 0, rows)) if columns or rows else x
 
 
+def masked(x: Tensor, present: Tensor) -> Tensor:
+    """x (S, B, E), zero where `present` (S, B) is false."""
+    # A GPU would have to be waited for.
+    if present.device.type == "cpu" and bool(present.all()):
+        return x
+    return x * present[..., None].to(x.dtype)  # of two types takes twice as long
+
+
 class LayerNorm(nn.Module):
     """(S, …, E) normalised over E (Ba et al. 2016)."""
 
@@ -163,7 +171,7 @@ class Projection(nn.Module):
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         # Masked after the product: E is narrower than D.
         found = self.linear(self.mix(x) if self.mix else x.flatten(2))
-        return found * present[..., None].to(found.dtype)  # of two types takes twice as long
+        return masked(found, present)
 
     def shares(self) -> Tensor | None:
         """(S, L): the weights of mixed layers; None where there are none."""
