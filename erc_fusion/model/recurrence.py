@@ -10,7 +10,7 @@ and three passes, and the weights' gradients are one product each for all steps.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -141,12 +141,14 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, steps: Plan, *weights: Tensor) -> Tensor:
-        seeds, rows, _ = x.shape
+        seeds = len(x)
         into, within, first, second = (weights[kind::4] for kind in range(4))
         hidden = within[0].shape[2]
         members, gated = seeds * len(into), 2 * hidden
         # The state's biases of the two gates are only ever added to the data's.
-        biases = [one[:, :gated] + other[:, :gated] for one, other in zip(first, second, strict=True)]
+        biases = [
+            one[:, :gated] + other[:, :gated] for one, other in zip(first, second, strict=True)
+        ]
         gates = _products(x, [w[:, :gated] for w in into], biases)
         gates = gates.index_select(0, steps.row)  # (cells, 2H)
         candidate = _products(x, [w[:, gated:] for w in into], [bias[:, gated:] for bias in first])
@@ -196,7 +198,8 @@ class _Recurrence(torch.autograd.Function):
             factor.unflatten(-1, (3, hidden)).mul_(s[:, :, None])
             later = torch.baddbmm(s * kept, factor, recurrent)
         of_new[:-1].mul_(towards)
-        by_row = factors.index_select(0, steps.cell).view(members, rows, -1)  # of a state's products
+        # Of the products of a state, and further down of those of the data.
+        by_row = factors.index_select(0, steps.cell).view(members, rows, -1)
         previous = states.index_select(0, steps.before).view(members, rows, hidden)
         of_recurrent = torch.bmm(by_row.transpose(1, 2), previous)
         of_second = by_row.sum(1)
@@ -237,12 +240,12 @@ def _with_zeros(like: Tensor) -> Tensor:
 
 def take(x: Tensor, index: Tensor) -> Tensor:
     """Rows of x (n, D) by `index`, where n means a row of zeros."""
-    taken = x.index_select(0, index.clamp(max=len(x) - 1))
-    return taken.mul_((index < len(x)).to(x.dtype)[:, None])  # a fifth of masked_fill_'s time
+    # Not zero times some row: that may be another seed's, and not finite.
+    return torch.cat([x, x.new_zeros(1, x.shape[1])]).index_select(0, index)
 
 
 def _by_step(steps: Plan, members: int, *values: Tensor) -> Sequence[tuple[Tensor, ...]]:
     """Views (K, sequences, D) of each of `values` (cells, D), step by step."""
     starts = [members * start for start in steps.starts]
-    cuts = list(zip(starts[:-1], starts[1:], strict=True))
+    cuts = pairwise(starts)
     return [tuple(v[a:b].view(members, -1, v.shape[1]) for v in values) for a, b in cuts]

@@ -1,6 +1,7 @@
 """What a context is, and what it is told about the dialogues."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -104,47 +105,83 @@ class SpeakerEmbedding(nn.Module):
 class Sequences:
     """Puts the rows of a batch into sequences and back; each row is in at most one.
 
-    `place` (S, G, T) says which of B `rows` is where, -1 for none. A row's columns may be split
-    among `heads`, H: (S, B, H·D) <-> (S, G, H, T, D).
+    `places` (S, G, T) each say which of B `rows` is where, -1 for none; sequences of one place are
+    of one length. A row's columns may be split among `heads`, H: (S, B, H·D) <-> for each place
+    (S, G, H, T, D).
     """
 
-    def __init__(self, place: Tensor, rows: int, heads: int = 1) -> None:
-        self.place, self.rows, self.heads = place, rows, heads
-        seeds, cells = len(place), place.numel() * heads
-        row = place + rows * torch.arange(seeds, device=place.device)[:, None, None]
-        head = torch.arange(heads, device=place.device)[:, None]
-        row = row[:, :, None] * heads + head  # (S, G, H, T)
-        self._rows = row.masked_fill(place[:, :, None] < 0, seeds * rows * heads).flatten()
-        cell = place.new_full((seeds * rows * heads + 1,), cells)
-        cell[self._rows] = torch.arange(cells, device=place.device)
+    def __init__(self, places: Sequence[Tensor], rows: int, heads: int = 1) -> None:
+        self.places, self.heads = places, heads
+        self._shape = (len(places[0]), rows)
+        total = len(places[0]) * rows * heads
+        self._sizes = [place.numel() * heads for place in places]
+        self._rows = torch.cat([_rows(place, rows, heads) for place in places])
+        # Past the end is some row of the same seed: no other seed's infinity may come in.
+        self._some = torch.cat([_rows(place.clamp(min=0), rows, heads) for place in places])
+        cell = self._rows.new_full((total + 1,), sum(self._sizes))
+        cell[self._rows] = torch.arange(len(self._rows), device=cell.device)
         self._cells = cell[:-1]  # (S·B·H,)
 
-    def read(self, x: Tensor) -> Tensor:
-        """(S, B, H·D) -> (S, G, H, T, D), zero past the end."""
-        seeds, count, longest = self.place.shape
-        flat = x.reshape(seeds * self.rows * self.heads, -1)
-        cells = _Take.apply(flat, self._rows, self._cells)
-        return cells.view(seeds, count, self.heads, longest, -1)
+    def read(self, x: Tensor) -> list[Tensor]:
+        """(S, B, H·D) -> each (S, G, H, T, D), some row past the end (no gradient there)."""
+        cells = _Take.apply(x.reshape(len(self._cells), -1), self._some, self._cells, True)
+        return [
+            part.view(*place.shape[:2], self.heads, place.shape[2], -1)
+            for part, place in zip(cells.split(self._sizes), self.places, strict=True)
+        ]
 
-    def write(self, x: Tensor) -> Tensor:
-        """(S, G, H, T, D) -> (S, B, H·D), zero for rows in no sequence."""
-        rows = _Take.apply(x.flatten(0, 3), self._cells, self._rows)
-        return rows.view(len(self.place), self.rows, -1)
+    def write(self, x: Sequence[Tensor]) -> Tensor:
+        """Each (S, G, H, T, D) -> (S, B, H·D), zero for rows in no sequence."""
+        cells = torch.cat([part.flatten(0, 3) for part in x])
+        return _Take.apply(cells, self._cells, self._rows, False).view(*self._shape, -1)
+
+
+def _rows(place: Tensor, rows: int, heads: int) -> Tensor:
+    """(S, G, T) -> (S·G·H·T,), which of S · B · H rows is there; the number of them for none."""
+    seeds = len(place)
+    row = place + rows * torch.arange(seeds, device=place.device)[:, None, None]
+    head = torch.arange(heads, device=place.device)[:, None]
+    row = row[:, :, None] * heads + head  # (S, G, H, T)
+    return row.masked_fill(place[:, :, None] < 0, seeds * rows * heads).flatten()
+
+
+def by_length(place: Tensor, unit: int) -> list[Tensor]:
+    """Sequences (S, G, T) as some of (S, G', T'): those of at most `unit`, twice it, and so on.
+
+    Where one goes depends on its own length only.
+
+    >>> found = by_length(torch.tensor([[[0, 1, 2], [3, -1, -1], [4, 5, -1]]]), 1)
+    >>> [part.tolist() for part in found]
+    [[[[3]]], [[[4, 5]]], [[[0, 1, 2, -1]]]]
+    """
+    lengths = (place >= 0).sum(-1)
+    longest, found, above, size = int(lengths.max()), [], 0, unit
+    while above < longest:
+        here = (lengths > above) & (lengths <= size)
+        count = int(here.sum(1).max())
+        if count:
+            order = here.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
+            chosen = place.take_along_dim(order[..., None], 1)
+            chosen = chosen.masked_fill(~here.gather(1, order)[..., None], -1)[..., :size]
+            found.append(F.pad(chosen, (0, size - chosen.shape[-1]), value=-1))
+        above, size = size, 2 * size
+    return found
 
 
 class _Take(torch.autograd.Function):
-    """Rows of x (n, D) by `index` (m,), where n means a row of zeros; `inverse` (n,) likewise.
+    """Rows of x (n, D) by `index` (m,), where n means a row of zeros (no index is n, if `all_in`).
 
-    The gradient is taken in the same way. That of plain indexing adds row by row: several times
-    slower on the CPU, and in any order on a GPU.
+    `inverse` (n,) says where each row went, m for nowhere: the gradient is taken in the same way.
+    That of plain indexing adds row by row: several times slower on the CPU, and in any order on a
+    GPU. What has no inverse has no gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor, all_in: bool) -> Tensor:
         ctx.save_for_backward(inverse)
-        return take(x, index)
+        return x.index_select(0, index) if all_in else take(x, index)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (inverse,) = ctx.saved_tensors
-        return take(grads[0], inverse), None, None
+        return take(grads[0], inverse), None, None, None

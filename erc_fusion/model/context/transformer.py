@@ -1,5 +1,7 @@
 """`transformer`: self-attention over the utterances of a dialogue."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,12 +12,22 @@ from erc_fusion.model.context.base import (
     Dialogues,
     Sequences,
     SpeakerEmbedding,
+    by_length,
 )
 from erc_fusion.model.layers import ALIGNED, Dropout, LayerNorm, Linear, Stack
 
 LAYERS = 2
 HEADS = 4
 REACH = 10  # utterances; all larger distances are the same
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Utterances i and j of each dialogue: `relation` (S, G, H, T, T), the number of how they are
+    related; `hidden` (S, G, 1, T, T) or as large, whether i does not see j."""
+
+    relation: Tensor
+    hidden: Tensor
 
 
 class TransformerContext(Context):
@@ -35,12 +47,20 @@ class TransformerContext(Context):
 
     def forward(self, embedding: Tensor, dialogues: Dialogues | None) -> Tensor:
         assert dialogues is not None
-        # Every dialogue takes whole cache lines, see ALIGNED.
-        place = F.pad(dialogues.place, (0, -dialogues.place.shape[-1] % ALIGNED), value=-1)
-        sequences = Sequences(place, embedding.shape[1], HEADS)
+        # Every dialogue takes whole cache lines, see ALIGNED, and is among those of its length:
+        # scores are pairs, and beside the longest dialogue most would be of padding.
+        places = by_length(dialogues.place, ALIGNED)
+        sequences = Sequences(places, embedding.shape[1], HEADS)
+        pairs = [self._pairs(place, dialogues.party) for place in places]
+        x = self.speaker(embedding, dialogues.speaker)
+        for layer in self.layers:
+            x = layer(x, sequences, pairs)
+        return self.norm(x)
+
+    def _pairs(self, place: Tensor, party: Tensor) -> Pairs:
         relation = distances(place.shape[-1], self.past, place.device)
         if self.speakers:
-            who = dialogues.party.gather(1, place.clamp(min=0).flatten(1)).view_as(place)
+            who = party.gather(1, place.clamp(min=0).flatten(1)).view_as(place)
             same = who[..., :, None] == who[..., None, :]  # (S, G, T, T)
             relation = relation + same * _distances(self.past)
         step = torch.arange(place.shape[-1], device=place.device)
@@ -48,10 +68,8 @@ class TransformerContext(Context):
         if self.past:
             seen = seen & (step <= step[:, None])
         seen = seen | (step == step[:, None])  # cells past the end: else a softmax of nothing
-        x = self.speaker(embedding, dialogues.speaker)
-        for layer in self.layers:
-            x = layer(x, sequences, relation, seen)
-        return self.norm(x)
+        relation = relation[:, :, None].expand(*place.shape[:2], HEADS, *relation.shape[-2:])
+        return Pairs(relation, ~seen[:, :, None])
 
 
 class Layer(nn.Module):
@@ -66,8 +84,8 @@ class Layer(nn.Module):
         self.out = Linear(stack, 2 * width, width)
         self.dropout = Dropout(stack, shape.dropout)
 
-    def forward(self, x: Tensor, sequences: Sequences, relation: Tensor, seen: Tensor) -> Tensor:
-        found = self.attention(self.norms[0](x), sequences, relation, seen)
+    def forward(self, x: Tensor, sequences: Sequences, pairs: list[Pairs]) -> Tensor:
+        found = self.attention(self.norms[0](x), sequences, pairs)
         x = x + self.dropout(found)
         # ReLU, since GELU rounds differently after the last whole vector at odd sizes.
         hidden = self.dropout(F.relu(self.hidden(self.norms[1](x))))
@@ -91,17 +109,19 @@ class RelativeAttention(nn.Module):
         self.relation = Linear(stack, self.size, relations, bias=False)
         self.out = Linear(stack, inner, width)
 
-    def forward(self, x: Tensor, sequences: Sequences, relation: Tensor, seen: Tensor) -> Tensor:
-        """x (S, B, E), relation int64 and seen bool, both (S, G, T, T) or as large -> (S, B, E)."""
+    def forward(self, x: Tensor, sequences: Sequences, pairs: list[Pairs]) -> Tensor:
+        """x (S, B, E), and the pairs of each place of the sequences -> (S, B, E)."""
         query = self.query(x)
         towards = self.relation(query.unflatten(-1, (HEADS, self.size))).flatten(2)  # (S, B, H·R)
         parts = (query, self.key(x), self.value(x), towards)
-        q, k, v, r = (sequences.read(part) for part in parts)  # (S, G, H, T, D or R)
-        relation = relation[:, :, None].expand(*q.shape[:3], *relation.shape[-2:])
-        scores = q @ k.transpose(-1, -2) + r.gather(-1, relation)  # (S, G, H, T, T)
-        scores = (scores * self.size**-0.5).masked_fill(~seen[:, :, None], float("-inf"))
-        mixed = scores.softmax(-1).to(v.dtype) @ v  # (S, G, H, T, D)
-        return self.out(sequences.write(mixed))
+        read = zip(*(sequences.read(part) for part in parts), pairs, strict=True)
+        return self.out(sequences.write([self._mix(*each) for each in read]))
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, r: Tensor, pairs: Pairs) -> Tensor:
+        """q, k, v (S, G, H, T, D), r (S, G, H, T, R) -> (S, G, H, T, D)."""
+        scores = q @ k.transpose(-1, -2) + r.gather(-1, pairs.relation)  # (S, G, H, T, T)
+        scores = (scores * self.size**-0.5).masked_fill(pairs.hidden, float("-inf"))
+        return scores.softmax(-1).to(v.dtype) @ v
 
 
 def distances(longest: int, past: bool, device: torch.device | str = "cpu") -> Tensor:

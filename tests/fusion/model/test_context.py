@@ -22,10 +22,11 @@ from erc_fusion.inputs.sources import find_sources
 from erc_fusion.inputs.standardise import Standardiser, fit_standardiser
 from erc_fusion.inputs.table import FeatureTable, load_table
 from erc_fusion.model.context import CONTEXTS
-from erc_fusion.model.context.base import Sequences
+from erc_fusion.model.context.base import ContextShape, Dialogues, Sequences, by_length
 from erc_fusion.model.context.gru import parties
+from erc_fusion.model.context.transformer import TransformerContext
 from erc_fusion.model.fusion import FusionModel, Split, build_model
-from erc_fusion.model.layers import generator
+from erc_fusion.model.layers import Stack, generator
 from erc_fusion.training.checkpoint import load_weights
 from erc_fusion.training.losses import make_objective
 from erc_fusion.training.parts import Part
@@ -252,21 +253,33 @@ def test_what_the_same_speaker_said_is_learned_from(context: str) -> None:
 
 def test_sequences_there_and_back_with_gradients() -> None:
     place = torch.tensor([[[3, 0, -1], [1, -1, -1]], [[0, 1, 2], [-1, -1, -1]]])
-    for heads in (1, 3):
-        sequences = Sequences(place, 4, heads)
+    for heads, unit in ((1, 16), (3, 16), (1, 1), (3, 1)):
+        places = by_length(place, unit)
+        assert len(places) == (1 if unit == 16 else 3)
+        sequences = Sequences(places, 4, heads)
         x = torch.randn(2, 4, 6, requires_grad=True)
         read = sequences.read(x)
-        assert read.shape == (2, 2, heads, 3, 6 // heads)
-        joined = read.transpose(2, 3).flatten(3)
-        assert torch.equal(joined[0, 0, :2], x[0, [3, 0]])
-        assert torch.equal(joined[1, 0], x[1, :3])
-        assert torch.all(joined[place < 0] == 0)
+        for part, own in zip(read, places, strict=True):
+            assert part.shape == (2, own.shape[1], heads, own.shape[2], 6 // heads)
+            joined = part.transpose(2, 3).flatten(3)
+            for s in range(2):
+                assert torch.equal(joined[s][own[s] >= 0], x[s, own[s][own[s] >= 0]])
         back = sequences.write(read)
         known = torch.tensor([[1, 1, 0, 1], [1, 1, 1, 0]])[..., None]
         assert torch.equal(back, x * known)
         weight = torch.randn(2, 4, 6)
         (grad,) = torch.autograd.grad((back * weight).sum(), x)
         assert torch.equal(grad, weight * known)
+
+
+def test_a_seeds_infinity_stays_its_own() -> None:
+    place = torch.tensor([[[0, 1, -1]], [[0, -1, -1]], [[2, 1, 0]]])
+    x = torch.randn(3, 3, 8)
+    x[2, 2] = torch.inf
+    context = TransformerContext(Stack((1, 2, 3)), ContextShape(8, 0.0, speakers=False))
+    party = torch.zeros(3, 3, dtype=torch.int64)
+    found = context(x, Dialogues(place, party, party))
+    assert found[:2, :2].isfinite().all() and not found[2].isfinite().all()
 
 
 def test_parties_are_the_utterances_of_one_speaker() -> None:
