@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erc_fusion.model.layers import Linear, Stack
-from erc_fusion.model.recurrence import take
 
 
 @dataclass(frozen=True)
@@ -112,19 +111,28 @@ class Sequences:
 
     def __init__(self, places: Sequence[Tensor], rows: int, heads: int = 1) -> None:
         self.places, self.heads = places, heads
-        self._shape = (len(places[0]), rows)
-        total = len(places[0]) * rows * heads
+        seeds = len(places[0])
+        self._shape = (seeds, rows)
         self._sizes = [place.numel() * heads for place in places]
-        self._rows = torch.cat([_rows(place, rows, heads) for place in places])
-        # Past the end is some row of the same seed: no other seed's infinity may come in.
-        self._some = torch.cat([_rows(place.clamp(min=0), rows, heads) for place in places])
-        cell = self._rows.new_full((total + 1,), sum(self._sizes))
-        cell[self._rows] = torch.arange(len(self._rows), device=cell.device)
-        self._cells = cell[:-1]  # (S·B·H,)
+        total, device = seeds * rows * heads, places[0].device
+        row = torch.cat([_rows(place, rows, heads) for place in places])
+        cell = row.new_full((total + 1,), sum(self._sizes))
+        cell[row] = torch.arange(len(row), device=device)
+        # What there is none for is another of the same seed's, times 0: what is not finite in a
+        # seed must not come into others.
+        first = self._sizes[0] // seeds * torch.arange(seeds, device=device)
+        filled = torch.cat([_rows(place.clamp(min=0), rows, heads) for place in places])
+        empty = cell[:-1] == sum(self._sizes)
+        self._to_cells = _Way(filled, (row < total).float()[:, None])
+        self._to_rows = _Way(
+            torch.where(empty, first.repeat_interleave(rows * heads), cell[:-1]),
+            (~empty).float()[:, None],
+        )
 
     def read(self, x: Tensor) -> list[Tensor]:
         """(S, B, H·D) -> each (S, G, H, T, D), some row past the end (no gradient there)."""
-        cells = _Take.apply(x.reshape(len(self._cells), -1), self._some, self._cells, True)
+        flat = x.reshape(len(self._to_rows.index), -1)
+        cells = _Take.apply(flat, self._to_cells, self._to_rows, False)
         return [
             part.view(*place.shape[:2], self.heads, place.shape[2], -1)
             for part, place in zip(cells.split(self._sizes), self.places, strict=True)
@@ -133,7 +141,8 @@ class Sequences:
     def write(self, x: Sequence[Tensor]) -> Tensor:
         """Each (S, G, H, T, D) -> (S, B, H·D), zero for rows in no sequence."""
         cells = torch.cat([part.flatten(0, 3) for part in x])
-        return _Take.apply(cells, self._cells, self._rows, False).view(*self._shape, -1)
+        rows = _Take.apply(cells, self._to_rows, self._to_cells, True)
+        return rows.view(*self._shape, -1)
 
 
 def _rows(place: Tensor, rows: int, heads: int) -> Tensor:
@@ -168,20 +177,31 @@ def by_length(place: Tensor, unit: int) -> list[Tensor]:
     return found
 
 
-class _Take(torch.autograd.Function):
-    """Rows of x (n, D) by `index` (m,), where n means a row of zeros (no index is n, if `all_in`).
+@dataclass(frozen=True)
+class _Way:
+    """Rows by `index` (n,), of which those count where `there` (n, 1) is 1, not 0."""
 
-    `inverse` (n,) says where each row went, m for nowhere: the gradient is taken in the same way.
-    That of plain indexing adds row by row: several times slower on the CPU, and in any order on a
-    GPU. What has no inverse has no gradient.
+    index: Tensor
+    there: Tensor
+
+    def take(self, x: Tensor) -> Tensor:
+        """(m, D) -> (n, D)."""
+        taken = x.index_select(0, self.index)
+        return taken.mul_(self.there.to(x.dtype))  # a fifth of masked_fill_'s time
+
+
+class _Take(torch.autograd.Function):
+    """Rows of x one way; with `zeros`, 0 where there is none, else anything, without a gradient.
+
+    The gradient is taken the other way. That of plain indexing adds row by row: several times
+    slower on the CPU, and in any order on a GPU.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor, all_in: bool) -> Tensor:
-        ctx.save_for_backward(inverse)
-        return x.index_select(0, index) if all_in else take(x, index)
+    def forward(ctx: Any, x: Tensor, way: _Way, back: _Way, zeros: bool) -> Tensor:
+        ctx.back = back
+        return way.take(x) if zeros else x.index_select(0, way.index)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (inverse,) = ctx.saved_tensors
-        return take(grads[0], inverse), None, None, None
+        return ctx.back.take(grads[0]), None, None, None
