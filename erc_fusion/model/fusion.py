@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from erc_fusion.config.config import ModelConfig
 from erc_fusion.model.context import load_context
-from erc_fusion.model.context.base import ContextShape, Dialogues
+from erc_fusion.model.context.base import ContextShape, Dialogues, NoContext
 from erc_fusion.model.heads import load_head
 from erc_fusion.model.heads.base import HeadShape
 from erc_fusion.model.layers import Linear, Stack, masked
@@ -76,15 +76,25 @@ class FusionModel(nn.Module):
         self.classifier = Linear(stack, config.width, outputs)
 
     def forward(
-        self, x: Mapping[str, Tensor], present: Tensor, dialogues: Dialogues | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        x: Mapping[str, Tensor],
+        present: Tensor,
+        dialogues: Dialogues | None = None,
+        *,
+        embed: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         """x: stem -> (S, B, L, D), present (S, B, M) -> logits (S, B, O), embedding (S, B, E).
 
         The O outputs are the logits of the classes or labels, then the numbers.
-        `dialogues` are needed where the context looks at them.
+        `dialogues` are needed where the context looks at them. Without `embed` the embedding is
+        None where that saves work; logits are then rounded otherwise.
         """
         if self.training and self.modality_dropout > 0:
             present = self._hide(present)
+        if not (embed or self.head.unit) and isinstance(self.context, NoContext):
+            logits = self.head.logits(x, present, self.classifier)
+            if logits is not None:
+                return logits, None
         embedding = self.head(x, present)
         if dialogues is not None:
             # An utterance without any embedding keeps its place in the dialogue, as zeros.

@@ -80,15 +80,20 @@ class Linear(nn.Module):
         self.bias = stack.uniform(bound, 1, outputs) if bias else None  # (S, 1, O)
 
     def forward(self, x: Tensor) -> Tensor:
-        inputs, outputs = self.weight.shape[1:]
-        more, wider = -inputs % ALIGNED, -outputs % ALIGNED
-        flat = padded(x.reshape(x.shape[0], -1, inputs), more)  # (S, B, I)
-        weight = padded(self.weight, wider, more)
-        if self.bias is None:
-            out = torch.bmm(flat, weight)
-        else:
-            out = torch.baddbmm(padded(self.bias, wider), flat, weight)
-        return out[..., :outputs].reshape(*x.shape[:-1], -1)
+        return affine(x, self.weight, self.bias)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (S, …, I), weight (S, I, O), bias (S, 1, O) -> (S, …, O)."""
+    inputs, outputs = weight.shape[1:]
+    more, wider = -inputs % ALIGNED, -outputs % ALIGNED
+    flat = padded(x.reshape(x.shape[0], -1, inputs), more)  # (S, B, I)
+    weight = padded(weight, wider, more)
+    if bias is None:
+        out = torch.bmm(flat, weight)
+    else:
+        out = torch.baddbmm(padded(bias, wider), flat, weight)
+    return out[..., :outputs].reshape(*x.shape[:-1], -1)
 
 
 def padded(x: Tensor, columns: int, rows: int = 0) -> Tensor:
@@ -170,8 +175,18 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         # Masked after the product: E is narrower than D.
-        found = self.linear(self.mix(x) if self.mix else x.flatten(2))
-        return masked(found, present)
+        return masked(self.linear(self.mixed(x)), present)
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """What is projected: (S, B, D), or (S, B, L·D)."""
+        return self.mix(x) if self.mix else x.flatten(2)
+
+    def through(self, x: Tensor, present: Tensor, after: Linear) -> Tensor:
+        """`after`, without its bias, of the projection: (S, B, O). The weights meet first."""
+        own = self.linear
+        assert own.bias is not None
+        both = affine(torch.cat([own.weight, own.bias], 1), after.weight, None)  # (S, D + 1, O)
+        return masked(affine(self.mixed(x), both[:, :-1], both[:, -1:]), present)
 
     def shares(self) -> Tensor | None:
         """(S, L): the weights of mixed layers; None where there are none."""

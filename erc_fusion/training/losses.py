@@ -103,7 +103,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, LossConfig], Tensor]] = {
     "dice": dice,
 }
 CONTRASTS: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {
-    "none": lambda unit, target, config: unit.new_zeros(len(unit)),  # never asked, see `contrasts`
+    "none": lambda unit, target, config: unit.new_zeros(len(unit)),
     "triplet": batch_hard_triplet,
     "supcon": supervised_contrast,
 }
@@ -161,10 +161,7 @@ class Objective:
         return LOSSES[self.losses[0]](logits, target, weight, self.config)
 
     def contrastive(self, embedding: Tensor, target: Tensor) -> Tensor:
-        """embedding (S, B, E) of any norm, target (S, B) -> (S,), without its weight; 0 where there
-        is none."""
-        if not self.contrasts:
-            return embedding.new_zeros(len(embedding))
+        """embedding (S, B, E) of any norm, target (S, B) -> (S,), without its weight."""
         unit = torch.nn.functional.normalize(embedding, dim=-1)
         return CONTRASTS[self.config.contrastive](unit, target, self.config)
 

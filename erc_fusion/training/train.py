@@ -246,10 +246,14 @@ def _epoch(
     for step, batch in enumerate(batches):
         model.noise.counts = batch.counts
         with autocast(config.precision, device):
-            logits, embedding = model(batch.x, batch.present, batch.dialogues)
-        logits, embedding = logits.float(), embedding.float()
+            logits, embedding = model(
+                batch.x, batch.present, batch.dialogues, embed=objective.contrasts
+            )
+        logits = logits.float()
         loss = objective.supervised(logits, batch.label, batch.target, balanced=classes)
-        contrast = objective.contrastive(embedding, batch.label)
+        contrast = torch.zeros_like(loss)
+        if objective.contrasts:
+            contrast = objective.contrastive(embedding.float(), batch.label)
         whole = loss + objective.config.contrastive_weight * contrast
         descent.step(whole, epoch - 1 + (step + 0.5) / count)
         known = labelled(batch.label, batch.target).sum(1)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from erc_fusion.model.layers import Projection, Stack
+from erc_fusion.model.layers import Linear, Projection, Stack
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class Head(nn.Module, ABC):
         prediction, but not where modality dropout hides it. All files may be absent.
         """
 
+    def logits(self, x: Mapping[str, Tensor], present: Tensor, classifier: Linear) -> Tensor | None:
+        """`classifier(self(x, present))`, (S, B, O), where that is less work without the embedding;
+        else None."""
+        return None
+
     def weigh(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor | None:
         """Each file's weight in each utterance: (S, B, M), 0 to 1, 0 where absent.
 
@@ -71,6 +76,11 @@ class Projections(nn.Module):
             Projection(stack, *of_file, shape.width, concatenated=shape.layer_mix == "concat")
             for of_file in shape.files.values()
         )
+
+    @property
+    def projections(self) -> list[Projection]:
+        """Of each stem."""
+        return [file for file in self.files if isinstance(file, Projection)]
 
     def forward(self, x: Mapping[str, Tensor], present: Tensor) -> list[Tensor]:
         return [

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from erc_fusion.model.heads.base import Head, HeadShape, Projections
-from erc_fusion.model.layers import Dropout, Stack
+from erc_fusion.model.layers import Dropout, Linear, Stack
 
 
 class LinearHead(Head):
@@ -23,6 +23,19 @@ class LinearHead(Head):
     def forward(self, x: Mapping[str, Tensor], present: Tensor) -> Tensor:
         # A sum of projections is the projection of the concatenation, without the copy.
         return self.dropout(sum_of(self.project(x, present)))
+
+    def logits(self, x: Mapping[str, Tensor], present: Tensor, classifier: Linear) -> Tensor | None:
+        """The product of both matrices comes first, where no dropout stands between them: with
+        7 classes and an E of 256 a row then costs 16 columns instead of 256."""
+        if self.training and self.dropout.share:
+            return None
+        files = zip(self.project.stems, self.project.projections, strict=True)
+        found = [
+            file.through(x[stem], present[..., m], classifier)
+            for m, (stem, file) in enumerate(files)
+        ]
+        assert classifier.bias is not None
+        return sum_of(found) + classifier.bias
 
 
 def sum_of(tensors: list[Tensor]) -> Tensor:

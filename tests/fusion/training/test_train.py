@@ -12,6 +12,7 @@ from erc_features.errors import ErcError
 from erc_fusion.config.config import LossConfig, ModelConfig, TrainingConfig
 from erc_fusion.model.fusion import FusionModel, Split, build_model
 from erc_fusion.model.heads import HEADS
+from erc_fusion.model.heads.linear import LinearHead
 from erc_fusion.model.layers import ALIGNED, generator
 from erc_fusion.training import optimize
 from erc_fusion.training.batches import balanced, shuffled, whole_dialogues
@@ -132,6 +133,32 @@ def test_a_seed_alone_is_the_same_with_everything_on(
     ):
         assert torch.equal(one[0], ten[7]), name
     assert alone.history == [r for r in together.history if r["seed"] == 7]
+
+
+@pytest.mark.parametrize("mix", ["learned", "concat"])
+def test_weights_of_a_linear_head_that_meet_first(
+    mix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without dropout `linear` needs no embedding to learn: 20 steps, the same weights to 1e-6."""
+    model = ModelConfig("linear", width=24, dropout=0.0, modality_dropout=0.3, layer_mix=mix)
+    counts = torch.bincount(TRAIN.label[TRAIN.label >= 0])
+    objective = make_objective(replace(LOSS, contrastive="none"), counts)
+    parts = [Part(TRAIN, DEV, objective)]
+
+    def trained(seeds: tuple[int, ...]) -> Trained:
+        return train(build_model(model, FILES, 3, seeds), seeds, parts, SHORT, "accuracy")
+
+    ours, alone = trained((0, 1, 2)), trained((1,))
+    for one, three in zip(alone.model.parameters(), ours.model.parameters(), strict=True):
+        assert torch.equal(one[0], three[1])
+    called = []
+    monkeypatch.setattr(LinearHead, "logits", lambda *_: called.append(1))
+    theirs = trained((0, 1, 2))
+    assert called
+    for (name, one), (_, other) in zip(
+        ours.model.named_parameters(), theirs.model.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
 WIDE = {"text.t": (3, 112), "audio.a": (1, 78)}  # 78: rows that end inside a cache line
