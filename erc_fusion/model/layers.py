@@ -185,8 +185,8 @@ class Projection(nn.Module):
         """`after`, without its bias, of the projection: (S, B, O). The weights meet first."""
         own = self.linear
         assert own.bias is not None
-        both = affine(torch.cat([own.weight, own.bias], 1), after.weight, None)  # (S, D + 1, O)
-        return masked(affine(self.mixed(x), both[:, :-1], both[:, -1:]), present)
+        weight, bias = (affine(part, after.weight, None) for part in (own.weight, own.bias))
+        return masked(affine(self.mixed(x), weight, bias), present)
 
     def shares(self) -> Tensor | None:
         """(S, L): the weights of mixed layers; None where there are none."""
