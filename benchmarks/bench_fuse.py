@@ -40,7 +40,12 @@ from erc_fusion.training.train import train
 FILES = {"text": 384, "visual": 512, "audio": 768}
 ROWS = {"train": 9_989, "dev": 1_109}
 CLASSES, WIDTH, DROPOUT, BATCH, LR = 7, 256, 0.5, 256, 1e-3
-CASES = {"mlp": ("mlp", "none"), "attention": ("attention", "none"), "mlp+gru": ("mlp", "gru")}
+CASES = {
+    "mlp": ("mlp", "none"),
+    "attention": ("attention", "none"),
+    "mlp+gru": ("mlp", "gru"),
+    "mlp+transformer": ("mlp", "transformer"),
+}
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Attention(nn.Module):
 
 
 class Plain(nn.Module):
-    """Head, perhaps a bidirectional GRU over each dialogue, and classifier; for one seed."""
+    """Head, perhaps a GRU both ways or a transformer over each dialogue, and classifier."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
@@ -134,6 +139,11 @@ class Plain(nn.Module):
             self.gru = nn.GRU(WIDTH, WIDTH // 2, batch_first=True, bidirectional=True)
             self.out, self.norm = nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH)
             self.dropout = nn.Dropout(DROPOUT)
+        self.transformer = None
+        if case.context == "transformer":
+            layer = nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, DROPOUT, batch_first=True,
+                                               norm_first=True)  # fmt: skip
+            self.transformer = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.classifier = nn.Linear(WIDTH, CLASSES)
 
     def forward(self, x: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
@@ -143,6 +153,11 @@ class Plain(nn.Module):
             states = nn.utils.rnn.unpack_sequence(self.gru(packed)[0])
             seen = self.out(self.dropout(torch.cat(states)))
             found = self.norm(found + self.dropout(seen))
+        if self.transformer is not None:
+            parts = nn.utils.rnn.pad_sequence(found.split(list(lengths)), batch_first=True)
+            past = torch.arange(parts.shape[1]) >= torch.tensor(list(lengths))[:, None]
+            seen = self.transformer(parts, src_key_padding_mask=past.to(parts.device))
+            found = torch.cat([row[:n] for row, n in zip(seen, lengths, strict=True)])
         return self.classifier(found)
 
 
