@@ -233,10 +233,12 @@ def operations(case: Case, on_train: Split, on_dev: Split) -> float:
     total = 0
     for split, learns in ((on_train, True), (on_dev, False)):
         x, label, lengths = next(batches(case, split, False, shuffle=False))
+        sizes = lengths or [len(label)]  # dialogue by dialogue: padding is no need
         with FlopCounterMode(display=False) as counter:
-            found = model(x, lengths)
-            if learns:
-                F.cross_entropy(found, label).backward()
+            for *parts, truth in zip(*(part.split(sizes) for part in (*x, label)), strict=True):
+                found = model(parts, [len(truth)])
+                if learns:
+                    F.cross_entropy(found, truth).backward()
         total += counter.get_total_flops() * len(split) / len(label)
     return total * case.seeds * case.epochs
 
