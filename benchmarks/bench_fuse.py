@@ -40,12 +40,8 @@ from erc_fusion.training.train import train
 FILES = {"text": 384, "visual": 512, "audio": 768}
 ROWS = {"train": 9_989, "dev": 1_109}
 CLASSES, WIDTH, DROPOUT, BATCH, LR = 7, 256, 0.5, 256, 1e-3
-CASES = {
-    "mlp": ("mlp", "none"),
-    "attention": ("attention", "none"),
-    "mlp+gru": ("mlp", "gru"),
-    "mlp+transformer": ("mlp", "transformer"),
-}
+HEADS, CONTEXTS = ("mlp", "attention"), ("gru", "transformer")
+CASES = {h: (h, "none") for h in HEADS} | {f"mlp+{c}": ("mlp", c) for c in CONTEXTS}
 
 
 @dataclass(frozen=True)
