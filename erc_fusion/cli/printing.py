@@ -68,7 +68,7 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
         if found is None:
             show(f"{split} has no labelled rows: no scores.")
             continue
-        figures = [_figure(name, found.get(name)) for name in names]
+        figures = [figure_of(name, found.get(name)) for name in names]
         floor = [f"{100 * found['majority']['weighted_f1']:.1f}"] if "majority" in found else [""]
         floor = floor if classes else []
         rows.append([split, found["labelled"], *figures, *floor])
@@ -86,7 +86,7 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
             show(f"without {fold['name']}: {fold['rows']:,} rows, none with a label: no scores")
             continue
         scores = ", ".join(
-            f"{NAMES[name]} {_figure(name, fold[name])}"
+            f"{NAMES[name]} {figure_of(name, fold[name])}"
             for name in ("weighted_f1", "uar", "micro_f1", "macro_f1", "ccc")
             if fold.get(name)
         )
@@ -104,7 +104,7 @@ def show_run(result: "FuseResult", *, log: str = "") -> None:
         show(f"Curves: tensorboard --logdir {events_folder(path).parent}")
 
 
-def _figure(name: str, found: Mapping[str, Any] | None) -> str:
+def figure_of(name: str, found: Mapping[str, Any] | None) -> str:
     """ "59.4 ± 0.6"; a dash where there is none, or an older erc made the run."""
     return f"{number(name, found['mean'])} ± {number(name, found['std'])}" if found else "-"
 
@@ -113,7 +113,7 @@ def _show_numbers(metrics: dict[str, Any]) -> None:
     """The scores of each predicted number, and the error of always saying train's mean."""
     rows = [
         [split, name, own["rows"],
-         *(_figure(score, own[score]) for score in ("ccc", "pearson", "mae", "rmse")),
+         *(figure_of(score, own[score]) for score in ("ccc", "pearson", "mae", "rmse")),
          number("mae", own["mean_of_train"]["mae"])]
         for split in ("dev", "test")
         for name, own in ((metrics[split] or {}).get("numbers") or {}).items()
@@ -131,7 +131,7 @@ def show_scored(result: "ScoreResult") -> None:
              f"{found.scores['dialogues']:,} dialogues")  # fmt: skip
         table(
             ("score", "mean ± deviation over seeds", "95% interval"),
-            [[NAMES[name], _figure(name, own), f"[{number(name, own['low'])}, "
+            [[NAMES[name], figure_of(name, own), f"[{number(name, own['low'])}, "
               f"{number(name, own['high'])}]"] for name in names
              for own in [found.scores[name]]],
         )  # fmt: skip
@@ -141,7 +141,7 @@ def show_scored(result: "ScoreResult") -> None:
         scores = [name for name in NAMES if name in found.masked[0].scores]
         rows = [
             [", ".join(f"{name} {share:.0%}" for name, share in step.shares.items()),
-             *(_figure(name, asdict(step.scores[name])) for name in scores)]
+             *(figure_of(name, asdict(step.scores[name])) for name in scores)]
             for step in found.masked
         ]  # fmt: skip
         table(("missing", *(NAMES[name] for name in scores)), rows)
@@ -161,7 +161,7 @@ def show_matrix(matrix: "Matrix") -> None:
         for line in matrix.lines:
             stats = [entry.scores.get(score) for entry in line.entries]
             cells = [
-                f"{_figure(score, asdict(stat))}\n[{number(score, stat.low)}, "
+                f"{figure_of(score, asdict(stat))}\n[{number(score, stat.low)}, "
                 f"{number(score, stat.high)}]" if stat else "–"
                 for stat in stats
             ]  # fmt: skip

@@ -9,6 +9,7 @@ from erc_features.cli.options import (
     CORPUS,
     FEATURES,
     RUNS,
+    CorpusOption,
     FeaturesOption,
     JsonOption,
     RunsOption,
@@ -115,6 +116,44 @@ def _report_across(
         return terminal.show_json(matrix_as_dict(made) | {"page": page})
     show_matrix(made)
     return terminal.show(f"The page: {page.resolve()}")
+
+
+@command_of(commands, "erc compare mlp-text attention-all")
+def compare(
+    first: Path,
+    second: Path,
+    corpus: CorpusOption = CORPUS,
+    runs: RunsOption = RUNS,
+    rows: int = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Two runs side by side: what was set otherwise, whether it helped, and where.
+
+    It names the settings that differ, tests the second run against the first on the rows that
+    both were tested on, and lists rows of which they say different things.
+
+    Arguments:
+        first: Folder or name of a run.
+        second: Folder or name of the run that is compared with it.
+
+    Output:
+        rows: How many of the changed rows to list.
+    """
+    from erc_features import terminal
+    from erc_features.utterance import corpus_name
+    from erc_fusion.cli.difference import show_difference
+    from erc_fusion.report import difference, difference_as_dict
+    from erc_fusion.runs.run import Run, find_runs
+
+    if rows < 0:
+        raise ErcError(f"--rows {rows}: at least 0.")
+    of = corpus_name(str(corpus))
+    found = [find_runs(runs, of, [name]) for name in (first, second)]
+    one, other = (next(iter([*done, *map(Run, begun)])) for done, begun in found)
+    made = difference(one, other)
+    if as_json:
+        return terminal.show_json(difference_as_dict(made))
+    return show_difference(made, rows)
 
 
 @command_of(commands, "erc score runs/iemocap/best meld --map happy=joy,sad=sadness")

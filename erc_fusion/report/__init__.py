@@ -8,6 +8,7 @@ from pathlib import Path
 
 from erc_features.errors import RunError
 from erc_fusion.report.comparison import Comparison, compare
+from erc_fusion.report.difference import Changed, Difference, difference, difference_as_dict
 from erc_fusion.report.export import write_csv, write_latex
 from erc_fusion.report.matrix import Matrix, make_matrix
 from erc_fusion.report.matrix_export import (
@@ -22,10 +23,14 @@ from erc_fusion.runs.ladder import Ladder, ladder_path, read_ladder
 from erc_fusion.runs.run import Run, find_runs
 
 __all__ = [
+    "Changed",
     "Comparison",
+    "Difference",
     "Matrix",
     "across",
     "as_dict",
+    "difference",
+    "difference_as_dict",
     "find_study",
     "footnotes",
     "matrix_as_dict",

@@ -15,6 +15,7 @@ import numpy as np
 from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.errors import MediaError, RunError
 from erc_features.utterance import Modality, Utterance
+from erc_fusion.report.ensemble import ensemble
 from erc_fusion.report.results import Row
 
 if TYPE_CHECKING:
@@ -105,44 +106,28 @@ def pick(row: Row, split: str, corpus_root: Path | None, sound: bool) -> tuple[M
 
 
 def _mistakes(row: Row, split: str) -> tuple[Mistake, ...]:
-    found = row.run.columns()
-    try:
-        kept = (found["split"] == split) & (found["label"] != "")
-        names = ("key", "speaker", "text", "label", "predicted", "seed")
-        table = {name: found[name][kept] for name in names}
-        seeds = len(np.unique(table["seed"]))
-        # Each utterance's number, in the order of their first rows.
-        number = {key: n for n, key in enumerate(dict.fromkeys(table["key"]))}
-        of = np.array([number[key] for key in table["key"]], dtype=np.int64)
-        times = np.bincount(of, minlength=len(number))
-        probability = (
-            np.stack(
-                [np.bincount(of, found[f"p_{label}"][kept], len(number)) for label in row.labels],
-                -1,
-            )
-            / times[:, None]
-        )  # (n, C)
-        first = np.unique(of, return_index=True)[1]
-        chosen = np.array(row.labels, dtype=object)[probability.argmax(-1)]
-        sure = probability.max(-1)
-        wrong = np.flatnonzero(chosen != table["label"][first])
-        votes = np.bincount(of, table["predicted"] == chosen[of], len(number))
-        # Rounded, so that rows as sure as each other keep the corpus's order on every machine.
-        order = wrong[np.argsort(-sure[wrong].round(6), kind="stable")][:MOST]
-        return tuple(
-            Mistake(
-                table["key"][place],
-                table["speaker"][place].strip(),
-                text if len(text := table["text"][place].strip()) <= _TEXT else f"{text[:_TEXT]}…",
-                table["label"][place],
-                str(chosen[i]),
-                float(sure[i]),
-                float(votes[i] / seeds),
-            )
-            for i, place in zip(order, first[order], strict=True)
+    found = ensemble(row, split)
+    wrong = np.flatnonzero(found.predicted != found.label)
+    # Rounded, so that rows as sure as each other keep the corpus's order on every machine.
+    order = wrong[np.argsort(-found.confidence[wrong].round(6), kind="stable")][:MOST]
+    return tuple(
+        Mistake(
+            found.key[i],
+            found.speaker[i].strip(),
+            shortened(found.text[i]),
+            found.label[i],
+            str(found.predicted[i]),
+            float(found.confidence[i]),
+            float(found.agreeing[i]),
         )
-    except (KeyError, AttributeError, TypeError) as error:
-        raise row.run.damaged("predictions.parquet", f"{type(error).__name__}: {error}") from error
+        for i in order
+    )
+
+
+def shortened(text: str) -> str:
+    """A text of at most 400 characters."""
+    text = text.strip()
+    return text if len(text) <= _TEXT else f"{text[:_TEXT]}…"
 
 
 def _picture(corpus: Corpus, media: "Recordings", u: Utterance, to: Path) -> None:
