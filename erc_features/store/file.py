@@ -166,6 +166,21 @@ class FeatureFile:
                 raise _unreadable(self.path, error) from error
         return out
 
+    def mapped(self) -> np.ndarray | None:
+        """All embeddings (N, L, D) as an array over the file itself, of which nothing is read yet.
+
+        Whoever writes to it changes its own copy, never the file. It stays usable when the file is
+        closed. None of a file at a URL, and where x is compressed or in pieces, as another tool
+        may have written it.
+        """
+        self._must_be_open()
+        dataset = self._file["x"]
+        offset = dataset.id.get_offset()
+        if self._remote or offset is None or not dataset.size or not dataset.dtype.isnative:
+            return None
+        found = np.memmap(self.path, dataset.dtype, "c", offset, dataset.shape)
+        return np.asarray(found)
+
     def to_pandas(
         self,
         *,

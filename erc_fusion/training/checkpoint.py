@@ -44,7 +44,7 @@ class Weights:
     def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
         """Predict some rows of a table, whole dialogues, on the model's device."""
         device = next(self.model.parameters()).device
-        large = device.type == "cpu" and len(rows) and is_large(table, len(rows), ONCE)
+        large = (device.type == "cpu" or table.streamed) and is_large(table, len(rows), ONCE)
         raw = on_device(table, device) if large else None
         found = predict(self.model, self.standardiser.split(table, rows, device, raw), self.task)
         closest = None if self.prototypes is None else nearest(found, self.prototypes)
