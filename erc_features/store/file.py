@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_TEXTS = 2**16  # rows of a column of texts read at a time
+
+
 class _Column(cached_property[np.ndarray]):
     """A column (N,) of a feature file, called as in the file and read when first asked for."""
 
@@ -108,7 +111,9 @@ class FeatureFile:
         self._must_be_open()
         try:
             if name in (*layout.TEXT_COLUMNS, "reason") or name.startswith(layout.MORE):
-                return self._file[name].asstr()[()]
+                texts = self._file[name]
+                differ = self._remote or name in ("key", "text")
+                return texts.asstr()[()] if differ else _often_equal(texts)
             return self._file[name][()]
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise _unreadable(self.path, error) from error
@@ -235,6 +240,16 @@ class FeatureFile:
         except FeatureFileError as error:  # closed, or out of reach
             rows = f"<p>{escape(str(error))}</p>"
         return as_html(self.stem, about, rows)
+
+
+def _often_equal(texts: h5py.Dataset) -> np.ndarray:
+    """A column (N,) in which few texts differ: each of them is in memory once, however many rows
+    have it."""
+    found, known = np.empty(texts.shape, object), {}
+    for first in range(0, len(found), _TEXTS):
+        part = texts.asstr()[first : first + _TEXTS]
+        found[first : first + _TEXTS] = [known.setdefault(text, text) for text in part]
+    return found
 
 
 def _close(file: h5py.File, remote: Remote | None) -> None:
