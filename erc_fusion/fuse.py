@@ -23,6 +23,7 @@ from erc_fusion.evaluation.score import score_splits
 from erc_fusion.inputs.folds import Fold, make_folds
 from erc_fusion.inputs.sources import Source, find_sources
 from erc_fusion.inputs.splits import check_folds, check_splits
+from erc_fusion.inputs.streaming import Streaming
 from erc_fusion.inputs.table import FeatureTable, load_table
 from erc_fusion.inputs.targets import parse_losses, parse_target, settle, with_target
 from erc_fusion.run_inputs import identity_of, inputs_of, older
@@ -62,6 +63,7 @@ def fuse(
     *,
     progress: "Callable[[Progress], None] | None" = None,
     log: str = "",
+    say: Callable[[str], None] = lambda line: None,
 ) -> FuseResult:
     """Train a head on a corpus's feature files, and score dev and test.
 
@@ -85,6 +87,7 @@ def fuse(
         log: `tensorboard` writes learning curves while it trains, see
             :mod:`erc_fusion.training.tensorboard`; for a run that is there already, from its
             history.
+        say: is told where features are streamed without being asked, and of a copy for that.
 
     Raises:
         ErcError: a setting, the feature files, or the splits are not what they must be.
@@ -95,7 +98,7 @@ def fuse(
     events.check_log(log)
     asked = config
     config, sources = resolve(config)
-    config, table = open_table(config, sources)
+    config, table = open_table(config, sources, say)
     folds = make_folds(table, config.folds, config.dev) if config.folds else ()
     identity = identity_of(config, table, folds)
     name = runs.check_name(config.place.name) or f"{config.model.head}-{identity[:8]}"
@@ -232,13 +235,16 @@ def resolve(config: FuseConfig) -> tuple[FuseConfig, tuple[Source, ...]]:
     return changed, sources
 
 
-def open_table(config: FuseConfig, sources: Sequence[Source]) -> tuple[FuseConfig, FeatureTable]:
+def open_table(
+    config: FuseConfig, sources: Sequence[Source], say: Callable[[str], None] = lambda line: None
+) -> tuple[FuseConfig, FeatureTable]:
     """(resolved settings that fit what is predicted, the table with its truth).
 
     Raises:
         ErcError: the files do not fit each other, or the target or its settings do not fit them.
     """
-    table = load_table(sources, config.layers)
+    streaming = Streaming(config.place.stream, Path(config.place.runs) / config.corpus, say)
+    table = load_table(sources, config.layers, streaming)
     table = with_target(table, config.target, config.loss.loss)
     return settle(config, table.task), table
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_TEXTS = 2**16  # rows of a column of texts read at a time
+
+
 class _Column(cached_property[np.ndarray]):
     """A column (N,) of a feature file, called as in the file and read when first asked for."""
 
@@ -108,7 +111,9 @@ class FeatureFile:
         self._must_be_open()
         try:
             if name in (*layout.TEXT_COLUMNS, "reason") or name.startswith(layout.MORE):
-                return self._file[name].asstr()[()]
+                texts = self._file[name]
+                differ = self._remote or name in ("key", "text")
+                return texts.asstr()[()] if differ else _often_equal(texts)
             return self._file[name][()]
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise _unreadable(self.path, error) from error
@@ -166,6 +171,21 @@ class FeatureFile:
                 raise _unreadable(self.path, error) from error
         return out
 
+    def mapped(self) -> np.ndarray | None:
+        """All embeddings (N, L, D) as an array over the file itself, of which nothing is read yet.
+
+        Whoever writes to it changes its own copy, never the file. It stays usable when the file is
+        closed. None of a file at a URL, and where x is compressed or in pieces, as another tool
+        may have written it.
+        """
+        self._must_be_open()
+        dataset = self._file["x"]
+        offset = dataset.id.get_offset()
+        if self._remote or offset is None or not dataset.size or not dataset.dtype.isnative:
+            return None
+        found = np.memmap(self.path, dataset.dtype, "c", offset, dataset.shape)
+        return np.asarray(found)
+
     def to_pandas(
         self,
         *,
@@ -220,6 +240,16 @@ class FeatureFile:
         except FeatureFileError as error:  # closed, or out of reach
             rows = f"<p>{escape(str(error))}</p>"
         return as_html(self.stem, about, rows)
+
+
+def _often_equal(texts: h5py.Dataset) -> np.ndarray:
+    """A column (N,) in which few texts differ: each of them is in memory once, however many rows
+    have it."""
+    found, known = np.empty(texts.shape, object), {}
+    for first in range(0, len(found), _TEXTS):
+        part = texts.asstr()[first : first + _TEXTS]
+        found[first : first + _TEXTS] = [known.setdefault(text, text) for text in part]
+    return found
 
 
 def _close(file: h5py.File, remote: Remote | None) -> None:

@@ -118,12 +118,18 @@ SETTINGS: dict[str, Setting] = {
     ),
     "precision": Setting(TRAINING, "Precision of the forward and backward passes."),
     "device": Setting(TRAINING, "Device to train on."),
+    "stream": Setting(
+        TRAINING,
+        "Read features from their files while training, in bounded memory, to the same results.",
+        None,
+        "where float32 features would need more than half of the free memory",
+    ),
     "runs": Setting(OUTPUT, "Folder that holds the runs."),
     "name": Setting(OUTPUT, "Name of the run.", None, "HEAD-HASH, of settings and inputs"),
     "overwrite": Setting(OUTPUT, "Train again, and replace, a run that is finished."),
 }  # fmt: skip
 _READERS: dict[str, Callable[[str], Any]] = {"modalities": parse_list, "seeds": parse_seeds}
-_KINDS = {"config": Path, "corpus": str, "modalities": str, "seeds": str}
+_KINDS = {"config": Path, "corpus": str, "modalities": str, "seeds": str, "stream": bool}
 
 
 def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -61,7 +61,8 @@ def fuse(
         show_overfit(tried)
         return
     with terminal.training() as progress:
-        result = run(settings, progress=progress, log=log)
+        result = run(settings, progress=progress, log=log,
+                     say=lambda line: terminal.err.print(line, markup=False))  # fmt: skip
     show_run(result, log=log)
     for other in test or ():
         show_scored(score(

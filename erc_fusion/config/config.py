@@ -132,6 +132,8 @@ class PlaceConfig:
         name: of the run's folder; empty: `<head>-<hash of settings and inputs>`.
         device: `auto`, `cpu`, or `cuda`.
         overwrite: repeat a run that is finished already.
+        stream: read the features from their files while training, in bounded memory; None: if in
+            float32 they would need more than half of the free memory. The results are the same.
     """
 
     features: str = "features"
@@ -139,6 +141,7 @@ class PlaceConfig:
     name: str = ""
     device: str = "auto"
     overwrite: bool = False
+    stream: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,10 @@ def to_toml(config: FuseConfig) -> str:
     """The configuration as TOML; :func:`load_config` reads it back."""
     import tomli_w
 
-    return tomli_w.dumps(asdict(config))
+    tables = asdict(config)
+    if config.place.stream is None:  # which TOML can't say
+        del tables["place"]["stream"]
+    return tomli_w.dumps(tables)
 
 
 def with_options(config: FuseConfig, **options: Any) -> FuseConfig:
@@ -302,7 +308,7 @@ def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_recorded(config: FuseConfig) -> FuseConfig:
     """The configuration to keep with a run, such that `--config` takes it for another one."""
-    return replace(config, place=replace(config.place, name="", overwrite=False))
+    return replace(config, place=replace(config.place, name="", overwrite=False, stream=None))
 
 
 DEFAULTS = _flat(asdict(FuseConfig()))  # every setting's, by its last name

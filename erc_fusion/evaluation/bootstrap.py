@@ -6,7 +6,7 @@ are one matrix product.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Self, TypeVar
@@ -14,6 +14,8 @@ from typing import ClassVar, Self, TypeVar
 import numpy as np
 
 RESAMPLES = 10_000
+KEPT = 2**28  # bytes of weights that are kept for the next score
+DRAWN = 2**22  # weights made at a time
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -118,30 +120,75 @@ class Dialogues:
         )
 
 
+@dataclass(frozen=True)
+class Draws:
+    """R rows of weights over D dialogues that are too large to keep: ten thousand resamples of ten
+    thousand dialogues are 400 MB. They are made a few rows at a time, always the same ones.
+
+    Attributes:
+        make: (generator, rows) -> the next rows, (r, D) float32, as one call for all would.
+    """
+
+    count: int
+    dialogues: int
+    make: Callable[[np.random.Generator, int], np.ndarray]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """(r, D) float32 each, R rows in all."""
+        random, each = np.random.default_rng(0), max(1, DRAWN // max(1, self.dialogues))
+        for first in range(0, self.count, each):
+            yield self.make(random, min(each, self.count - first))
+
+    def kept(self) -> "np.ndarray | Draws":
+        """All of them, (R, D), where that is small enough to keep."""
+        if 4 * self.count * self.dialogues > KEPT:
+            return self
+        weights, first = np.empty((self.count, self.dialogues), np.float32), 0
+        for block in self.blocks():
+            weights[first : first + len(block)] = block
+            first += len(block)
+        weights.flags.writeable = False  # it is shared
+        return weights
+
+
 @lru_cache(maxsize=4)
-def resamples(dialogues: int, count: int = RESAMPLES) -> np.ndarray:
+def resamples(dialogues: int, count: int = RESAMPLES) -> np.ndarray | Draws:
     """How often each dialogue is drawn: (R, D) float32, always the same for the same arguments."""
-    drawn = np.random.default_rng(0).integers(dialogues, size=(count, dialogues))
-    drawn += dialogues * np.arange(count)[:, None]
-    times = np.bincount(drawn.ravel(), minlength=count * dialogues).reshape(count, dialogues)
-    weights = times.astype(np.float32)
-    weights.flags.writeable = False  # it is shared
-    return weights
+
+    def make(random: np.random.Generator, rows: int) -> np.ndarray:
+        drawn = random.integers(dialogues, size=(rows, dialogues))
+        drawn += dialogues * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * dialogues)
+        return times.reshape(rows, dialogues).astype(np.float32)
+
+    return Draws(count, dialogues, make).kept()
 
 
-def totals(weights: np.ndarray, table: np.ndarray, kind: type = np.float32) -> np.ndarray:
-    """Weighted sums over dialogues: weights (R, D), table (D, S, K) -> (S, R, K).
+def totals(
+    weights: np.ndarray | Draws, *tables: np.ndarray, kind: type = np.float32
+) -> list[np.ndarray]:
+    """Weighted sums over dialogues: weights (R, D), each table (D, S, K) -> (S, R, K).
 
     float32 holds counts below 2**24 exactly.
     """
-    flat = table.reshape(len(table), -1).astype(kind)
+    flat = [table.reshape(len(table), -1).astype(kind).T for table in tables]
+    blocks = weights.blocks() if isinstance(weights, Draws) else (weights,)
+    parts = [[own @ block.T for own in flat] for block in blocks]
     # R last in memory: the scores' sums over few classes then run along many resamples.
-    return np.moveaxis((flat.T @ weights.T).reshape(*table.shape[1:], -1), -1, -2)
+    return [
+        np.moveaxis(
+            (own[0] if len(own) == 1 else np.concatenate(own, -1)).reshape(*table.shape[1:], -1),
+            -1, -2,
+        )
+        for table, own in zip(tables, zip(*parts, strict=True), strict=True)
+    ]  # fmt: skip
 
 
-def weighted(weights: np.ndarray, table: SumsT) -> SumsT:
+def weighted(weights: np.ndarray | Draws, table: SumsT) -> SumsT:
     """From each dialogue's counts to R weighted sums of them: (S, R, C)."""
-    return table.each(lambda part: totals(weights, part, table.KIND))
+    names = (*table.SHARED, *table.OWN)
+    found = totals(weights, *(getattr(table, name) for name in names), kind=table.KIND)
+    return replace(table, **dict(zip(names, found, strict=True)))
 
 
 def left_out(table: SumsT) -> SumsT:

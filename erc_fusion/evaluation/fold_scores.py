@@ -7,7 +7,7 @@ scores of each fold by itself. `majority` is the most frequent class of all rows
 is each fold's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -23,8 +23,8 @@ TEST = "test"  # what predictions call the split of rows that are held out
 def score_folds(
     table: FeatureTable, folds: Sequence[Fold], rule: str, seeds: Sequence[int],
     held_out: Sequence[Predicted], on_dev: Sequence[Predicted],
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # fmt: skip
-    """({"dev", "test", "folds"}, every row's predictions as columns, with `fold`).
+) -> tuple[dict[str, Any], Iterator[dict[str, np.ndarray]]]:  # fmt: skip
+    """({"dev", "test", "folds"}, every row's predictions as blocks of columns, with `fold`).
 
     Args:
         rule: the folds' rule.
@@ -54,13 +54,17 @@ def score_folds(
         return score_rows(table, which, found, replace(floor, means=means), cluster[which], new)
 
     test = scored(rows, together, unseen, means)
-    columns = columns_of(table, rows, seeds, together)
     number = np.empty(len(table), np.int64)
     for place, fold in enumerate(folds):
         number[fold.test] = place
     names = np.array([fold.name for fold in folds], dtype=object)
-    columns["split"] = np.full(len(columns["key"]), TEST, dtype=object)
-    columns["fold"] = np.tile(names[number], len(seeds))
+    row_of = {key: row for row, key in enumerate(table.key.tolist())}
+
+    def with_fold(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        own = number[[row_of[key] for key in columns["key"].tolist()]]
+        split = np.full(len(own), TEST, dtype=object)
+        return columns | {"split": split, "fold": names[own]}
+
     scores = {
         "dev": scored(dev_rows, dev, np.array(dev_unseen), dev_means),
         "test": test,
@@ -68,7 +72,7 @@ def score_folds(
             _of_fold(table, fold, found) for fold, found in zip(folds, held_out, strict=True)
         ],
     }
-    return scores, columns
+    return scores, map(with_fold, columns_of(table, rows, seeds, together))
 
 
 def joined(found: Sequence[Predicted], order: np.ndarray | None) -> Predicted:

@@ -12,17 +12,18 @@ each: label, precision, recall, f1, f1_std, average_precision, support, threshol
 support means over seeds. `ensemble` is of the seeds' mean probability and mean threshold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from erc_fusion.evaluation.bootstrap import Dialogues, Sums, resamples, share
+from erc_fusion.evaluation.bootstrap import Dialogues, Draws, Sums, resamples, share
 from erc_fusion.evaluation.figures import deviation, figure_of
 from erc_fusion.evaluation.numbers import figures_of
 
 NAMES = ("micro_f1", "macro_f1", "samples_f1")
+BY_ROW = 2**26  # weights of rows at a time
 RESAMPLES = 1_000  # of the average precision, which needs all rows again for each
 _CELLS = 1_000_000  # of resamples and rows at a time, so that memory stays flat
 
@@ -147,13 +148,17 @@ def label_scores(
     chosen = probability >= threshold
     table = counts(dialogues, truth, chosen)
     whole = table.each(lambda part: part.sum(0))
-    weights = resamples(dialogues.count, RESAMPLES)[:, dialogues.place]
+    weights = resamples(dialogues.count, RESAMPLES)
     # More than a thousand dialogues are left out in as many groups, which have the same skew.
     groups = min(dialogues.count, RESAMPLES)
     group = np.arange(dialogues.count) * groups // dialogues.count
-    without = np.arange(groups, dtype=np.int32)[:, None] != group[dialogues.place]
-    by_seed, drawn, apart = (
-        _mean_precision(truth, probability, each) for each in (None, weights, without)
+    without = ~np.eye(groups, dtype=bool)
+    by_seed = _mean_precision(truth, probability, None)
+    drawn, apart = (
+        np.concatenate(
+            [_mean_precision(truth, probability, each) for each in _by_row(of, place)], 1
+        )
+        for of, place in ((weights, dialogues.place), (without, group[dialogues.place]))
     )
     f1, support = whole.of_labels(), truth.sum(0)
     precision, recall = share(whole.hits, whole.predicted), share(whole.hits, whole.truth)
@@ -182,6 +187,13 @@ def label_scores(
             "map": float(_mean_precision(truth, mean, None)[0, 0]),
         },
     }
+
+
+def _by_row(weights: np.ndarray | Draws, place: np.ndarray) -> Iterator[np.ndarray]:
+    """The weights (R, D) of rows' dialogues or groups, as many of the R as are small: (r, n)."""
+    for block in weights.blocks() if isinstance(weights, Draws) else (weights,):
+        pieces = -(-len(block) * len(place) // BY_ROW)
+        yield from (piece[:, place] for piece in np.array_split(block, max(1, pieces)))
 
 
 def _mean_precision(

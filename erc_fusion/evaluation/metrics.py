@@ -205,8 +205,8 @@ def _ece(dialogues: Dialogues, confidence: np.ndarray, right: np.ndarray) -> dic
     seeds = np.abs(gaps.sum(0)).sum(-1) / confidence.shape[-1]
     calibrated = gaps - rows * share(gaps.sum(0), rows.sum(0))  # no gap in any bin
     weights = resamples(dialogues.count)
-    sizes = totals(weights, rows[:, :1].sum(-1, keepdims=True))[..., 0]  # (1, R)
-    drawn, even = ((np.abs(totals(weights, t)).sum(-1) / sizes).mean(0) for t in (gaps, calibrated))
+    sizes, *moved = totals(weights, rows[:, :1].sum(-1, keepdims=True), gaps, calibrated)
+    drawn, even = ((np.abs(part).sum(-1) / sizes[..., 0]).mean(0) for part in moved)  # (R,)
     low, high = 2 * seeds.mean() - np.quantile(drawn, [0.975, 0.025])
     if seeds.mean() <= np.quantile(even, 0.975):
         low = 0.0

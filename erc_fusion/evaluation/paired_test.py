@@ -10,6 +10,7 @@ import numpy as np
 from erc_features.errors import RunError, choose, listed
 from erc_fusion.evaluation.bootstrap import (
     Dialogues,
+    Draws,
     Sums,
     interval,
     left_out,
@@ -246,16 +247,17 @@ def permutation_p(
     return float((1 + (swapped >= difference - 1e-9).sum()) / (1 + permutations))
 
 
-def permuted(first: Sums, second: Sums, metric: str, flips: np.ndarray) -> np.ndarray:
+def permuted(first: Sums, second: Sums, metric: str, flips: np.ndarray | Draws) -> np.ndarray:
     """The statistic with some dialogues swapped: flips (P, D) float32 of 0 and 1 -> (P,)."""
     own = [(getattr(first, name), getattr(second, name)) for name in first.OWN]
     one, other, weight = _pairs(own[0][0].shape[1], own[0][1].shape[1])
-    sides = []
-    for a, b in own:
-        mine, theirs = a[:, one], b[:, other]  # (D, K, C)
-        # What swapping dialogues adds to the first and takes from the second: (K, P, C).
-        moved = totals(flips, theirs - mine, first.KIND)
-        sides.append((mine.sum(0)[:, None] + moved, theirs.sum(0)[:, None] - moved))
+    pairs = [(a[:, one], b[:, other]) for a, b in own]  # (D, K, C) each
+    # What swapping dialogues adds to the first and takes from the second: (K, P, C).
+    moved = totals(flips, *(theirs - mine for mine, theirs in pairs), kind=first.KIND)
+    sides = [
+        (mine.sum(0)[:, None] + change, theirs.sum(0)[:, None] - change)
+        for (mine, theirs), change in zip(pairs, moved, strict=True)
+    ]
     # The truth is the same on both sides, whatever is swapped.
     truth = {name: getattr(first, name).sum(0)[:, None] for name in first.SHARED}
     mine, theirs = (
@@ -273,11 +275,13 @@ def _pairs(first: int, second: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @lru_cache(maxsize=4)
-def _flips(dialogues: int, count: int) -> np.ndarray:
+def _flips(dialogues: int, count: int) -> np.ndarray | Draws:
     """Which dialogues each permutation swaps, at even odds: (P, D), always the same."""
-    flips = np.random.default_rng(0).integers(0, 2, (count, dialogues)).astype(np.float32)
-    flips.flags.writeable = False  # it is shared
-    return flips
+
+    def make(random: np.random.Generator, rows: int) -> np.ndarray:
+        return random.integers(0, 2, (rows, dialogues)).astype(np.float32)
+
+    return Draws(count, dialogues, make).kept()
 
 
 def _must_agree(first: Outcomes, second: Outcomes) -> None:

@@ -1,7 +1,8 @@
 """A trained model's predictions on the splits that it was not trained on, and their scores."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from erc_fusion.evaluation.label_sets import label_scores
 from erc_fusion.evaluation.metrics import Rows, accuracy, confusions, score, uar, weighted_f1
 from erc_fusion.evaluation.numbers import concordance, number_scores
 from erc_fusion.evaluation.slices import missing, slices
+from erc_fusion.inputs.streaming import blocks
 from erc_fusion.inputs.table import FeatureTable
 from erc_fusion.inputs.targets import set_names
+
+BLOCK = 2**16  # rows whose predictions are written at a time
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ class Predicted:
     def chosen(self) -> np.ndarray | None:
         """(S, n, K) bool, whether the row has the label of a set."""
         return None if self.threshold is None else self.probability >= self.threshold
+
+    def part(self, seed: int, rows: slice) -> "Predicted":
+        """Some rows of one seed."""
+        every = {each.name: getattr(self, each.name) for each in fields(self)}
+        there = {name: values for name, values in every.items() if values is not None}
+        return replace(self, **{n: values[seed : seed + 1, rows] for n, values in there.items()})
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,10 @@ def score_splits(
     table: FeatureTable,
     seeds: Sequence[int],
     predict: Callable[[FeatureTable, np.ndarray], Predicted],
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], Iterator[dict[str, np.ndarray]]]:
     """({"dev": …, "test": …} as `erc_fusion.evaluation.metrics` says, every row's predictions).
 
-    The predictions are columns of one length, named as in :mod:`erc_fusion.runs.run`.
+    The predictions are blocks of columns, named as in :mod:`erc_fusion.runs.run`.
 
     Each split is predicted once; a split without labelled rows scores None.
     """
@@ -112,12 +122,13 @@ def score_splits(
         if not len(rows):
             continue
         found = predict(table, rows)
-        parts.append(columns_of(table, rows, seeds, found))
+        parts.append((rows, found))
         if split == Split.NEW:
             continue
         unseen = np.array([text not in seen for text in table.text[rows]])
         scores[str(split)] = score_rows(table, rows, found, floor, table.dialogue[rows], unseen)
-    return scores, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    every = (columns_of(table, rows, seeds, found) for rows, found in parts)
+    return scores, chain.from_iterable(every)
 
 
 def point_scores(table: FeatureTable, rows: np.ndarray, found: Predicted) -> dict[str, np.ndarray]:
@@ -145,8 +156,16 @@ def point_scores(table: FeatureTable, rows: np.ndarray, found: Predicted) -> dic
 
 def columns_of(
     table: FeatureTable, rows: np.ndarray, seeds: Sequence[int], found: Predicted
+) -> Iterator[dict[str, np.ndarray]]:
+    """The rows' predictions, seed after seed, in blocks of columns."""
+    for number, seed in enumerate(seeds):
+        for part in blocks(len(rows), BLOCK):
+            yield _columns(table, rows[part], [seed], found.part(number, part))
+
+
+def _columns(
+    table: FeatureTable, rows: np.ndarray, seeds: Sequence[int], found: Predicted
 ) -> dict[str, np.ndarray]:
-    """The rows' predictions, seed after seed."""
     names = np.array([*table.labels, ""], dtype=object)  # the last for label -1
     columns = {
         name: np.tile(getattr(table, name)[rows], len(seeds))

@@ -3,4 +3,14 @@
 No corpus, no media and no encoder may enter; what train's rows do not say is not used to scale.
 """
 
-__all__ = ["dataset", "folds", "label_map", "sources", "splits", "standardise", "table", "targets"]
+__all__ = [
+    "dataset",
+    "folds",
+    "label_map",
+    "sources",
+    "splits",
+    "standardise",
+    "streaming",
+    "table",
+    "targets",
+]

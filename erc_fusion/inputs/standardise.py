@@ -27,11 +27,19 @@ CHUNK = 2048  # rows converted at a time: a float64 copy of a whole file takes f
 def is_large(table: FeatureTable, rows: int, limit: int | None = None) -> bool:
     """Whether that many rows are better standardised when they are taken. A float32 copy of float16
     embeddings is twice as large as they are, but training takes a quarter less time with it."""
+    if table.streamed:
+        return rows > 0
     return 4 * rows * sum(x[0].size for x in table.x.values()) > (LARGE if limit is None else limit)
 
 
 def on_device(table: FeatureTable, device: torch.device | str) -> dict[str, Tensor]:
-    """The features as they are stored; on a CPU they are not copied."""
+    """The features as they are stored; on a CPU they are not copied, nor if they are streamed and
+    would take more than half of a GPU's free memory."""
+    device = torch.device(device)
+    if table.streamed and device.type == "cuda":
+        size = sum(values.nbytes for values in table.x.values())
+        if size > torch.cuda.mem_get_info(device)[0] // 2:
+            device = torch.device("cpu")
     return {stem: torch.from_numpy(values).to(device) for stem, values in table.x.items()}
 
 
@@ -40,10 +48,10 @@ class Standardised:
     """Some rows of a file, standardised when they are taken: folds share one copy of the file.
 
     Attributes:
-        raw: (N, L, D) as stored, of the whole table, on the device.
-        rows: (n,) int64, which of them these are.
+        raw: (N, L, D) as stored, of the whole table, on the device, or, streamed, on the CPU.
+        rows: (n,) int64, which of them these are; where `raw` is.
         ok: (n,) bool, which have an embedding.
-        mean, scale: (L, D) float32.
+        mean, scale: (L, D) float32, on the device.
         whole: whether all have one.
     """
 
@@ -62,7 +70,7 @@ class Standardised:
     def index_select(self, _: int, index: Tensor) -> Tensor:
         """(b, L, D) float32 of rows `index` (b,), with the bits of :meth:`Standardiser.apply`."""
         shape = (len(index), *self.raw.shape[1:])
-        return self._take(index, torch.empty(shape, device=self.raw.device))
+        return self._take(index, torch.empty(shape, device=self.mean.device))
 
     def take(self, index: Tensor, into: Tensor) -> None:
         """Write rows `index` (S, b) to `into` (S, b, L, D) float32, which may be part of a tensor.
@@ -78,7 +86,7 @@ class Standardised:
                 self._take(rows, part)
 
     def _take(self, index: Tensor, into: Tensor) -> Tensor:
-        into.copy_(self.raw.index_select(0, self.rows[index]))
+        into.copy_(self.raw.index_select(0, self.rows[index.to(self.rows.device)]))
         into.sub_(self.mean).div_(self.scale).clamp_(-CLAMP, CLAMP)
         return into if self.whole else into.masked_fill_(~self.ok[index][:, None, None], 0)
 
@@ -130,9 +138,10 @@ class Standardiser:
                 found = self.apply(stem, table.x[stem][rows], ok)
                 x[stem] = torch.from_numpy(found).to(device)
             else:
-                own = (rows, ok, self.mean[stem], self.scale[stem])
+                own = (ok, self.mean[stem], self.scale[stem])
                 x[stem] = Standardised(
                     raw[stem],
+                    torch.from_numpy(rows).to(raw[stem].device),
                     *(torch.from_numpy(each).to(device) for each in own),
                     whole=bool(ok.all()),
                 )
@@ -234,12 +243,15 @@ def _moments(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count, shape = max(1, len(rows)), x.shape[1:]
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     mean, deviation = np.zeros(shape), np.zeros(shape)
-    for layer in range(shape[0]):  # one at a time: float64 is four times as large as float16
-        for part in chunks:
-            mean[layer] += x[part, layer].sum(0, dtype=np.float64)
-        mean[layer] /= count
-        for part in chunks:
-            deviation[layer] += np.square(x[part, layer].astype(np.float64) - mean[layer]).sum(0)
+    for part in chunks:  # few rows, all layers: x may be on the disk
+        block = x[part]
+        for layer in range(shape[0]):  # float64 is four times as large as float16
+            mean[layer] += np.ascontiguousarray(block[:, layer]).sum(0, dtype=np.float64)
+    mean /= count
+    for part in chunks:
+        block = x[part]
+        for layer in range(shape[0]):
+            deviation[layer] += np.square(block[:, layer].astype(np.float64) - mean[layer]).sum(0)
     deviation = np.sqrt(deviation / count)
     # Below float32's resolution a deviation is a rounding error, and must not be divided by.
     varies = deviation > 1e-6 * np.maximum(1e-3, np.abs(mean))

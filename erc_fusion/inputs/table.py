@@ -13,6 +13,7 @@ from erc_features.errors import ErcError, listed
 from erc_features.store import FeatureFile, Status
 from erc_features.utterance import Split
 from erc_fusion.inputs.sources import Source
+from erc_fusion.inputs.streaming import Streaming, blocks, mapped
 from erc_fusion.inputs.targets import LABEL, Task
 
 BLOCK = 1024  # rows
@@ -43,6 +44,7 @@ class FeatureTable:
         sets: (N, K) float64, 1 for each label that a row has, NaN where unlabelled, where rows
             have sets of labels; else None.
         number_names, numbers: the T columns of numbers, (N, T) float64, NaN where unlabelled.
+        streamed: whether x is on the disk, see :mod:`erc_fusion.inputs.streaming`.
     """
 
     sources: tuple[Source, ...]
@@ -62,6 +64,7 @@ class FeatureTable:
     sets: np.ndarray | None = None
     number_names: tuple[str, ...] = ()
     numbers: np.ndarray | None = None
+    streamed: bool = False
 
     def __len__(self) -> int:
         return len(self.key)
@@ -83,10 +86,13 @@ class FeatureTable:
         """A hash of all that a run learns from: keys, labels, embeddings, and which are present."""
         digest = hashlib.blake2b(digest_size=32)
         for column in (self.key, self.speaker, self.text):
-            digest.update("\0".join(column).encode("utf-8", "surrogatepass"))
+            for part in blocks(len(column), BLOCK):
+                text = "\0".join(column[part])
+                digest.update(("\0" * bool(part.start) + text).encode("utf-8", "surrogatepass"))
         digest.update(json.dumps(self.labels).encode())
         for values in (self.label, self.present, *(self.x[name] for name in sorted(self.x))):
-            digest.update(np.ascontiguousarray(values).view(np.uint8).data)
+            for part in blocks(len(values), BLOCK):
+                digest.update(np.ascontiguousarray(values[part]).view(np.uint8).data)
         if self.target != LABEL or self.sets is not None:
             digest.update(json.dumps(self.task.as_dict()).encode())
             for truth in (self.sets, self.numbers):
@@ -112,17 +118,26 @@ class FeatureTable:
         return np.flatnonzero(self.split == str(split))
 
 
-def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
+def load_table(
+    sources: Sequence[Source], layers: str = "all", streaming: Streaming | None = None
+) -> FeatureTable:
     """Read those `layers` of the files and join them by key, never by row number.
 
-    The shapes of the table's sources are those of the layers that were read.
+    The shapes of the table's sources are those of the layers that were read. A table that is
+    streamed has the same numbers.
 
     Raises:
         ErcError: their keys or labels disagree, a row that is ok holds NaN or infinity
-            (names file and keys), or a file has no such layer.
+            (names file and keys), a file has no such layer, or the disk has no room for a copy to
+            stream from.
     """
     sources = tuple(sources)
     picked = {source.stem: _pick_layers(source, layers) for source in sources}
+    streaming = streaming or Streaming()
+    streamed = streaming.decide(
+        sum(source.shape[0] * len(picked[source.stem]) * source.shape[2] for source in sources)
+    )
+    kept = streaming if streamed else None
     first = sources[0]
     with FeatureFile(first.path) as file:
         ranks = np.array([_ORDER[Split(split)] for split in file.split])
@@ -158,7 +173,7 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
                     f"{file.path}: labels differ from those of {first.path}:{listed(lines, 5)}"
                 )
             ok = file.status[rows] == Status.OK
-            values, bad = _read(file, rows, picked[source.stem], ok)
+            values, bad = _read(file, rows, picked[source.stem], ok, kept)
         if bad.any():
             raise ErcError(
                 f"{source.path}: {int(bad.sum())} rows are marked ok but hold NaN or infinity:"
@@ -182,22 +197,39 @@ def load_table(sources: Sequence[Source], layers: str = "all") -> FeatureTable:
         present=np.stack(present, axis=1),
         more={name: values for name, values in more.items() if name not in differing},
         apart=differing,
+        streamed=streamed,
         **columns,
     )
 
 
 def _read(
-    file: FeatureFile, rows: np.ndarray, layers: Sequence[int], ok: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    file: FeatureFile, rows: np.ndarray, layers: Sequence[int], ok: np.ndarray,
+    streaming: Streaming | None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """(those layers of the rows (n, l, D), zero where not ok; (n,) bool, which are not finite).
 
-    A block at a time: beside the result, no more of the file is ever in memory.
+    A block at a time: beside the result, no more of the file is ever in memory. With `streaming`,
+    the result is on the disk: in the file itself, or in a copy.
     """
-    values = np.empty((len(rows), len(layers), file.shape[2]), file.dtype)
+    shape, why = (len(rows), len(layers), file.shape[2]), ""
     bad = np.zeros(len(rows), bool)
+    if streaming:
+        found, why = mapped(file, rows, layers)
+        if found is not None:
+            left_over = False
+            for part in blocks(len(rows), BLOCK):
+                block = found[part]
+                bad[part] = ok[part] & ~np.isfinite(block).all(axis=(1, 2))
+                left_over |= bool(np.ascontiguousarray(block[~ok[part]]).view(np.uint8).any())
+            if not left_over:
+                return found, bad
+            why = "it has numbers in rows that are not ok"
+    values = np.empty(shape, file.dtype)
+    if streaming:
+        values = streaming.array(file.stem, shape, file.dtype, why)
     order = np.argsort(rows, kind="stable")  # as they are on the disk
-    for start in range(0, len(rows), BLOCK):
-        part = order[start : start + BLOCK]
+    for places in blocks(len(rows), BLOCK):
+        part = order[places]
         block = file.x(rows[part])[:, layers]
         block[~ok[part]] = 0
         bad[part] = ~np.isfinite(block).all(axis=(1, 2))

@@ -18,6 +18,12 @@ from erc_fusion.inputs.table import FeatureTable
 from erc_fusion.inputs.targets import Task
 from erc_fusion.model.fusion import FusionModel, build_model, load_state
 from erc_fusion.runs.run import Run
+from erc_fusion.training.reduced import (
+    axes_of,
+    fits,
+    nearest_in_blocks,
+    principal_in_blocks,
+)
 from erc_fusion.training.train import PREDICT_ROWS, nearest, predict
 
 ONCE = 2**27  # bytes of standardised rows: a copy for one pass is not worth more
@@ -44,11 +50,17 @@ class Weights:
     def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
         """Predict some rows of a table, whole dialogues, on the model's device."""
         device = next(self.model.parameters()).device
-        large = device.type == "cpu" and len(rows) and is_large(table, len(rows), ONCE)
+        large = (device.type == "cpu" or table.streamed) and is_large(table, len(rows), ONCE)
         raw = on_device(table, device) if large else None
-        found = predict(self.model, self.standardiser.split(table, rows, device, raw), self.task)
-        closest = None if self.prototypes is None else nearest(found, self.prototypes)
-        embedding = found.embedding.cpu().numpy()
+        split = self.standardiser.split(table, rows, device, raw)
+        whole, centres, closest = fits(self.model, len(rows)), self.prototypes, None
+        found = predict(self.model, split, self.task, embeddings=whole)
+        if whole:
+            pca = principal(found.embedding.cpu().numpy())
+            closest = None if centres is None else nearest(found, centres)
+        else:
+            pca = principal_in_blocks(self.model, split)
+            closest = None if centres is None else nearest_in_blocks(self.model, split, centres)
         probability, values, limits = found.probability.cpu().numpy(), None, None
         if self.task.numbers:
             scaled = found.logits[..., -len(self.task.numbers) :].cpu().double().numpy()
@@ -56,7 +68,7 @@ class Weights:
         if self.thresholds is not None:
             shape = probability.shape
             limits = np.broadcast_to(self.thresholds.cpu().numpy()[:, None], shape)
-        return Predicted(probability, closest, principal(embedding), values, limits)
+        return Predicted(probability, closest, pca, values, limits)
 
     @torch.inference_mode()
     def weigh(self, table: FeatureTable, rows: np.ndarray) -> np.ndarray | None:
@@ -105,14 +117,9 @@ def principal(embedding: np.ndarray) -> np.ndarray:
     found = np.zeros((seeds, rows, 2), dtype=np.float32)
     if rows < 3:
         return found
-    kept = min(2, width)
     for seed, own in enumerate(embedding):
         centred = own - own.mean(0, dtype=np.float64)
-        # MELD's test split, E 256: 25 ms, where a singular value decomposition takes 220.
-        _, axes = np.linalg.eigh(centred.T @ centred)
-        axes = axes[:, : -kept - 1 : -1]  # (E, 2): eigenvalues rise
-        largest = axes[np.abs(axes).argmax(0), np.arange(kept)]
-        found[seed, :, :kept] = centred @ (axes * np.sign(largest))
+        found[seed, :, : min(2, width)] = centred @ axes_of(centred.T @ centred)
     return found
 
 

@@ -24,6 +24,7 @@ from erc_fusion.model.fusion import Split as Rows
 from erc_fusion.training.checkpoint import Weights
 from erc_fusion.training.losses import Objective, make_objective
 from erc_fusion.training.parts import Part
+from erc_fusion.training.reduced import fits, prototypes_in_blocks
 from erc_fusion.training.train import Progress, Trained, predict, prototypes, train
 
 TOGETHER = 2**27  # bytes of a stack of folds on a CPU
@@ -120,11 +121,16 @@ def fit_folds(
             own.eval()
         centres = None
         if part.objective.contrasts:
-            found = predict(own, data.train, data.task)
-            centres = prototypes(found, data.train.label, len(data.task.labels))
+            classes = len(data.task.labels)
+            if fits(own, len(data.train)):
+                found = predict(own, data.train, data.task)
+                centres = prototypes(found, data.train.label, classes)
+            else:
+                centres = prototypes_in_blocks(own, data.train, classes)
         limits = None
         if data.task.several and data.dev.target is not None:
-            probability = predict(own, data.dev, data.task).probability.cpu().numpy()
+            on_dev = predict(own, data.dev, data.task, embeddings=False)
+            probability = on_dev.probability.cpu().numpy()
             known = data.dev.target[:, : probability.shape[-1]].cpu().numpy()
             limits = torch.from_numpy(thresholds(known, probability))
         weights.append(Weights(own, data.standardiser, centres, data.task, limits))

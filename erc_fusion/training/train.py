@@ -80,8 +80,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class Prediction:
-    """For every row of a split: probability (S, N, C), embedding (S, N, E), and logits (S, N, O):
-    those of the probabilities, and then the numbers, standardised."""
+    """For every row of a split: probability (S, N, C), embedding (S, N, E), or (S, N, 0) where it
+    was not asked for, and logits (S, N, O): those of the probabilities, and then the numbers,
+    standardised."""
 
     probability: Tensor
     embedding: Tensor
@@ -176,9 +177,11 @@ def train(
     return Trained(model, found, tuple(best_epoch.tolist()), tuple(last_epoch.tolist()))
 
 
-def predict(model: FusionModel, split: Split, task: Task | None = None) -> Prediction:
+def predict(
+    model: FusionModel, split: Split, task: Task | None = None, *, embeddings: bool = True
+) -> Prediction:
     """Every row, labelled or not, in evaluation mode; without a task, all outputs are classes."""
-    return predict_parts(model, [split], [model.seeds], task)[0]
+    return predict_parts(model, [split], [model.seeds], task, embeddings=embeddings)[0]
 
 
 @torch.inference_mode()
@@ -187,8 +190,13 @@ def predict_parts(
     splits: Sequence[Split],
     members: Sequence[int],
     task: Task | None = None,
+    *,
+    embeddings: bool = True,
 ) -> list[Prediction]:
-    """Each part's rows, by its own members: as many of the stack as `members` says, in order."""
+    """Each part's rows, by its own members: as many of the stack as `members` says, in order.
+
+    Without `embeddings` these are not kept: they are a hundred times as large as all else.
+    """
     model.eval()
     found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in splits]
     dialogues = model.context.dialogues
@@ -198,7 +206,8 @@ def predict_parts(
         for own, count, rows in zip(found, members, counts, strict=True):
             part = slice(first, first + count)
             # Dialogues come in order and without padding between them, so rows do too.
-            own.append((logits[part, :rows], embedding[part, :rows]))
+            kept = embedding[part, :rows] if embeddings else logits.new_empty(count, rows, 0)
+            own.append((logits[part, :rows], kept))
             first += count
     whole = [tuple(torch.cat(each, dim=1) for each in zip(*own, strict=True)) for own in found]
     of_labels = torch.sigmoid if task and task.several else partial(torch.softmax, dim=-1)
@@ -273,7 +282,8 @@ def _evaluate(
 ) -> dict[str, np.ndarray]:
     """Loss and scores on dev of each member still in the stack."""
     task = parts[0].objective.task
-    found = predict_parts(model, [part.dev for part in parts], members, task)
+    dev = [part.dev for part in parts]
+    found = predict_parts(model, dev, members, task, embeddings=False)
     scored = [
         _scores(predicted, part.dev, part.objective)
         for predicted, part, count in zip(found, parts, members, strict=True)

@@ -47,8 +47,8 @@ def predict(table: FeatureTable, rows: np.ndarray) -> Predicted:
 
 
 def test_every_slice_is_what_pandas_groups(table: FeatureTable) -> None:
-    scores, columns = score_splits(table, SEEDS, predict)
-    frame = pd.DataFrame(columns)
+    scores, blocks = score_splits(table, SEEDS, predict)
+    frame = pd.concat([pd.DataFrame(columns) for columns in blocks], ignore_index=True)
     frame = frame[frame.split == "test"].sort_values(["seed", "dialogue", "sequence"])
     frame["position"] = frame.groupby(["seed", "dialogue"]).cumcount() + 1
     words = frame.text.str.split().str.len()
@@ -101,9 +101,9 @@ def test_unlabelled_rows_hold_their_place_and_are_not_scored(table: FeatureTable
     labelled = int((label[rows] >= 0).sum())
     assert sum(item["rows"] for item in found["position"]) == labelled
     blank = replace(table, label=np.where(table.split == "test", -1, table.label))
-    scores, columns = score_splits(blank, SEEDS, predict)
+    scores, blocks = score_splits(blank, SEEDS, predict)
     assert scores["test"] is None and scores["dev"]["slices"]
-    assert set(columns["split"]) == {"dev", "test"}
+    assert {split for columns in blocks for split in columns["split"]} == {"dev", "test"}
 
 
 def test_new_columns_of_the_predictions(table: FeatureTable, tmp_path: Path) -> None:
