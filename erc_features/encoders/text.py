@@ -24,6 +24,7 @@ from erc_features.encoders.base import (
 )
 from erc_features.encoders.hidden_states import layers_of, recorded_last
 from erc_features.encoders.layers import pick_layers
+from erc_features.encoders.plain_bert import quicken
 from erc_features.encoders.prompt import Prompt, as_template
 from erc_features.encoders.sentence_modules import (
     NOTHING,
@@ -190,7 +191,7 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
         dim=modules.dim(dims[0]) if modules else pooled_dim(dims[0], settings.pool),
         pooling=settings.pool,
         device=settings.device,
-        model=place_model(model, settings.precision, settings.device),
+        model=quicken(place_model(model, settings.precision, settings.device)),
         tokenizer=tokenizer,
         modules=modules,
         recorded={
