@@ -43,9 +43,9 @@ def quicken(model: Any) -> Any:
         return model
 
     def forward(*args: Any, **given: Any) -> Any:
-        ids, mask = given.get("input_ids"), given.get("attention_mask")
-        asked = {key for key, value in given.items() if value is not None}
-        if args or ids is None or mask is not None or asked != {"input_ids", "output_hidden_states"}:
+        ids = given.get("input_ids")
+        asked = {name for name, value in given.items() if value is not None}
+        if args or ids is None or asked != {"input_ids", "output_hidden_states"}:
             return whole(*args, **given)
         return States(_layers(model, ids))
 

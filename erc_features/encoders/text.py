@@ -5,7 +5,7 @@ the tokens of the utterance itself. The last layer is `last_hidden_state`. Embed
 their own way with `--pool model`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from erc_features.encoders.base import (
     to_device,
 )
 from erc_features.encoders.hidden_states import layers_of, recorded_last
+from erc_features.encoders.launch import to_host
 from erc_features.encoders.layers import pick_layers
 from erc_features.encoders.plain_bert import quicken
 from erc_features.encoders.prompt import Prompt, as_template
@@ -93,12 +94,16 @@ class TextEncoder(Network):
         # Those that are alone in theirs are grouped by size, as always.
         return Measured(sizes / rows, np.where(rows > 1, -1 - sequence, sizes), notes)
 
-    @torch.inference_mode()
     def encode(self, items: Sequence[str | Turn]) -> np.ndarray:
         """Texts or turns -> (B, L, D) float32. Items of one sequence are computed once.
 
         A text that is too long for the model loses its end; a dialogue, what is farthest.
         """
+        return self.launch(items)()
+
+    @torch.inference_mode()
+    def launch(self, items: Sequence[str | Turn]) -> Callable[[], np.ndarray]:
+        """See :class:`~erc_features.encoders.base.Launches`."""
         new = [item for item in items if item not in self.tokenised]
         made = iter(self.tokenizer(new))
         tokens = [self.tokenised.get(item) or next(made) for item in items]
@@ -119,7 +124,7 @@ class TextEncoder(Network):
             pooled = [self.modules.embed(states[-1], tokens, rows)]
         else:
             pooled = pool_tokens([states[i] for i in self.picked], tokens, rows, self.pooling)
-        return torch.stack(pooled, 1).cpu().numpy()  # (B, L, D)
+        return to_host(torch.stack(pooled, 1))  # (B, L, D)
 
 
 def _is_whole(item: str | Turn) -> bool:
