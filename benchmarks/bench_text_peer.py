@@ -33,6 +33,8 @@ HERE = Path(__file__).resolve().parent
 TEXTS = HERE.parent.parent / "shared/data/meld/test_sent_emo.csv"
 SIZES = (8, 32, 128)
 TARGET = 1.5
+_FEW = 32  # texts, to begin with
+Run = Callable[[Sequence[str], int], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -113,7 +115,7 @@ def _start(
                 return float(line.split()[1])
         raise SystemExit(f"{' '.join(command)}: it ended; run it to see why, and type 32")
 
-    run()  # what is done only once
+    run(0)  # what is done only once
     return run
 
 
@@ -123,14 +125,15 @@ def texts_of(path: Path) -> list[str]:
 
 
 def _work(kind: str, model: str, texts: list[str]) -> None:
-    run = {"erc": _erc, "limit": _limit}.get(kind, _peer)(kind, model, texts)
+    run = {"erc": _erc, "limit": _limit}.get(kind, _peer)(kind, model)
     for line in sys.stdin:
+        size = int(line)
         began = process_time()
-        run(int(line))
+        run(texts if size else texts[:_FEW], size or _FEW)
         print(f"seconds {process_time() - began:.3f}", flush=True)
 
 
-def _erc(_: str, model: str, texts: list[str]) -> Callable[[int], object]:
+def _erc(_: str, model: str) -> Run:
     import numpy as np
 
     from erc_features.encoders import load_encoder
@@ -140,7 +143,7 @@ def _erc(_: str, model: str, texts: list[str]) -> Callable[[int], object]:
 
     encoder = load_encoder(model, Modality.TEXT, Settings(device="cpu"))
 
-    def run(size: int) -> object:
+    def run(texts: Sequence[str], size: int) -> object:
         encoder.tokenised.clear()
         found = measure(encoder, texts)
         out = np.empty((len(texts), encoder.layers, encoder.dim), np.float32)
@@ -154,7 +157,7 @@ def _erc(_: str, model: str, texts: list[str]) -> Callable[[int], object]:
     return run
 
 
-def _limit(_: str, model: str, texts: list[str]) -> Callable[[int], object]:
+def _limit(_: str, model: str) -> Run:
     """Products of 1,024 tokens at a time with the weights' shapes, as many as there are tokens."""
     import torch
     from transformers import AutoTokenizer
@@ -163,23 +166,31 @@ def _limit(_: str, model: str, texts: list[str]) -> Callable[[int], object]:
     wide, dim, layers = (
         config[k] for k in ("intermediate_size", "hidden_size", "num_hidden_layers")
     )
-    tokens = sum(map(len, AutoTokenizer.from_pretrained(model)(texts)["input_ids"]))
+    tokenizer = AutoTokenizer.from_pretrained(model)
     shapes = [(dim, dim)] * 4 + [(wide, dim), (dim, wide)]
     weights = [[torch.randn(*shape) for shape in shapes] for _ in range(layers)]
     inputs = {n: torch.randn(1024, n) for n in (dim, wide)}
 
     @torch.inference_mode()
-    def run(_: int) -> None:
+    def products(tokens: int) -> None:
         for first in range(0, tokens, 1024):
             rows = min(1024, tokens - first)
             for layer in weights:
                 for weight in layer:
                     torch.mm(inputs[weight.shape[1]][:rows], weight.t())
 
+    counted: dict[int, int] = {}  # texts -> tokens
+
+    def run(texts: Sequence[str], _: int) -> None:
+        if len(texts) not in counted:
+            found = tokenizer(list(texts), truncation=True, max_length=512)["input_ids"]
+            counted[len(texts)] = sum(map(len, found))
+        products(counted[len(texts)])
+
     return run
 
 
-def _peer(kind: str, model: str, texts: list[str]) -> Callable[[int], object]:
+def _peer(kind: str, model: str) -> Run:
     from shutil import copytree
 
     import torch
@@ -194,7 +205,7 @@ def _peer(kind: str, model: str, texts: list[str]) -> Callable[[int], object]:
         made = SentenceTransformer(
             str(copied), backend="openvino", device="cpu", model_kwargs={"ov_config": how}
         )
-    return lambda size: made.encode(texts, batch_size=size, show_progress_bar=False)
+    return lambda texts, size: made.encode(texts, batch_size=size, show_progress_bar=False)
 
 
 def table(found: dict[str, list[float]], texts: int) -> str:
