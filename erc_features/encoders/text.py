@@ -35,7 +35,7 @@ from erc_features.encoders.sentence_modules import (
     read_modules,
 )
 from erc_features.encoders.token_pooling import pool_tokens
-from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, lost_capital, wrap
+from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, lost_capital, padded, wrap
 from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
@@ -112,7 +112,7 @@ class TextEncoder(Network):
             places: dict[bytes, int] = {}
             rows = [places.setdefault(t.ids.tobytes(), len(places)) for t in tokens]
         sequences = [tokens[rows.index(place)] for place in range(max(rows) + 1)]
-        ids, seen = _arrays(sequences, self.tokenizer.pad)
+        ids, seen = padded(sequences, self.tokenizer.pad)
         found = self.model(
             input_ids=to_device(ids, self.device),
             # Attention is faster without a mask, and rows that are planned together need none.
@@ -130,17 +130,6 @@ class TextEncoder(Network):
 def _is_whole(item: str | Turn) -> bool:
     """Whether later utterances are read with it."""
     return isinstance(item, Turn) and item.at + 1 < len(item.dialogue)
-
-
-def _arrays(tokens: Sequence[Tokens], pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """ids (B, T) and what is not padding (B, T), int64."""
-    longest = max(len(t.ids) for t in tokens)
-    ids = np.full((len(tokens), longest), pad)
-    seen = np.zeros_like(ids)
-    for i, t in enumerate(tokens):
-        ids[i, : len(t.ids)] = t.ids
-        seen[i, : len(t.ids)] = 1
-    return ids, seen
 
 
 def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
