@@ -33,6 +33,7 @@ __all__ = [
     "base",
     "clean_name",
     "default_name",
+    "launch",
     "layers",
     "load_encoder",
     "resolve",

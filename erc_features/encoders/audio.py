@@ -19,7 +19,7 @@ mono at 16 kHz.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -31,7 +31,7 @@ from torch.nn.utils import parametrize
 from erc_features.encoders.base import Encoder, Measured, Network, Settings, pooled_dim, to_device
 from erc_features.encoders.hidden_states import layers_of, recorded_last
 from erc_features.encoders.layers import pick_layers
-from erc_features.encoders.moments import Moments, moments_of, pool_moments
+from erc_features.encoders.moments import Moments, launch_moments, pool_moments
 from erc_features.encoders.wav2vec2_bert import make_wav2vec2_bert
 from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.encoders.whisper import make_whisper
@@ -80,18 +80,30 @@ class AudioEncoder(Network):
         groups = [self.grid.frames(round(seconds * RATE)) for seconds in known]
         return Measured(np.array(known, np.float64), np.array(groups, np.float64))
 
-    @torch.inference_mode()
     def encode(self, items: Sequence[np.ndarray]) -> np.ndarray:
         """Sounds (n,) float32 at 16 kHz, n >= 1 -> (B, L, D) float32."""
+        return self.launch(items)()
+
+    @torch.inference_mode()
+    def launch(self, items: Sequence[np.ndarray]) -> Callable[[], np.ndarray]:
+        """See :class:`~erc_features.encoders.base.Launches`."""
         windows: list[tuple[int, np.ndarray]] = []
         for i, sound in enumerate(items):
             windows += [(i, window) for window in self._windows(sound)]
-        found: list[list[Moments]] = [[] for _ in items]
-        for batch in self._batches([window for _, window in windows]):
-            for at, moments in zip(batch, self._forward([windows[at][1] for at in batch]),
-                                   strict=True):  # fmt: skip
-                found[windows[at][0]].append(moments)
-        return np.stack([pool_moments(moments, self.pooling) for moments in found])
+        queued = [
+            ([windows[at][0] for at in batch], self._forward([windows[at][1] for at in batch]))
+            for batch in self._batches([window for _, window in windows])
+        ]
+        count, how = len(items), self.pooling
+
+        def wait() -> np.ndarray:
+            found: list[list[Moments]] = [[] for _ in range(count)]
+            for of_items, moments_of_batch in queued:
+                for item, moments in zip(of_items, moments_of_batch(), strict=True):
+                    found[item].append(moments)
+            return np.stack([pool_moments(moments, how) for moments in found])
+
+        return wait
 
     def _windows(self, sound: np.ndarray) -> list[np.ndarray]:
         """The sound, normalised, as windows of whole frames and at most 15 s."""
@@ -119,11 +131,11 @@ class AudioEncoder(Network):
             batch.append(i)
         yield batch
 
-    def _forward(self, windows: Sequence[np.ndarray]) -> list[Moments]:
+    def _forward(self, windows: Sequence[np.ndarray]) -> Callable[[], list[Moments]]:
         """Put B windows of one length through the network."""
         sound = to_device(np.stack(windows), self.device).to(self.model.dtype)  # (B, n)
         layers = layers_of(self.model(sound, output_hidden_states=True))
-        return moments_of([layers[i].float() for i in self.picked], self.pooling)
+        return launch_moments([layers[i].float() for i in self.picked], self.pooling)
 
 
 def load_audio(name: str, modality: Modality, settings: Settings) -> Encoder:

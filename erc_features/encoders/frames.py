@@ -14,7 +14,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from erc_features.encoders.base import POOLS, PREPROCESSING, Network, Settings, pool, pooled_dim
+from erc_features.encoders.base import (
+    POOLS,
+    PREPROCESSING,
+    Network,
+    Settings,
+    pool,
+    pooled_dim,
+)
+from erc_features.encoders.launch import to_host
 from erc_features.encoders.layers import pick_layers
 from erc_features.encoders.pixels import Preprocess
 from erc_features.encoders.weights import DTYPES, first_line, place_model
@@ -61,9 +69,13 @@ class FrameEncoder(Network):
     modality: Modality = Modality.VISUAL
     cap: float = 256.0  # frames in a batch
 
-    @torch.inference_mode()
     def encode(self, items: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
         """Tuples of frames (H, W, 3) uint8, of any sizes -> (B, L, D) float32."""
+        return self.launch(items)()
+
+    @torch.inference_mode()
+    def launch(self, items: Sequence[tuple[np.ndarray, ...]]) -> Callable[[], np.ndarray]:
+        """See :class:`~erc_features.encoders.base.Launches`."""
         counts = [len(frames) for frames in items]
         frames = [frame for item in items for frame in item]
         most = self.at_once or len(frames)
@@ -71,7 +83,7 @@ class FrameEncoder(Network):
         found = torch.cat(parts) if len(parts) > 1 else parts[0]  # (F, L, D)
         pooled = [pool(of_item.transpose(0, 1), None, self.pooling)
                   for of_item in found.split(counts)]  # fmt: skip
-        return torch.stack(pooled).cpu().numpy()  # (B, L, D)
+        return to_host(torch.stack(pooled))  # (B, L, D)
 
     def _embed(self, frames: Sequence[np.ndarray]) -> torch.Tensor:
         if self.fit is None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from erc_features.encoders.launch import to_host
+
 # What pooling over several windows takes of each of them, (B, T, D) -> (B, D).
 _MOMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mean": lambda state: state.mean(1),
@@ -16,12 +18,22 @@ Moments = tuple[int, dict[str, np.ndarray]]  # the frames of a window, and (L, D
 
 def moments_of(states: Sequence[torch.Tensor], how: str) -> list[Moments]:
     """states: L of (B, T, D) float32 -> what pooling by `how` takes of each of the B windows."""
+    return launch_moments(states, how)()
+
+
+def launch_moments(states: Sequence[torch.Tensor], how: str) -> Callable[[], list[Moments]]:
+    """:func:`moments_of`, queued on the device; what is returned waits for it."""
     made = {
-        part: torch.stack([_MOMENTS[part](state) for state in states], 1).cpu().numpy()
+        part: to_host(torch.stack([_MOMENTS[part](state) for state in states], 1))
         for part in {"mean", *how.split("+")}
     }  # (B, L, D) each
     frames, windows = states[0].shape[1], len(states[0])
-    return [(frames, {part: x[i] for part, x in made.items()}) for i in range(windows)]
+
+    def wait() -> list[Moments]:
+        here = {part: copied() for part, copied in made.items()}
+        return [(frames, {part: x[i] for part, x in here.items()}) for i in range(windows)]
+
+    return wait
 
 
 def pool_moments(windows: Sequence[Moments], how: str) -> np.ndarray:

@@ -5,7 +5,7 @@ the tokens of the utterance itself. The last layer is `last_hidden_state`. Embed
 their own way with `--pool model`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,9 @@ from erc_features.encoders.base import (
     to_device,
 )
 from erc_features.encoders.hidden_states import layers_of, recorded_last
+from erc_features.encoders.launch import to_host
 from erc_features.encoders.layers import pick_layers
+from erc_features.encoders.plain_bert import quicken
 from erc_features.encoders.prompt import Prompt, as_template
 from erc_features.encoders.sentence_modules import (
     NOTHING,
@@ -33,7 +35,7 @@ from erc_features.encoders.sentence_modules import (
     read_modules,
 )
 from erc_features.encoders.token_pooling import pool_tokens
-from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, lost_capital, wrap
+from erc_features.encoders.tokens import Tokenizer, Tokens, hashed, lost_capital, padded, wrap
 from erc_features.encoders.weights import Place, first_line, load_transformer, place_model
 from erc_features.errors import EncoderError
 from erc_features.utterance import Modality
@@ -92,12 +94,16 @@ class TextEncoder(Network):
         # Those that are alone in theirs are grouped by size, as always.
         return Measured(sizes / rows, np.where(rows > 1, -1 - sequence, sizes), notes)
 
-    @torch.inference_mode()
     def encode(self, items: Sequence[str | Turn]) -> np.ndarray:
         """Texts or turns -> (B, L, D) float32. Items of one sequence are computed once.
 
         A text that is too long for the model loses its end; a dialogue, what is farthest.
         """
+        return self.launch(items)()
+
+    @torch.inference_mode()
+    def launch(self, items: Sequence[str | Turn]) -> Callable[[], np.ndarray]:
+        """See :class:`~erc_features.encoders.base.Launches`."""
         new = [item for item in items if item not in self.tokenised]
         made = iter(self.tokenizer(new))
         tokens = [self.tokenised.get(item) or next(made) for item in items]
@@ -106,7 +112,7 @@ class TextEncoder(Network):
             places: dict[bytes, int] = {}
             rows = [places.setdefault(t.ids.tobytes(), len(places)) for t in tokens]
         sequences = [tokens[rows.index(place)] for place in range(max(rows) + 1)]
-        ids, seen = _arrays(sequences, self.tokenizer.pad)
+        ids, seen = padded(sequences, self.tokenizer.pad)
         found = self.model(
             input_ids=to_device(ids, self.device),
             # Attention is faster without a mask, and rows that are planned together need none.
@@ -118,23 +124,12 @@ class TextEncoder(Network):
             pooled = [self.modules.embed(states[-1], tokens, rows)]
         else:
             pooled = pool_tokens([states[i] for i in self.picked], tokens, rows, self.pooling)
-        return torch.stack(pooled, 1).cpu().numpy()  # (B, L, D)
+        return to_host(torch.stack(pooled, 1))  # (B, L, D)
 
 
 def _is_whole(item: str | Turn) -> bool:
     """Whether later utterances are read with it."""
     return isinstance(item, Turn) and item.at + 1 < len(item.dialogue)
-
-
-def _arrays(tokens: Sequence[Tokens], pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """ids (B, T) and what is not padding (B, T), int64."""
-    longest = max(len(t.ids) for t in tokens)
-    ids = np.full((len(tokens), longest), pad)
-    seen = np.zeros_like(ids)
-    for i, t in enumerate(tokens):
-        ids[i, : len(t.ids)] = t.ids
-        seen[i, : len(t.ids)] = 1
-    return ids, seen
 
 
 def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
@@ -190,7 +185,7 @@ def load_text(name: str, modality: Modality, settings: Settings) -> TextEncoder:
         dim=modules.dim(dims[0]) if modules else pooled_dim(dims[0], settings.pool),
         pooling=settings.pool,
         device=settings.device,
-        model=place_model(model, settings.precision, settings.device),
+        model=quicken(place_model(model, settings.precision, settings.device)),
         tokenizer=tokenizer,
         modules=modules,
         recorded={

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 from zlib import crc32
 
+import numpy as np
+
 from erc_features.encoders.base import Turn
 from erc_features.encoders.excerpt import excerpt
 from erc_features.encoders.prompt import Filled, Prompt
@@ -224,6 +226,17 @@ class HashedWords:
         ids = [[3 + crc32(m[0].encode()) % count for m in matches] for matches in found]
         spans = [[m.span() for m in matches] for matches in found]
         return {"input_ids": ids, "offset_mapping": spans}
+
+
+def padded(tokens: Sequence[Tokens], pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """ids (B, T) and what is not padding (B, T), int64."""
+    longest = max(len(t.ids) for t in tokens)
+    ids = np.full((len(tokens), longest), pad)
+    seen = np.zeros_like(ids)
+    for i, t in enumerate(tokens):
+        ids[i, : len(t.ids)] = t.ids
+        seen[i, : len(t.ids)] = 1
+    return ids, seen
 
 
 def wrap(inner: Any, longest: int) -> Tokenizer:

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from erc_features.encoders.base import Encoder, Explains
+from erc_features.encoders.launch import launcher
 from erc_features.errors import EncoderError, ErcError, MediaError
 from erc_features.store import Status
 
@@ -47,11 +49,43 @@ def encode_rows(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Encode items, some of which may be a MediaError: x (b, L, D) of `dtype`, status (b,) uint8,
     and a reason for each row that failed."""
+    good = [item for item in items if not isinstance(item, MediaError)]
+    return _rows(items, lambda: _encode(good, encoder), encoder, dtype)
+
+
+def launch_rows(
+    items: Sequence[Any], encoder: Encoder, dtype: str
+) -> Callable[[], tuple[np.ndarray, np.ndarray, list[str]]]:
+    """:func:`encode_rows`, queued on the encoder's device; what is returned waits for it.
+
+    A batch that fails, when it is queued or later, is encoded again in halves, at once.
+    """
+    good = [item for item in items if not isinstance(item, MediaError)]
+    try:
+        wait = launcher(encoder)(good) if good else None
+    except Exception:  # noqa: BLE001 - any encoder; encoding it again finds out why
+        wait = None
+
+    def found() -> list[Any]:
+        if wait is not None:
+            with suppress(Exception):
+                return _checked(np.asarray(wait(), np.float32), len(good), encoder)
+        return _encode(good, encoder)
+
+    if good and wait is None:
+        made = _rows(items, found, encoder, dtype)  # before more is queued
+        return lambda: made
+    return lambda: _rows(items, found, encoder, dtype)
+
+
+def _rows(
+    items: Sequence[Any], encoded: Callable[[], list[Any]], encoder: Encoder, dtype: str
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     x = np.zeros((len(items), encoder.layers, encoder.dim), np.float32)
     status = np.full(len(items), Status.FAILED, np.uint8)
     reasons = [str(item) if isinstance(item, MediaError) else "" for item in items]
     good = [i for i, item in enumerate(items) if not isinstance(item, MediaError)]
-    for i, row in zip(good, _encode([items[i] for i in good], encoder), strict=True):
+    for i, row in zip(good, encoded(), strict=True):
         if isinstance(row, Exception):
             reasons[i] = f"the encoder failed: {_brief(row)}"
         else:
@@ -106,11 +140,15 @@ def _encode(items: list[Any], encoder: Encoder) -> list[Any]:
             torch.cuda.empty_cache()  # what the failed batch held
         half = len(items) // 2
         return _encode(items[:half], encoder) + _encode(items[half:], encoder)
-    wanted = (len(items), encoder.layers, encoder.dim)
+    return _checked(rows, len(items), encoder)
+
+
+def _checked(rows: np.ndarray, count: int, encoder: Encoder) -> list[Any]:
+    wanted = (count, encoder.layers, encoder.dim)
     if rows.shape != wanted:
         raise EncoderError(
-            f"The encoder {encoder.name} gave {rows.shape} for {len(items)} "
-            f"item{'s' * (len(items) > 1)}; its own `layers` and `dim` say (B, L, D) = {wanted}."
+            f"The encoder {encoder.name} gave {rows.shape} for {count} "
+            f"item{'s' * (count > 1)}; its own `layers` and `dim` say (B, L, D) = {wanted}."
         )
     return list(rows)
 
