@@ -1,9 +1,8 @@
 """`erc predict`: from clips and texts to emotions, with a run's own encoders and weights."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,52 +20,22 @@ from erc_features.preparation.decode import Decode
 from erc_features.preparation.live_dialogue import prepare_talk
 from erc_features.store import FeatureFile, Probe, Status, must_have_encoder
 from erc_features.utterance import Modality, Utterance
-from erc_features.whole_file import whole_file
-from erc_fusion.evaluation.score import Predicted
+from erc_fusion.answers import Answers, answers_of, in_order, json_lines, write_answers
 from erc_fusion.inputs.sources import find_sources
 from erc_fusion.inputs.table import load_table
-from erc_fusion.inputs.targets import Task, set_names
+from erc_fusion.inputs.targets import Task
 from erc_fusion.runs.run import Run
 
-
-@dataclass(frozen=True)
-class Answer:
-    """The emotion of one utterance.
-
-    Attributes:
-        emotion: the most probable one, by the mean over the run's seeds; of a run that predicts
-            sets of labels, those that reach their threshold (joy|surprise); "" if it has no labels.
-        probability: that mean, for each label.
-        agreement: share of the seeds that choose the same emotion by themselves.
-        numbers: of a run that predicts numbers, the mean over its seeds of each.
-        deviation: their sample deviation over the seeds, 0 for one.
-        without: stem -> why that embedding is missing; the head did without it.
-    """
-
-    key: str
-    dialogue: int
-    sequence: int
-    speaker: str
-    text: str
-    emotion: str
-    probability: Mapping[str, float]
-    agreement: float
-    without: Mapping[str, str]
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    deviation: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The answers in the order of the utterances, and `probability` (S, N, C) by seed.
-
-    `unchecked`: stem -> why it was not checked whether its encoder still gives the same numbers.
-    """
-
-    rows: tuple[Answer, ...]
-    labels: tuple[str, ...]
-    probability: np.ndarray
-    unchecked: Mapping[str, str]
+__all__ = [
+    "check_of",
+    "decode_of",
+    "files_of",
+    "json_lines",
+    "must_mean_the_same",
+    "parse_encoders",
+    "predict",
+    "write_answers",
+]
 
 
 def predict(
@@ -93,6 +62,25 @@ def predict(
         ErcError: an encoder can't be loaded, has other weights than the run's had, or gives other
             numbers with the libraries that are installed here.
     """
+    files, where = files_of(run, encoders or {})
+    temporary = TemporaryDirectory(prefix="erc-predict-") if work is None else nullcontext(work)
+    with temporary as folder:
+        return _predict(run, utterances, files, where, device, Path(folder), progress)
+
+
+def files_of(
+    run: Run, encoders: Mapping[str, str]
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """(stem -> what the run records of that file, stem -> the encoder to load for it).
+
+    Args:
+        encoders: stem -> where its encoder is now, if it has moved.
+
+    Raises:
+        RunError: there is no such run, or it is unfinished.
+        ErcError: a file was imported, its sound was made by another rule, an encoder's folder is
+            not there, or a stem is no file of the run.
+    """
     if not run.path.is_dir():
         raise RunError(f"No run at {run.path}: `erc fuse` makes one.")
     if not run.done:
@@ -104,12 +92,17 @@ def predict(
             file.get("path", f"{stem}.h5"), file["modality"], file["encoder"], file["config"],
             f"data/{run.corpus}",
         )  # fmt: skip
-    for stem in encoders or {}:
+    for stem in encoders:
         choose("feature file", stem, files)
-    where = {stem: (encoders or {}).get(stem, file["encoder"]) for stem, file in files.items()}
-    temporary = TemporaryDirectory(prefix="erc-predict-") if work is None else nullcontext(work)
-    with temporary as folder:
-        return _predict(run, utterances, files, where, device, Path(folder), progress)
+    where = {stem: encoders.get(stem, file["encoder"]) for stem, file in files.items()}
+    for stem, encoder in where.items():
+        # A local folder that has moved can't be found by its name: say so before anything is done.
+        if Path(encoder).is_absolute() and not Path(encoder).exists():
+            raise ErcError(
+                f"{stem} was made with {encoder} (revision {files[stem]['revision'][:12]}), which "
+                f"is not there. --encoder {stem}=PATH says where it is now."
+            )
+    return files, where
 
 
 def parse_encoders(items: Sequence[str]) -> dict[str, str]:
@@ -127,29 +120,6 @@ def parse_encoders(items: Sequence[str]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items)
 
 
-def write_answers(answers: Answers, path: Path) -> None:
-    """Write a `.csv` or `.jsonl`; raises ErcError for other endings, or if it can't be written."""
-    import pandas as pd
-
-    choose("ending", path.suffix, (".csv", ".jsonl"))
-    with whole_file(path, "choose another file with --to") as part:
-        if path.suffix == ".jsonl":
-            part.write_text("".join(f"{line}\n" for line in json_lines(answers)), encoding="utf-8")
-            return
-        rows: list[dict[str, Any]] = [asdict(answer) for answer in answers.rows]
-        for row in rows:
-            row |= {f"p_{label}": p for label, p in row.pop("probability").items()}
-            numbers, apart = row.pop("numbers"), row.pop("deviation")
-            row |= numbers | {f"{name}_deviation": value for name, value in apart.items()}
-            row["without"] = "; ".join(f"{stem}: {why}" for stem, why in row["without"].items())
-        pd.DataFrame(rows).to_csv(part, index=False)
-
-
-def json_lines(answers: Answers) -> list[str]:
-    """One JSON object for each utterance."""
-    return [json.dumps(asdict(answer), ensure_ascii=False) for answer in answers.rows]
-
-
 def _predict(
     run: Run,
     utterances: Sequence[Utterance],
@@ -162,15 +132,8 @@ def _predict(
     from erc_fusion.training.checkpoint import load_weights
 
     labels, task = tuple(run.inputs["labels"]), Task.of(run.inputs)
-    for stem, encoder in encoders.items():
-        # A local folder that has moved can't be found by its name: say so before anything is done.
-        if Path(encoder).is_absolute() and not Path(encoder).exists():
-            raise ErcError(
-                f"{stem} was made with {encoder} (revision {files[stem]['revision'][:12]}), which "
-                f"is not there. --encoder {stem}=PATH says where it is now."
-            )
     update = progress or (lambda what, done, total: None)
-    decode = _decode(files)
+    decode = decode_of(files)
     for stem, file in files.items():
         if (
             file["config"].get("crop") == FACE_CROP
@@ -199,58 +162,23 @@ def _predict(
             corpus, features=folder.parent, modality=modality, encoder=encoders[stem],
             name=stem.removeprefix(f"{modality}.").removesuffix(variants), settings=settings,
             dtype=config["dtype"], revision=file["revision"], allow_empty=True,
-            crop=crop, overwrite=True, check=_check(run, file, unchecked), progress=progress,
+            crop=crop, overwrite=True, check=check_of(run, file, unchecked), progress=progress,
         )  # fmt: skip
         if made.path.name != f"{stem}.h5":  # the run's was renamed
             made.path.replace(made.path.with_name(f"{stem}.h5"))
         with FeatureFile(folder / f"{stem}.h5") as new:
-            _must_mean_the_same(stem, config, new.provenance.config)
+            must_mean_the_same(stem, config, new.provenance.config)
             for row in np.flatnonzero(new.status != Status.OK):
                 without.setdefault(str(new.key[row]), {})[stem] = str(new.reason[row])
     table = load_table(find_sources(folder, tuple(files)), run.config.get("layers", "all"))
     found = weights.predict(table, np.arange(len(table)))
     place = {key: row for row, key in enumerate(table.key.tolist())}
     order = [place[u.key] for u in corpus.utterances]
-    probability = found.probability[:, order]  # (S, N, C)
-    mean = probability.mean(0)  # (N, C)
-    chosen, agreement = _choices(probability, found, order, task)
-    numbers = np.zeros((1, len(order), 0)) if found.values is None else found.values[:, order]
-    rows = tuple(
-        Answer(
-            u.key, u.dialogue, u.sequence, u.speaker, u.x_text, chosen[n],
-            dict(zip(labels, mean[n].tolist(), strict=True)), float(agreement[n]),
-            without.get(u.key, {}),
-            *(
-                dict(zip(task.numbers, each.tolist(), strict=True))
-                for each in (numbers[:, n].mean(0), _deviation(numbers[:, n]))
-            ),
-        )
-        for n, u in enumerate(corpus.utterances)
-    )  # fmt: skip
-    return Answers(rows, labels, probability, unchecked)
+    rows = answers_of(corpus.utterances, labels, task, in_order(found, order), without)
+    return Answers(rows, labels, found.probability[:, order], unchecked)
 
 
-def _choices(
-    probability: np.ndarray, found: Predicted, order: Sequence[int], task: Task
-) -> tuple[list[str], np.ndarray]:
-    """(the labels of each row, the share of seeds that choose the same): probability (S, N, C)."""
-    mean = probability.mean(0)
-    if not task.labels:
-        return [""] * len(order), np.ones(len(order))
-    if found.threshold is None:
-        best = mean.argmax(-1)
-        return [task.labels[b] for b in best], (probability.argmax(-1) == best).mean(0)
-    limits = found.threshold[:, order]
-    together = mean >= limits.mean(0)
-    same = ((probability >= limits) == together).all(-1).mean(0)
-    return set_names(task.labels, together).tolist(), same
-
-
-def _deviation(values: np.ndarray) -> np.ndarray:
-    return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
-
-
-def _check(
+def check_of(
     run: Run, file: Mapping[str, Any], unchecked: dict[str, str]
 ) -> Callable[[EncoderProbe], None]:
     """A function that compares an encoder's probe with the one that the run keeps for that file."""
@@ -269,8 +197,9 @@ def _check(
     return check
 
 
-def _decode(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:
-    """How the run's clips were prepared; None where erc did not prepare any."""
+def decode_of(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:
+    """How a run's clips were prepared, from what it records of its files; None where erc did not
+    prepare any."""
     if all(file["modality"] == Modality.TEXT for file in files.values()):
         return None
     seen = [file["config"] for file in files.values() if file["modality"] == Modality.VISUAL]
@@ -289,7 +218,7 @@ def _decode(files: Mapping[str, Mapping[str, Any]]) -> Decode | None:
     return Decode(faces["frames"], height, faces=crop)
 
 
-def _must_mean_the_same(stem: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def must_mean_the_same(stem: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse embeddings that mean something else than the run's: those of another last layer, of
     pictures that were preprocessed in another way, or of other words or another pooling that a
     model's folder names."""

@@ -40,6 +40,7 @@ FLOORS: dict[str, int] = {
     "erc_fusion/runs": 8,
     "erc_fusion/inputs": 9,
     "erc_fusion/evaluation": 10,
+    "erc_fusion/answers.py": 11,
     "erc_fusion/report": 11,
     "erc_fusion/training": 11,
     "erc_fusion/predict.py": 12,
@@ -48,6 +49,7 @@ FLOORS: dict[str, int] = {
     "erc_fusion/score.py": 13,
     "erc_fusion/demo.py": 14,
     "erc_fusion/search": 14,
+    "erc_fusion/serving": 14,
     "erc_fusion/__init__.py": 14,
     "erc_fusion/cli": 15,
     "cli.py": 16,
@@ -70,6 +72,11 @@ KEEPERS = {
     "ray": ["erc_features/extraction/engines/"],
     "fsspec": ["erc_features/store/", "erc_features/acquire/"],
     "pebble": ["erc_features/preparation/"],
+    "fastapi": ["erc_fusion/serving/"],
+    "starlette": ["erc_fusion/serving/"],
+    "uvicorn": ["erc_fusion/serving/"],
+    "pydantic": ["erc_fusion/serving/"],
+    "prometheus_client": ["erc_fusion/serving/"],
     "optuna": ["erc_fusion/search/"],
     "tensorboard": ["erc_fusion/training/tensorboard.py"],
     "typer": ["cli.py", "erc_features/cli/", "erc_fusion/cli/"],
@@ -87,7 +94,7 @@ ACROSS = {("erc_fusion/inputs", "erc_features.encoders.layers")}
 # These walk the whole way by calling both sides; `mistakes` shows a corpus's rows and media for
 # the few mistakes on a page, never for a figure.
 WHOLE_WAY = ("erc_fusion/predict.py", "erc_fusion/score.py", "erc_fusion/demo.py",
-             "erc_fusion/cli/", "erc_fusion/report/mistakes.py")  # fmt: skip
+             "erc_fusion/serving/", "erc_fusion/cli/", "erc_fusion/report/mistakes.py")  # fmt: skip
 
 
 def name_of(path: Path) -> str:

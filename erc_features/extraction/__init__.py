@@ -3,4 +3,14 @@
 No code of a network and no HDF5 may enter: these belong to the encoders and to the store.
 """
 
-__all__ = ["dry_run", "extract", "job", "probe", "tolerance", "verify"]
+__all__ = [
+    "batch_plan",
+    "dry_run",
+    "engines",
+    "extract",
+    "items",
+    "job",
+    "probe",
+    "tolerance",
+    "verify",
+]

@@ -3,7 +3,7 @@
 It knows paths and arrays; no utterance, corpus or encoder may enter.
 """
 
-from erc_features.media.clip import LONGEST, RATE, Clip, read_clip
+from erc_features.media.clip import LONGEST, RATE, Clip, read_clip, trust_no_file
 from erc_features.media.endings import CLIPS, PICTURES, SOUNDS
 from erc_features.media.faces import LICENCE, FaceCrop
 from erc_features.media.picture import count_frames, read_frames, write_jpeg, write_mosaic
@@ -33,6 +33,7 @@ __all__ = [
     "read_clip",
     "read_frames",
     "sample_at",
+    "trust_no_file",
     "write_jpeg",
     "write_mosaic",
     "write_wav",

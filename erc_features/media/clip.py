@@ -23,6 +23,11 @@ _WHOLE = 0.8
 # Other rates show a damaged or hostile header: resampling 33 MHz takes minutes, 1 Hz all memory.
 RATES = (2_000, 400_000)
 PIXELS = 50e6  # 8K has 33 million
+# What FFmpeg may read of a stranger's file: formats that hold their media, and name no other file.
+# By its first bytes it would also take a playlist (HLS, DASH, concat), and open what that names.
+_SELF_CONTAINED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "wav", "mp3", "ogg",
+                   "flac", "aac")  # fmt: skip
+_options: dict[str, str] = {}  # of every file that this process opens
 
 
 @dataclass(frozen=True)
@@ -171,12 +176,20 @@ def read_clip(
     )
 
 
+def trust_no_file() -> None:
+    """From now on, this process opens only formats that hold all their media, and nothing but the
+    file itself: for files of strangers. Bits of what can be opened stay the same."""
+    _options["format_whitelist"] = ",".join(_SELF_CONTAINED)
+    _options["protocol_whitelist"] = "file"
+    _options["enable_drefs"] = "0"  # tracks in other files, FFmpeg's own default
+
+
 def open_clip_file(path: Path) -> av.container.InputContainer:
     if not path.is_file():
         raise MediaError(f"no file {path.name}")
     try:
         # metadata_errors: titles in old code pages do not concern us.
-        return av.open(str(path), "r", metadata_errors="ignore")
+        return av.open(str(path), "r", metadata_errors="ignore", options=dict(_options))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path.name} cannot be opened ({brief(error)})") from error
 

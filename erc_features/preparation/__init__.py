@@ -4,4 +4,4 @@ ever dropped.
 It knows no encoder and no feature file; only `media` opens clips.
 """
 
-__all__ = ["decode", "live_dialogue", "prepare"]
+__all__ = ["decode", "guard", "live_dialogue", "prepare"]

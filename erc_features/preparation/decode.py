@@ -138,15 +138,22 @@ def _outcomes(group: list[Task], future: Future) -> list[Outcome]:
         return future.result()
     # Both of pebble's errors are kinds of OSError; any other is the disk's fault, not the clip's,
     # and so is an ErcError: it says where there is no space.
-    if isinstance(error, TimeoutError):
-        why = f"decoding took more than {_work(group)[1]:.0f} s"
-    elif isinstance(error, ProcessExpired):
-        why = "the decoder crashed"
-    elif isinstance(error, OSError | ErcError):
+    expired = isinstance(error, TimeoutError | ProcessExpired)
+    if isinstance(error, OSError | ErcError) and not expired:
         raise error
-    else:
-        why = f"{type(error).__name__}: {error}"
+    why = why_not(error, _work(group)[1])
     return [Outcome(task.key, why, why) for task in group]
+
+
+def why_not(error: BaseException, limit: float) -> str:
+    """The reason that a row gets for what a decoding process ended with."""
+    from pebble import ProcessExpired
+
+    if isinstance(error, TimeoutError):
+        return f"decoding took more than {limit:.0f} s"
+    if isinstance(error, ProcessExpired):
+        return "the decoder crashed"
+    return f"{type(error).__name__}: {error}"
 
 
 def decode_whole(group: list[Task]) -> list[Outcome]:

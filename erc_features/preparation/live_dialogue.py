@@ -5,7 +5,7 @@ embedding.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -18,7 +18,7 @@ from erc_features.corpora.manifest import Corpus, read_corpus
 from erc_features.corpora.segments import NAME as SEGMENTS
 from erc_features.corpora.segments import TIMES, Segments, without_times
 from erc_features.errors import CorpusError, ErcError
-from erc_features.preparation.decode import Decode, Task, decode_clips, no_face
+from erc_features.preparation.decode import Decode, Outcome, Task, decode_clips, no_face
 from erc_features.threads import our_cores
 from erc_features.utterance import Modality, Split, Utterance
 
@@ -84,6 +84,7 @@ def prepare_talk(
     labels: Sequence[str],
     decode: Decode | None,
     progress: Callable[[int, int], None] | None = None,
+    decoder: Callable[[list[Task]], Iterable[Outcome]] | None = None,
 ) -> Corpus:
     """The corpus, with its clips as a mosaic and a WAV each below `to`.
 
@@ -93,6 +94,7 @@ def prepare_talk(
 
     Args:
         decode: None leaves clips as they are. With `faces`, these are cut out of the clips.
+        decoder: what decodes; by default processes, one for each core, that end with the call.
 
     Raises:
         CorpusError: `to` cannot be written.
@@ -114,7 +116,8 @@ def prepare_talk(
                 tasks[cell] = Task(cell, Path(cell), picture, sound, decode, os.getpid(), face)
         try:
             to.mkdir(parents=True, exist_ok=True)
-            for outcome in decode_clips(list(tasks.values()), our_cores()):
+            run = decoder or (lambda wanted: decode_clips(wanted, our_cores()))
+            for outcome in run(list(tasks.values())):
                 outcomes[outcome.key] = outcome
                 if progress:
                     progress(len(outcomes), len(tasks))

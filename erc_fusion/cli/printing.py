@@ -13,8 +13,8 @@ from erc_fusion.runs.scores import unit as unit_of
 from erc_fusion.training.tensorboard import events_folder
 
 if TYPE_CHECKING:  # importing a verb takes as long as running it on a small corpus
+    from erc_fusion.answers import Answer
     from erc_fusion.fuse import FuseResult
-    from erc_fusion.predict import Answer
     from erc_fusion.report import Matrix
     from erc_fusion.runs.ladder import Ladder
     from erc_fusion.score import ScoreResult

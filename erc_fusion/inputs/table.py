@@ -132,7 +132,7 @@ def load_table(
             stream from.
     """
     sources = tuple(sources)
-    picked = {source.stem: _pick_layers(source, layers) for source in sources}
+    picked = {source.stem: layers_of(source, layers) for source in sources}
     streaming = streaming or Streaming()
     streamed = streaming.decide(
         sum(source.shape[0] * len(picked[source.stem]) * source.shape[2] for source in sources)
@@ -237,7 +237,7 @@ def _read(
     return values, bad
 
 
-def _pick_layers(source: Source, layers: str) -> list[int]:
+def layers_of(source: Source, layers: str) -> list[int]:
     if source.shape[1] == 1 and re.fullmatch(r"[\d,:-]+", layers):
         return [0]  # the only layer of a baseline, beside a file of many layers
     try:

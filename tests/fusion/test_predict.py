@@ -242,10 +242,10 @@ def test_json_lines_and_csv_hold_the_same(words, tmp_path):
 
 
 def test_words_and_poolings_of_a_models_folder_are_the_runs():
-    from erc_fusion.predict import _must_mean_the_same
+    from erc_fusion.predict import must_mean_the_same
 
     before = {"words": "query: {text}", "modules": "0123"}
-    _must_mean_the_same("text.e5", before, {**before})
+    must_mean_the_same("text.e5", before, {**before})
     for now in ({"modules": "0123"}, {**before, "modules": "4567"}):
         with pytest.raises(RunError, match="text.e5 of this run"):
-            _must_mean_the_same("text.e5", before, now)
+            must_mean_the_same("text.e5", before, now)

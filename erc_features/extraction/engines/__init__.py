@@ -5,3 +5,4 @@ number.
 """
 
 ENGINES = ("local", "ray")
+__all__ = ["ENGINES", "batch", "cluster", "local", "ray"]

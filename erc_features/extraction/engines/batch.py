@@ -36,7 +36,7 @@ def start(rows: np.ndarray, load: Callable[[int], Any], threads: Executor) -> li
     """Begin to decode a batch's items in a few pieces: a future for each text would cost more
     than the text."""
     pieces = np.array_split(rows, min(len(rows), _PIECES))
-    return [threads.submit(_items, load, piece.tolist()) for piece in pieces]
+    return [threads.submit(load_items, load, piece.tolist()) for piece in pieces]
 
 
 def items_of(decoding: Sequence[Future]) -> list[Any]:
@@ -103,7 +103,7 @@ def _rows(
     return stored, status, reasons
 
 
-def _items(load: Callable[[int], Any], rows: Sequence[int]) -> list[Any]:
+def load_items(load: Callable[[int], Any], rows: Sequence[int]) -> list[Any]:
     """Items, or MediaErrors in their places: a single file must not end an extraction."""
     items: list[Any] = []
     for row in rows:
