@@ -270,3 +270,58 @@ def predict(
     if as_json:
         return terminal.show(*json_lines(found))
     return show_answers(found.rows)
+
+
+@command_of(commands, "erc serve runs/meld/best --port 8000")
+def serve(
+    run: Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    encoder: list[str] | None = None,
+    device: str = "auto",
+    waiting: int = 64,
+    megabytes: int = 32,
+    clip_seconds: float = 20.0,
+) -> None:
+    """Serve a finished run over HTTP: erc predict as an API.
+
+    Encoders are loaded once. POST /v1/predict takes a dialogue as JSON, as JSON lines, or as a
+    form with clips, WAVs and pictures; POST /v1/dialogues begins one that is told line by line;
+    GET /v1/model says what the run is; /openapi.json describes it all. It needs pip install
+    'erc[serve]'.
+
+    Arguments:
+        run: Folder of a finished run.
+
+    Inputs:
+        encoder STEM=PATH: Where an encoder is now, if it has moved.
+        device auto|cpu|cuda: Device of the encoders.
+
+    Access:
+        host: Address to listen at; one that other machines reach needs a token.
+        port: Port; 0 takes any that is free.
+        token: What requests must bring as Authorization: Bearer TOKEN. [default: $ERC_TOKEN]
+
+    Limits:
+        waiting: Requests at work at one time; more are answered 429.
+        megabytes: Largest request with files, in MiB.
+        clip_seconds: Longest time to decode the media of an utterance.
+    """
+    from erc_features import terminal
+    from erc_fusion.predict import parse_encoders
+    from erc_fusion.runs.run import Run
+    from erc_fusion.serving.limits import Limits
+
+    try:
+        from erc_fusion.serving.server import serve as listen
+    except ModuleNotFoundError as error:
+        raise ErcError(
+            f"erc serve needs {error.name}, which is not installed: pip install 'erc[serve]'."
+        ) from error
+    limits = Limits(body=megabytes << 20, waiting=waiting, clip_seconds=clip_seconds)
+    listen(
+        Run(run), host=host, port=port, token=token or os.environ.get("ERC_TOKEN") or None,
+        encoders=parse_encoders(encoder or []), device=device, limits=limits,
+        started=lambda url: terminal.show(f"{run} answers at {url}; Ctrl-C ends it."),
+    )  # fmt: skip

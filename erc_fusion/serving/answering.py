@@ -85,6 +85,5 @@ def _weights(table: FeatureTable, rows: np.ndarray, loaded: Loaded) -> np.ndarra
     if not isinstance(weights, FoldedWeights):
         return weights.weigh(table, rows)
     found = [own.weigh(table, rows) for own in weights.folds]
-    return (
-        None if any(w is None for w in found) else np.mean([w for w in found if w is not None], 0)
-    )
+    known = [each for each in found if each is not None]
+    return np.mean(known, 0) if len(known) == len(found) else None

@@ -69,7 +69,7 @@ def embed(requests: Sequence[Sequence[Row]], reader: Reader) -> list[int]:
         if not piece.tokens:
             batches.append([piece])
             continue
-        most = min(BATCH, max(1, int(reader.encoder.cap // piece.tokens)))
+        most = max(1, int(min(BATCH, reader.encoder.cap / piece.tokens)))
         batch = open_ones.get(piece.tokens)
         if batch is None or sum(len(each.rows) for each in batch) + len(piece.rows) > most:
             batches.append(batch := [])

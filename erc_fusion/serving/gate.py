@@ -70,7 +70,7 @@ class Gate:
             self._metrics.seconds.labels(route).observe(perf_counter() - began)
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name: value for name, value in scope["headers"]}
+        headers = dict(scope["headers"])
         if refusal := self._refusal(scope, headers):
             return await refusal(scope, receive, send)
         if scope["method"] != "POST":

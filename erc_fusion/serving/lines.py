@@ -1,6 +1,7 @@
 """The utterances of a request: JSON, JSON lines, or the fields of a form."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -10,6 +11,7 @@ from erc_fusion.serving.limits import Limits
 from erc_fusion.serving.schema import Said, Talk
 
 LINES = ("application/x-ndjson", "application/jsonl", "application/jsonlines", "text/plain")
+_T = TypeVar("_T", Said, Talk)
 _FILES = ("clip", "sound", "picture")
 
 
@@ -76,7 +78,7 @@ def checked(found: list[Said], limits: Limits) -> list[Said]:
     return [said.model_copy(update={"text": plain_text(said.text)}) for said in found]
 
 
-def _parse[T: (Said, Talk)](kind: type[T], body: bytes, what: str) -> T:
+def _parse(kind: type[_T], body: bytes, what: str) -> _T:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_TURN = {"speaker": "Monica", "text": "There's nothing to tell!"}
-_ANSWER = {
+_TURN: Any = {"speaker": "Monica", "text": "There's nothing to tell!"}
+_ANSWER: Any = {
     "dialogue": 0,
     "sequence": 0,
     "speaker": "Monica",

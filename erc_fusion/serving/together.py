@@ -9,7 +9,7 @@ stay alone.
 
 import numpy as np
 
-from erc_features.encoders.base import Encoder, Settings, measure
+from erc_features.encoders.base import Encoder, Measures, Settings, measure
 from erc_features.extraction.engines.batch import encode_rows
 from erc_features.utterance import Modality
 
@@ -23,7 +23,9 @@ _MARGIN = 2.0
 def smallest_shared(encoder: Encoder, settings: Settings, dtype: str) -> float:
     """From how many tokens, rows times length, a batch of texts may have company; infinite for
     what is not a text, for texts that are read with their dialogue, and where bits differ."""
-    if encoder.modality != Modality.TEXT or settings.history or "{speaker}" in settings.prompt:
+    # Only an encoder that groups texts by their tokens pads none of them beside another.
+    alone = encoder.modality != Modality.TEXT or not isinstance(encoder, Measures)
+    if alone or settings.history or "{speaker}" in settings.prompt:
         return float("inf")
     differs, same = 0.0, 0.0
     random = np.random.default_rng(0)

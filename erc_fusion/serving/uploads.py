@@ -1,4 +1,4 @@
-"""Files of strangers: what they are is seen by their first bytes, and their names are never used."""
+"""Files of strangers: their first bytes say what they are, and their names are never used."""
 
 import asyncio
 import os
@@ -26,9 +26,7 @@ _STARTS = (
     (b"\x1a\x45\xdf\xa3", ".webm"), (b"FLV\x01", ".flv"),
 )  # fmt: skip
 _RIFF = {b"WAVE": ".wav", b"AVI ": ".avi", b"WEBP": ".webp"}
-KNOWN = (
-    "PNG, JPEG, GIF, BMP, TIFF, WebP; WAV, MP3, Ogg, FLAC, AAC, M4A; MP4, MOV, WebM, MKV, AVI, FLV"
-)
+KNOWN = "PNG, JPEG, GIF, BMP, TIFF, WebP; WAV, MP3, Ogg, FLAC, AAC, M4A; MP4, MOV, WebM, AVI, FLV"
 
 
 def ending_of(start: bytes) -> str | None:
