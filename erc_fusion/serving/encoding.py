@@ -121,10 +121,10 @@ def _pieces(rows: Sequence[Row], reader: Reader) -> list[_Piece]:
     pieces = []
     for batch in batches:
         size = float(found.sizes[batch[0]])
-        alone = len(batch) * size < reader.shared
+        together = reader.shared < np.inf and len(batch) * size >= reader.shared
         own = [places[at] for at in batch]
         pieces.append(
-            _Piece([rows[n] for n in own], [items[n].item for n in own], 0.0 if alone else size)
+            _Piece([rows[n] for n in own], [items[n].item for n in own], size if together else 0.0)
         )
     return pieces
 

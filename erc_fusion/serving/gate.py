@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from ipaddress import ip_address
 from math import ceil
 from time import perf_counter
@@ -12,8 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from erc_fusion.serving.limits import Limits
-from erc_fusion.serving.metrics import Metrics
+from erc_fusion.serving.api import Service
 
 OPEN = ("/healthz", "/readyz")  # without a token: they say nothing but that it runs
 _ROUTES = ("/v1/predict", "/v1/dialogues", "/v1/model", "/healthz", "/readyz", "/metrics",
@@ -31,17 +30,11 @@ def is_local(host: str) -> bool:
 
 
 class Gate:
-    """An ASGI application around the API.
+    """An ASGI application around the API of a service."""
 
-    Args:
-        wait: seconds that the requests which wait will take, for Retry-After.
-    """
-
-    def __init__(
-        self, app: ASGIApp, *, limits: Limits, metrics: Metrics, host: str, token: str | None,
-        wait: Callable[[], float],
-    ) -> None:  # fmt: skip
-        self._app, self._limits, self._metrics, self._wait = app, limits, metrics, wait
+    def __init__(self, app: ASGIApp, service: Service, host: str, token: str | None) -> None:
+        self._app, self._limits, self._metrics = app, service.limits, service.metrics
+        self._engine, self.root = service.engine, service.root
         self._token = token.encode() if token else None
         # Without a token a page of another site, whose name leads here, must get nothing.
         self._hosts = {"localhost", "127.0.0.1", "[::1]", host} if not token else None
@@ -82,7 +75,7 @@ class Gate:
         if not declared.isdigit() or int(declared[:20]) > most:
             return await _said(413, f"At most {most:,} bytes are taken.")(scope, receive, send)
         if self._inside >= self._limits.waiting:
-            after = str(min(60, max(1, ceil(self._wait()))))
+            after = str(min(60, max(1, ceil(self._engine.wait))))
             busy = _said(429, f"{self._inside} requests are at work.", {"Retry-After": after})
             return await busy(scope, receive, send)
         self._inside += 1

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -40,10 +42,7 @@ def application(
             Engine(loaded, metrics.round) as engine,
         ):
             service = Service(engine, guard, root, limits, metrics)
-            yield Gate(
-                make_app(service), limits=limits, metrics=metrics, host=host, token=token,
-                wait=lambda: engine.wait,
-            )  # fmt: skip
+            yield Gate(make_app(service), service, host, token)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -86,24 +85,49 @@ def serve(
         )
     limits = limits or Limits()
     loaded = load_run(run, encoders, device)
-    with application(loaded, host=host, token=token, limits=limits) as app:
-
-        class Protocol(_PatientOnce):
-            seconds = limits.head_seconds
-
-        config = uvicorn.Config(
-            app, host=host, port=port, http=Protocol, ws="none", access_log=False,
-            log_level="warning", server_header=False, proxy_headers=False, lifespan="on",
-            timeout_graceful_shutdown=_GRACE, limit_concurrency=None, backlog=256,
-        )  # fmt: skip
-        server = _Server(config, started)
+    with _ends_in_order(), application(loaded, host=host, token=token, limits=limits) as app:
         try:
-            server.run()
+            make_server(app, host, port, limits, started).run()
         except SystemExit as error:  # how uvicorn says that it cannot listen
             raise ErcError(
                 f"--host {host} --port {port}: the server cannot listen there; is the port taken? "
                 "--port 0 takes any that is free."
             ) from error
+
+
+def make_server(
+    app: Any, host: str, port: int, limits: Limits, started: Callable[[str], None] | None = None
+) -> uvicorn.Server:
+    """A server whose `run` returns after a signal, or when its `should_exit` is set."""
+
+    class Protocol(_PatientOnce):
+        seconds = limits.head_seconds
+
+    config = uvicorn.Config(
+        app, host=host, port=port, http=Protocol, ws="none", access_log=False,
+        log_level="warning", server_header=False, proxy_headers=False, lifespan="on",
+        timeout_graceful_shutdown=_GRACE, backlog=256,
+    )  # fmt: skip
+    return _Server(config, started)
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """uvicorn sends itself the signal once more when it has ended in order, which by default would
+    kill the process before its uploads are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {name: signal.signal(name, _do_nothing) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _do_nothing(*_: object) -> None:
+    pass
 
 
 class _Server(uvicorn.Server):
