@@ -25,7 +25,7 @@ def cases(
     """  # fmt: skip
     fixed = [
         *_json(secret, canary),
-        *_forms(media, secret, canary),
+        *_forms(media, secret),
         *_files(secret, canary),
         *_raw(),
     ]
@@ -80,7 +80,7 @@ def _json(secret: Path, canary: int) -> Iterator[tuple[str, Case]]:
     yield "an odd dialogue", _post(b"{}", path="/v1/dialogues/%2e%2e%2f%00/utterances")
 
 
-def _forms(media: dict[str, Path], secret: Path, canary: int) -> Iterator[tuple[str, Case]]:
+def _forms(media: dict[str, Path], secret: Path) -> Iterator[tuple[str, Case]]:
     wav = media["a.wav"].read_bytes()
 
     def sent(*parts):
@@ -131,10 +131,10 @@ def _files(secret: Path, canary: int) -> Iterator[tuple[str, Case]]:
         f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio {canary} RTP/AVP 0"
     )
     mp4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
-    for name, start in {"playlist": b"", "playlist behind ftyp": mp4, "behind ID3": b"ID3\4\0\0\0\0\0\0",
-                        "behind OggS": b"OggS"}.items():  # fmt: skip
-        for kind, text in {"hls": hls, "dash": dash, "sdp": sdp,
-                           "concat": f"ffconcat version 1.0\nfile '{secret}'\n"}.items():  # fmt: skip
+    concat = f"ffconcat version 1.0\nfile '{secret}'\n"
+    starts = {"": b"", "behind ftyp": mp4, "behind ID3": b"ID3\4" + bytes(6), "behind Ogg": b"OggS"}
+    for name, start in starts.items():
+        for kind, text in {"hls": hls, "dash": dash, "sdp": sdp, "concat": concat}.items():
             yield f"{kind} {name}", _upload(start + text.encode())
     yield "an ELF", _upload(Path("/bin/true").read_bytes())
     yield "an EPS", _upload(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) run\n")
@@ -197,10 +197,12 @@ def _raw() -> Iterator[tuple[str, Case]]:
         "less than promised": post + b"Content-Length: 900\r\n\r\n{}",
         "bad chunks": post + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
         "endless chunks": post + b"Transfer-Encoding: chunked\r\n\r\n"
-        + b"4000\r\n" + bytes(0x4000) + b"\r\n" + (b"4000\r\n" + bytes(0x4000) + b"\r\n") * 20,
+        + (b"4000\r\n" + bytes(0x4000) + b"\r\n") * 20,
         "a huge chunk": post + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFF\r\n{}",
-        "length and chunks": post + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "an upgrade": b"GET / HTTP/1.1\r\n" + host + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        "length and chunks": post
+        + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "an upgrade": b"GET / HTTP/1.1\r\n" + host
+        + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     }.items():  # fmt: skip
         yield name, lambda server, data=data: server.raw(data)
 

@@ -26,7 +26,7 @@ from erc_fusion.serving.lines import LINES, from_form, read_one, read_talk, refu
 from erc_fusion.serving.media import Media, Rules, read_media
 from erc_fusion.serving.metrics import Metrics
 from erc_fusion.serving.schema import Said
-from erc_fusion.serving.uploads import folder_in, media_of, save
+from erc_fusion.serving.uploads import folder_in, media_of, read_form, save
 
 
 @dataclass
@@ -192,9 +192,7 @@ async def _asked(
         media_of(said, {})
         yield said, [{} for _ in said]
         return
-    async with request.form(
-        max_files=3 * limits.utterances, max_fields=8, max_part_size=limits.lines
-    ) as form:
+    async with read_form(request, limits) as form:
         fields, files = {}, {}
         for name, value in form.multi_items():
             if name in fields or name in files:

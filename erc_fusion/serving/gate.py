@@ -3,18 +3,21 @@
 import asyncio
 import hmac
 from collections.abc import MutableMapping
+from contextlib import suppress
 from ipaddress import ip_address
 from math import ceil
 from time import perf_counter
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from erc_fusion.serving.api import Service
 
 OPEN = ("/healthz", "/readyz")  # without a token: they say nothing but that it runs
+_DISCARD = 2.0  # seconds
 _ROUTES = ("/v1/predict", "/v1/dialogues", "/v1/model", "/healthz", "/readyz", "/metrics",
            "/openapi.json")  # fmt: skip
 
@@ -58,6 +61,8 @@ class Gate:
 
         try:
             await self._enter(scope, receive, answer)
+        except ClientDisconnect:  # it went away while it was sending
+            status = 499
         finally:
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(perf_counter() - began)
@@ -73,9 +78,11 @@ class Gate:
             most = self._limits.lines
         declared = headers.get(b"content-length", b"0")
         if not declared.isdigit() or int(declared[:20]) > most:
+            await _discard(receive, most)
             return await _said(413, f"At most {most:,} bytes are taken.")(scope, receive, send)
         if self._inside >= self._limits.waiting:
             after = str(min(60, max(1, ceil(self._engine.wait))))
+            await _discard(receive, most)
             busy = _said(429, f"{self._inside} requests are at work.", {"Retry-After": after})
             return await busy(scope, receive, send)
         self._inside += 1
@@ -123,6 +130,19 @@ class Gate:
             return message
 
         return bounded
+
+
+async def _discard(receive: Receive, most: int) -> None:
+    """Read what a refused client is sending, in bounded bytes and time: many see no answer while
+    they send."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD):
+            left = most
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
 
 
 def _said(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -5,12 +5,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
 from erc_features.terminal import err
+from erc_fusion.serving.limits import Limits
 from erc_fusion.serving.lines import refused
 from erc_fusion.serving.media import Media
 from erc_fusion.serving.schema import Said
@@ -74,6 +80,41 @@ async def folder_in(root: Path) -> AsyncIterator[Path]:
     finally:
         # Shielded: a client that goes away must not leave its files here.
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, path, True))
+
+
+@asynccontextmanager
+async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormData]:
+    """A form, whose files Starlette keeps in memory or in files without a name, until the end.
+
+    Raises:
+        HTTPException: 400, it is no form, or has too many parts; or what its body raises.
+    """
+    failure: Exception | None = None
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        nonlocal failure
+        try:
+            async for part in request.stream():
+                yield part
+        except (HTTPException, ClientDisconnect) as error:
+            failure = error
+            # The parser closes its files for its own exception alone.
+            raise MultiPartException("the body ended") from error
+
+    parser = MultiPartParser(
+        request.headers, body(), max_files=3 * limits.utterances, max_fields=8,
+        max_part_size=limits.lines,
+    )  # fmt: skip
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise failure or refused(f"The form cannot be read: {error.message[:200]}", 400) from error
+    except (KeyError, ValueError, LookupError) as error:
+        raise refused("The form cannot be read: its head is damaged.", 400) from error
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def save(files: Mapping[str, IO[bytes]], folder: Path) -> dict[str, Path]:
