@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from erc_features.terminal import err
 from erc_fusion.serving.limits import Limits
@@ -82,34 +81,38 @@ async def folder_in(root: Path) -> AsyncIterator[Path]:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, path, True))
 
 
+class _Form(MultiPartParser):
+    """Knows whether a form has its end: one that was cut off lacks a part, or half of it."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
 @asynccontextmanager
 async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormData]:
     """A form, whose files Starlette keeps in memory or in files without a name, until the end.
 
     Raises:
-        HTTPException: 400, it is no form, or has too many parts; or what its body raises.
+        HTTPException: 400, it is no form, was cut off, or has too many parts.
     """
-    failure: Exception | None = None
 
     async def body() -> AsyncGenerator[bytes, None]:
-        nonlocal failure
-        try:
-            async for part in request.stream():
-                yield part
-        except (HTTPException, ClientDisconnect) as error:
-            failure = error
-            # The parser closes its files for its own exception alone.
-            raise MultiPartException("the body ended") from error
+        async for part in request.stream():
+            yield part
+        if not parser.ended:
+            raise MultiPartException("it was cut off")
 
-    parser = MultiPartParser(
+    parser = _Form(
         request.headers, body(), max_files=3 * limits.utterances, max_fields=8,
         max_part_size=limits.lines,
     )  # fmt: skip
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise failure or refused(f"The form cannot be read: {error.message[:200]}", 400) from error
-    except (KeyError, ValueError, LookupError) as error:
+        raise refused(f"The form cannot be read: {error.message[:200]}", 400) from error
+    except (KeyError, ValueError) as error:
         raise refused("The form cannot be read: its head is damaged.", 400) from error
     try:
         yield form
