@@ -8,12 +8,12 @@ bit of it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from erc_features.corpora.manifest import Corpus
-from erc_features.encoders.base import Remembers, measure
+from erc_features.encoders.base import measure
 from erc_features.extraction.batch_plan import plan
 from erc_features.extraction.engines.batch import encode_rows
 from erc_features.extraction.items import loader
@@ -51,6 +51,13 @@ class Row:
     embedded: dict[str, Embedded] = field(default_factory=dict)
 
 
+@runtime_checkable
+class _Remembers(Protocol):
+    """An encoder that keeps what it has measured: good for one extraction, not for a server."""
+
+    tokenised: dict[Any, Any]
+
+
 @dataclass(frozen=True)
 class _Piece:
     """A batch of one request."""
@@ -84,8 +91,8 @@ def embed(requests: Sequence[Sequence[Row]], reader: Reader) -> list[int]:
             reason = "" if status[n] == Status.OK else reasons[n] or "it cannot be encoded"
             row.embedded[reader.stem] = Embedded(x[n], reason)
         sizes.append(len(rows))
-    if isinstance(reader.encoder, Remembers):
-        reader.encoder.forget()
+    if isinstance(reader.encoder, _Remembers):
+        reader.encoder.tokenised.clear()  # nobody's texts are kept
     return sizes
 
 

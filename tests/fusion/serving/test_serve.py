@@ -119,6 +119,7 @@ def test_requests_are_encoded_together_where_no_bit_changes(loaded):
     assert embed([rows(3), rows(4)], replace(reader, shared=1.0)) == [7]
     assert sorted(embed([rows(3), rows(4)], replace(reader, shared=float("inf")))) == [3, 4]
     assert sorted(embed([rows(40), rows(40)], replace(reader, shared=1.0))) == [40, 40]
+    assert not reader.encoder.tokenised  # no text is remembered
 
 
 def test_what_was_measured_holds_for_other_texts(loaded):
