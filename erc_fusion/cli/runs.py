@@ -127,7 +127,7 @@ def compare(
     rows: int = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Two runs side by side: what was set otherwise, whether it helped, and where.
+    """Show how two runs differ: settings, scores, and rows.
 
     It names the settings that differ, tests the second run against the first on the rows that
     both were tested on, and lists rows of which they say different things.
