@@ -109,7 +109,8 @@ def measure(folder: Path, args: argparse.Namespace) -> None:
                 f"turn {turn}: predict --csv {args.rows / inside:.0f} rows/s of its own work "
                 f"({args.rows / seconds:.0f} with its start), serve {rates:.0f} rows/s: "
                 f"{ratios[-1]:.2f} of the first, {rates / (args.rows / seconds):.2f} of the "
-                f"second; in CPU seconds {costs[-1]:.2f} of the first; p50 {percentile(waits, 50)}, p99 {percentile(waits, 99)}, "
+                f"second; in CPU seconds {costs[-1]:.2f} of the first; "
+                f"p50 {percentile(waits, 50)}, p99 {percentile(waits, 99)}, "
                 f"{np.percentile(waits, 99) / np.percentile(waits, 50):.1f} times",
                 flush=True,
             )
@@ -117,7 +118,8 @@ def measure(folder: Path, args: argparse.Namespace) -> None:
         print(f"single utterances: {rate:.0f} rows/s; p50 {percentile(waits, 50)}, "
               f"p99 {percentile(waits, 99)}")  # fmt: skip
         print(
-            f"median ratio {np.median(ratios):.2f}, of CPU seconds {np.median(costs):.2f}; bits equal: {equal(url, dialogues, folder)}"
+            f"median ratio {np.median(ratios):.2f}, of CPU seconds {np.median(costs):.2f}; "
+            f"bits equal: {equal(url, dialogues, folder)}"
         )
         if args.requests:
             memory(url, process.pid, dialogues, args)
