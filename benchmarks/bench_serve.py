@@ -96,25 +96,31 @@ def measure(folder: Path, args: argparse.Namespace) -> None:
     run, table, dialogues = prepare(folder, args.rows)
     singles = [[said] for dialogue in dialogues[: len(dialogues) // 4] for said in dialogue]
     erc = [sys.executable, "-m", "cli"]
-    ratios = []
+    ratios, costs = [], []
     with served(erc, run) as (url, process):
         asyncio.run(load(url, dialogues[:40], args.clients))  # first sizes
         for turn in range(args.turns):
-            inside, seconds = predict(run, table, folder / f"{turn}.csv")
+            inside, spent, seconds = predict(run, table, folder / f"{turn}.csv")
+            before = processor(process.pid)
             rates, waits = asyncio.run(load(url, dialogues, args.clients))
             ratios.append(rates / (args.rows / inside))
+            costs.append(spent / (processor(process.pid) - before))
             print(
                 f"turn {turn}: predict --csv {args.rows / inside:.0f} rows/s of its own work "
                 f"({args.rows / seconds:.0f} with its start), serve {rates:.0f} rows/s: "
                 f"{ratios[-1]:.2f} of the first, {rates / (args.rows / seconds):.2f} of the "
-                f"second; p50 {percentile(waits, 50)}, p99 {percentile(waits, 99)}, "
+                f"second; in CPU seconds {costs[-1]:.2f} of the first; "
+                f"p50 {percentile(waits, 50)}, p99 {percentile(waits, 99)}, "
                 f"{np.percentile(waits, 99) / np.percentile(waits, 50):.1f} times",
                 flush=True,
             )
         rate, waits = asyncio.run(load(url, singles, args.clients))
         print(f"single utterances: {rate:.0f} rows/s; p50 {percentile(waits, 50)}, "
               f"p99 {percentile(waits, 99)}")  # fmt: skip
-        print(f"median ratio {np.median(ratios):.2f}; bits equal: {equal(url, dialogues, folder)}")
+        print(
+            f"median ratio {np.median(ratios):.2f}, of CPU seconds {np.median(costs):.2f}; "
+            f"bits equal: {equal(url, dialogues, folder)}"
+        )
         if args.requests:
             memory(url, process.pid, dialogues, args)
 
@@ -182,14 +188,15 @@ from erc_fusion.runs.run import Run
 if __name__ == "__main__":
     run, talk = Run(Path(sys.argv[1])), read_talk(Path(sys.argv[2]))
     predict(run, talk[:10], device="cpu")  # imports, and the weights' first reading
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     write_answers(predict(run, talk, device="cpu"), Path(sys.argv[3]))
-    print(time.perf_counter() - began)
+    print(time.perf_counter() - began, time.process_time() - spent)
 """
 
 
-def predict(run: Path, table: Path, to: Path) -> tuple[float, float]:
-    """Seconds of `erc predict --csv`: (in a process that is warm, of the whole command)."""
+def predict(run: Path, table: Path, to: Path) -> tuple[float, float, float]:
+    """Seconds of `erc predict --csv`: in a process that is warm (by the clock, of the processor),
+    and of the whole command."""
     done = subprocess.run(
         [sys.executable, "-c", _TIMED, run, table, to], capture_output=True, text=True, check=True
     )
@@ -198,7 +205,7 @@ def predict(run: Path, table: Path, to: Path) -> tuple[float, float]:
         [sys.executable, "-m", "cli", "predict", run, "--csv", table, "--to", to, "--json",
          "--device", "cpu"], capture_output=True, check=True,
     )  # fmt: skip
-    return float(done.stdout), time.perf_counter() - began
+    return *map(float, done.stdout.split()), time.perf_counter() - began  # type: ignore[return-value]
 
 
 class served:
@@ -273,6 +280,12 @@ def equal(url: str, dialogues: Sequence, folder: Path) -> bool:
 
 def percentile(waits: Sequence[float], share: int) -> str:
     return f"{1000 * np.percentile(waits, share):.0f} ms"
+
+
+def processor(pid: int) -> float:
+    """Seconds of the processor that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> int:

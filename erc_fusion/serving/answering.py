@@ -34,7 +34,7 @@ def answer(rows: Sequence[Row], loaded: Loaded) -> Answered:
     back = np.argsort(order)
     table = _table([rows[n] for n in order], loaded)
     every = np.arange(len(table))
-    found = loaded.weights.predict(table, every)
+    found = loaded.weights.predict(table, every, maps=False)
     found = replace(
         found,
         probability=found.probability[:, back],

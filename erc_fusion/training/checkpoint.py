@@ -47,15 +47,21 @@ class Weights:
     task: Task
     thresholds: Tensor | None = None
 
-    def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
-        """Predict some rows of a table, whole dialogues, on the model's device."""
+    def predict(self, table: FeatureTable, rows: np.ndarray, *, maps: bool = True) -> Predicted:
+        """Predict some rows of a table, whole dialogues, on the model's device.
+
+        Without `maps`, `pca` is zeros and `prototype` is None: of a few rows, their axes take more
+        time than all the rest.
+        """
         device = next(self.model.parameters()).device
         large = (device.type == "cpu" or table.streamed) and is_large(table, len(rows), ONCE)
         raw = on_device(table, device) if large else None
         split = self.standardiser.split(table, rows, device, raw)
         whole, centres, closest = fits(self.model, len(rows)), self.prototypes, None
         found = predict(self.model, split, self.task, embeddings=whole)
-        if whole:
+        if not maps:
+            pca = np.zeros((self.model.seeds, len(rows), 2), np.float32)
+        elif whole:
             pca = principal(found.embedding.cpu().numpy())
             closest = None if centres is None else nearest(found, centres)
         else:
@@ -92,9 +98,9 @@ class FoldedWeights:
 
     folds: tuple[Weights, ...]
 
-    def predict(self, table: FeatureTable, rows: np.ndarray) -> Predicted:
+    def predict(self, table: FeatureTable, rows: np.ndarray, *, maps: bool = True) -> Predicted:
         """Predict rows that no fold has seen: each seed's mean over the folds' predictions."""
-        found = [weights.predict(table, rows) for weights in self.folds]
+        found = [weights.predict(table, rows, maps=maps) for weights in self.folds]
 
         def mean(of: Callable[[Predicted], np.ndarray | None], kind: type) -> np.ndarray | None:
             parts = [part for each in found if (part := of(each)) is not None]
