@@ -53,11 +53,21 @@ def canary():
         thread.join()
 
 
+def must_be_empty(server):
+    """No request is inside; the last may leave a moment after its answer."""
+    for _ in range(100):
+        if b"erc_requests_inside 0.0" in server.ask("GET", "/metrics").body:
+            return
+        time.sleep(0.05)
+    raise AssertionError("a request stays inside")
+
+
 def all_are_borne(loaded, media, canary, folder, count):
     port, met = canary
     secret = folder / "secret.wav"
     os.mkfifo(secret)  # who opens it waits for ever, or is seen
-    there = {name for name in os.listdir(gettempdir()) if "erc" in name}
+    own = f"erc-serve-{os.getpid()}-"  # other processes have folders there too
+    there = {name for name in os.listdir(gettempdir()) if name.startswith(own)}
     with serving(loaded, LIMITS) as server:
         answered = 0
 
@@ -74,7 +84,7 @@ def all_are_borne(loaded, media, canary, folder, count):
         with ThreadPoolExecutor(4) as clients:
             for name, status, seconds in clients.map(one, cases(count, media, port, secret)):
                 assert status is None or status < 500, (name, status)
-                assert seconds < 15, name
+                assert seconds < 60, name  # busy cores; a hang would be for ever
                 answered += 1
         assert answered == count
         with pytest.raises(OSError):  # ENXIO: nobody has it open to read
@@ -82,8 +92,8 @@ def all_are_borne(loaded, media, canary, folder, count):
         assert met == []
         assert server.left == []
         assert server.post("/v1/predict", {"utterances": [{"text": "hi"}]}).status == 200
-        assert b"erc_requests_inside 0.0" in server.ask("GET", "/metrics").body
-    assert {name for name in os.listdir(gettempdir()) if "erc" in name} <= there
+        must_be_empty(server)
+    assert {name for name in os.listdir(gettempdir()) if name.startswith(own)} <= there
 
 
 @pytest.mark.soak
@@ -128,10 +138,10 @@ def test_slow_senders_are_cut_off_and_cost_nobody_else(loaded):
         ]
         assert server.post("/v1/predict", {"utterances": [{"text": "hi"}]}).status == 200
         got = [each.result() for each in waiting]
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 9.5
         assert got[:4] == [b""] * 4
         assert got[4].startswith(b"HTTP/1.1 408") and got[5].startswith(b"HTTP/1.1 200")
-        assert b"erc_requests_inside 0.0" in server.ask("GET", "/metrics").body
+        must_be_empty(server)
 
 
 def test_a_guard_survives_what_it_runs():
