@@ -29,7 +29,8 @@ def cases(
         *_files(secret, canary),
         *_raw(),
     ]
-    yield from fixed[:count]
+    step = max(1, len(fixed) // count)
+    yield from fixed[::step][:count]
     random = np.random.default_rng(0)
     for number in range(count - len(fixed)):
         yield f"mutation {number}", _mutation(random, [*media.values()])

@@ -102,7 +102,7 @@ def test_five_hundred_hostile_requests(loaded, media, canary, tmp_path):
 
 
 def test_hostile_requests(loaded, media, canary, tmp_path):
-    all_are_borne(loaded, media, canary, tmp_path, 140)
+    all_are_borne(loaded, media, canary, tmp_path, 60)
 
 
 def test_what_is_said_of_hostile_media(loaded, media):
@@ -155,6 +155,7 @@ def test_a_guard_survives_what_it_runs():
         assert guard.submit(max, 1, 2).result() == 2
 
 
+@pytest.mark.soak
 def test_a_hung_decoder_costs_one_request(loaded, media, monkeypatch):
     monkeypatch.setattr(api, "read_media", served.hang)
     limits = Limits(clip_seconds=1.0)
