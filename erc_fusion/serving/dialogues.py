@@ -88,9 +88,6 @@ class Dialogues:
     def end(self, id: str) -> None:
         del self._by_id[self.find(id).id]
 
-    def expires_in(self, dialogue: Dialogue) -> float:
-        return max(0.0, self._limits.idle - (monotonic() - dialogue.used))
-
     def _expire(self) -> None:
         now = monotonic()
         # The least recently used come first.
